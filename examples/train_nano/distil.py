@@ -1,0 +1,159 @@
+"""Stage 1: the student learns the teacher's token vectors, aligned by characters; other languages by translation.
+
+    python examples/train_nano/distil.py WORK --minutes 60
+
+Resumes from WORK/distil.pt when that exists.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import sources
+import torch
+from student import DOCUMENT, QUERY, Student
+from teacher import Teacher, overlaps
+from torch import Tensor
+
+PEAK_RATE, WARM_UP, TOKENS_PER_STEP = 1.5e-3, 200, 4_500
+
+
+class Texts:
+    """An endless, seeded stream of English texts and of (English, other) pairs."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.articles = sources.wiki_articles()
+        self.documentation = sorted({e for x in sources.PARALLEL for e, _ in sources.parallel(x)})
+        self.meetings = sources.meetings()
+        self.pairs = [sources.parallel(language) for language in sources.PARALLEL]
+
+    def english(self) -> str:
+        draw = self.rng.random()
+        if draw < 0.06:
+            return self.rng.choice(self.documentation)
+        if draw < 0.10:
+            return self.rng.choice(self.meetings)[: self.rng.randint(200, 1500)]
+        title, passages = self.rng.choice(self.articles)
+        start = self.rng.randrange(len(passages))
+        if draw < 0.35:
+            count = self.rng.randint(2, 4)
+            return f"{title}. {' '.join(passages[start : start + count])}"
+        if draw < 0.50:
+            return self.rng.choice(sources.sentences(passages[start]) or passages)[:300]
+        return f"{title}. {passages[start]}" if draw < 0.75 else passages[start]
+
+    def batch(self, characters: int) -> list[str]:
+        texts: list[str] = []
+        while sum(map(len, texts)) < characters:
+            texts.append(self.english()[:2400])
+        return texts
+
+    def translations(self, count: int) -> list[tuple[str, str]]:
+        pairs = (self.rng.choice(self.rng.choice(self.pairs)) for _ in range(count))
+        return [(english[:600], other[:600]) for english, other in pairs]
+
+
+def aligned_loss(student: Student, teacher: Teacher, texts: list[str], rng: random.Random) -> Tensor:
+    """Mean of 1 - cosine between each student token and the teacher's tokens at its characters."""
+    ours, theirs = student.tokenizer.encode_batch(texts), teacher.tokenize(texts)
+    states = torch.cat(teacher.states(theirs))
+    prefixes = [QUERY if len(t) < 160 and rng.random() < 0.7 else DOCUMENT for t in texts]
+    vectors, lengths = student.encode(ours, prefixes)
+    rows, columns, weights = [], [], []
+    row_start = column_start = 0
+    for text, mine, its, length in zip(texts, ours, theirs, lengths, strict=True):
+        row, column, weight = overlaps(text, mine, its, length)
+        rows.append(row + row_start)
+        columns.append(column + column_start)
+        weights.append(weight)
+        row_start, column_start = row_start + length, column_start + len(its.ids)
+    row = torch.from_numpy(np.concatenate(rows))
+    targets = torch.zeros(len(vectors), 128)
+    targets.index_add_(0, row, teacher.project(states)[torch.from_numpy(np.concatenate(columns))])
+    covered = torch.zeros(len(vectors), dtype=torch.bool)
+    covered[row] = True
+    targets = torch.nn.functional.normalize(targets[covered], dim=-1)
+    return (1 - (vectors[covered] * targets).sum(-1)).mean()
+
+
+def translation_loss(student: Student, teacher: Teacher, pairs: list[tuple[str, str]], rng: random.Random) -> Tensor:
+    """Soft Chamfer distance between a translation's vectors and the teacher's of the English text."""
+    english, other = zip(*pairs, strict=True)
+    targets = [teacher.project(s) for s in teacher.states(teacher.tokenize(list(english)))]
+    prefixes = [rng.choice((QUERY, DOCUMENT)) for _ in pairs]
+    vectors, lengths = student.encode(student.tokenizer.encode_batch(list(other)), prefixes)
+    losses = []
+    for target, ours in zip(targets, vectors.split(lengths), strict=True):
+        cosine = target @ ours.T
+        covered = (cosine * (cosine * 15).softmax(1)).sum(1).mean()
+        grounded = (cosine * (cosine * 15).softmax(0)).sum(0).mean()
+        losses.append(1 - 0.5 * (covered + grounded))
+    return torch.stack(losses).mean()
+
+
+def train(work: Path, minutes: float, seed: int = 0) -> None:
+    torch.manual_seed(seed)
+    teacher, student = Teacher(), Student(work)
+    texts = Texts(seed)
+    if (work / "teacher.pt").exists():
+        teacher.load(work / "teacher.pt")
+    else:
+        teacher.fit(texts.batch(400_000))
+        teacher.save(work / "teacher.pt")
+    student.initialise(teacher)
+    matrices = [p for p in student.parameters() if p.ndim == 2]
+    rest = [p for p in student.parameters() if p.ndim != 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
+        lr=PEAK_RATE, betas=(0.9, 0.98), fused=True,
+    )
+    step, spent, tokens = 0, 0.0, 0
+    checkpoint = work / "distil.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        student.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent, tokens = state["step"], state["spent"], state["tokens"]
+        texts.rng.seed(seed + step)
+    last, saved, mean = time.monotonic(), time.monotonic(), [0.0, 0.0]
+    while spent < minutes * 60:
+        rate = min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        for group in optimiser.param_groups:
+            group["lr"] = PEAK_RATE * rate
+        batch = texts.batch(int(TOKENS_PER_STEP * 4.2))
+        loss = aligned_loss(student, teacher, batch, texts.rng)
+        mean[0] += loss.item() / 50
+        if step > 300 and step % 2 == 0:
+            other = translation_loss(student, teacher, texts.translations(12), texts.rng)
+            mean[1] += other.item() / 25
+            loss = loss + 0.3 * other
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        step, tokens = step + 1, tokens + TOKENS_PER_STEP
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 50 == 0:
+            print(f"step {step} {spent / 60:.1f} min {tokens / 1e6:.2f} M tokens rate {rate:.3f} "
+                  f"loss {mean[0]:.4f} translated {mean[1]:.4f}", flush=True)
+            mean = [0.0, 0.0]
+        if now - saved > 240 or spent >= minutes * 60:
+            saved = now
+            torch.save({"model": student.state_dict(), "optimiser": optimiser.state_dict(),
+                        "step": step, "spent": spent, "tokens": tokens}, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--minutes", type=float, default=60)
+    arguments = parser.parse_args()
+    train(arguments.work, arguments.minutes)

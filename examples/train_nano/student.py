@@ -1,0 +1,68 @@
+"""The student: a bidirectional LFM2 backbone and a projection to 128 dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from teacher import Teacher
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor, nn
+
+from lfm2_retrieval.encoder.backbone import Backbone, PackedBatch
+from lfm2_retrieval.encoder.config import BackboneConfig
+
+PAD, BOS, EOS, QUERY, DOCUMENT = range(5)
+SHAPE = BackboneConfig(
+    vocab_size=24_000,
+    hidden_size=256,
+    ffn_size=768,
+    layer_types=("conv", "conv", "full_attention", "conv", "conv", "full_attention"),
+    num_heads=8,
+    num_kv_heads=4,
+    head_dim=32,
+    bidirectional=True,
+)
+
+
+class Student(nn.Module):
+    def __init__(self, work: Path) -> None:
+        super().__init__()
+        self.tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+        self.backbone = Backbone(SHAPE)
+        self.dense = nn.Linear(SHAPE.hidden_size, 128, bias=False)
+
+    def initialise(self, teacher: Teacher) -> None:
+        """Small random matrices; word vectors from the teacher's, by what each token spells."""
+        for parameter in self.parameters():
+            if parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.02)
+        for layer in self.backbone.layers:
+            if hasattr(layer.operator, "conv_weight"):
+                nn.init.normal_(layer.operator.conv_weight, std=0.3)
+        nn.init.normal_(self.dense.weight, std=0.06)
+        table = teacher.model.get_input_embeddings().weight.detach()
+        centred = table - table.mean(0)
+        _, vectors = torch.linalg.eigh(torch.cov(centred.T))
+        words = centred @ vectors.flip(1)[:, : SHAPE.hidden_size]
+        words = words / words.pow(2).mean().sqrt()
+        unknown = teacher.tokenizer.token_to_id("[UNK]")
+        weight = self.backbone.embed_tokens.weight
+        with torch.no_grad():
+            weight.mul_(25)
+            for token in range(5, SHAPE.vocab_size):
+                text = self.tokenizer.decode([token])
+                pieces = teacher.tokenizer.encode(text.strip(), add_special_tokens=False).ids
+                pieces = [piece for piece in pieces if piece != unknown]
+                if pieces and "\ufffd" not in text:
+                    weight[token] = words[pieces].mean(0)
+            weight.mul_(0.5)
+
+    def encode(self, encodings: Iterable[Encoding], prefixes: Iterable[int], limit: int = 512) -> tuple[Tensor, tuple[int, ...]]:
+        """Normalised vectors [n_tokens, 128] and the number of tokens of each text."""
+        ids = [[BOS, prefix, *e.ids[1 : limit - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
+        lengths = tuple(map(len, ids))
+        batch = PackedBatch(torch.tensor([token for row in ids for token in row]), lengths)
+        return F.normalize(self.dense(self.backbone(batch)), dim=-1), lengths

@@ -1,0 +1,206 @@
+"""The values that pass between the parts of the library. All are immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import InvalidInputError, InvalidTypeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Document", "Hit", "ScoreKind", "SearchParams", "TokenEmbeddings"]
+
+
+class ScoreKind(StrEnum):
+    """What a score is."""
+
+    MAXSIM = "maxsim"
+    """MaxSim on the vectors that the index stores."""
+    ESTIMATE = "estimate"
+    """An approximation of it, from compressed vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to be found, under an id.
+
+    Parameters
+    ----------
+    id
+        Unique in an index and stable for life.
+    text
+        What is encoded, searched and returned.
+    metadata
+        Any JSON values, stored with the text.
+    """
+
+    id: str
+    text: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str):
+            raise InvalidTypeError(f"a document's id must be a str, not {type(self.id).__name__}: {self.id!r}")
+        if not self.id:
+            raise InvalidInputError("a document's id must not be empty")
+        if not isinstance(self.text, str):
+            raise InvalidTypeError(f"the text of document {self.id!r} must be a str, not {type(self.text).__name__}")
+        if not isinstance(self.metadata, Mapping):
+            raise InvalidTypeError(
+                f"the metadata of document {self.id!r} must be a mapping, not {type(self.metadata).__name__}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result of a search. ``rank`` counts from 1; ``text`` is None where none was stored."""
+
+    id: str
+    score: float
+    rank: int
+    score_kind: ScoreKind = ScoreKind.MAXSIM
+    text: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """How to search; a value of its own for each call.
+
+    Parameters
+    ----------
+    k
+        How many hits to return.
+    exact
+        Score every document by MaxSim on the best vectors stored.
+    """
+
+    k: int = 10
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.k, bool) or not isinstance(self.k, (int, np.integer)):
+            raise InvalidTypeError(f"k must be a whole number, not {self.k!r}")
+        if self.k < 1:
+            raise InvalidInputError(f"k must be at least 1, not {self.k}")
+
+
+@dataclass(frozen=True, eq=False)
+class TokenEmbeddings:
+    """The token vectors of several texts, laid end to end.
+
+    Parameters
+    ----------
+    embeddings
+        float32 or float16 ``[n_tokens, dim]``.
+    offsets
+        int64 ``[n_texts + 1]``; text ``i`` owns rows ``offsets[i]`` to ``offsets[i + 1]``.
+    token_ids
+        int32 ``[n_tokens]``: the vocabulary entry behind each vector.
+    spans
+        int32 ``[n_tokens, 2]``: the characters behind each vector, start and end, as indices into the
+        text as given; start equals end where there are none (BOS, prefix, expansion).
+
+    Raises
+    ------
+    InvalidInputError
+        If the shapes don't fit together. Values are not checked here.
+    """
+
+    embeddings: NDArray[Any]
+    offsets: NDArray[np.int64]
+    token_ids: NDArray[np.int32] | None = None
+    spans: NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        embeddings = np.asarray(self.embeddings)
+        offsets = np.asarray(self.offsets)
+        if embeddings.ndim != 2:
+            raise InvalidInputError(f"embeddings must have two dimensions [n_tokens, dim], not shape {embeddings.shape}")
+        if embeddings.dtype.kind != "f":
+            raise InvalidTypeError(f"embeddings must be of a floating type, not {embeddings.dtype}")
+        if offsets.ndim != 1 or len(offsets) < 1 or offsets.dtype.kind not in "iu":
+            raise InvalidInputError("offsets must be integers of shape [n_texts + 1], the first of them 0")
+        if offsets[0] != 0 or offsets[-1] != len(embeddings) or np.any(np.diff(offsets.astype(np.int64)) < 0):
+            raise InvalidInputError(
+                f"offsets must rise from 0 to the number of vectors, {len(embeddings)}; "
+                f"they go from {offsets[0]} to {offsets[-1]}"
+            )
+        object.__setattr__(self, "embeddings", embeddings)
+        object.__setattr__(self, "offsets", offsets.astype(np.int64, copy=False))
+        self._check_column("token_ids", (len(embeddings),))
+        self._check_column("spans", (len(embeddings), 2))
+
+    def _check_column(self, name: str, shape: tuple[int, ...]) -> None:
+        column = getattr(self, name)
+        if column is None:
+            return
+        column = np.asarray(column)
+        if column.shape != shape:
+            raise InvalidInputError(f"{name} must have shape {shape}, one row a vector, not {column.shape}")
+        object.__setattr__(self, name, column.astype(np.int32, copy=False))
+
+    @property
+    def dim(self) -> int:
+        """The width of a vector."""
+        return int(self.embeddings.shape[1])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 ``[n_texts]``: how many vectors each text has."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """The vectors of one text, ``[n_tokens, dim]``: a view."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"text {index} of {len(self)}")
+        index %= len(self)
+        return self.embeddings[self.offsets[index] : self.offsets[index + 1]]
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def select(self, indices: Sequence[int] | NDArray[np.integer]) -> TokenEmbeddings:
+        """Some of the texts, in the order given."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        lengths = self.lengths[chosen]
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        return TokenEmbeddings(
+            embeddings=self.embeddings[rows],
+            offsets=offsets,
+            token_ids=None if self.token_ids is None else self.token_ids[rows],
+            spans=None if self.spans is None else self.spans[rows],
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Iterable[TokenEmbeddings]) -> TokenEmbeddings:
+        """Several batches as one; columns that any of them lacks are dropped.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is none, or their widths differ.
+        """
+        batches = list(parts)
+        if not batches:
+            raise InvalidInputError("concatenate needs at least one TokenEmbeddings")
+        if len({batch.dim for batch in batches}) > 1:
+            raise InvalidInputError(f"the widths differ: {sorted({batch.dim for batch in batches})}")
+        token_ids = [batch.token_ids for batch in batches if batch.token_ids is not None]
+        spans = [batch.spans for batch in batches if batch.spans is not None]
+        return cls(
+            embeddings=np.concatenate([batch.embeddings for batch in batches]),
+            offsets=np.concatenate(([0], np.cumsum(np.concatenate([batch.lengths for batch in batches])))),
+            token_ids=np.concatenate(token_ids) if len(token_ids) == len(batches) else None,
+            spans=np.concatenate(spans) if len(spans) == len(batches) else None,
+        )

@@ -1,0 +1,109 @@
+"""Everything this library raises on purpose. Each error names its remedy.
+
+::
+
+    RetrievalError
+    ├── InvalidInputError       also a ValueError: an argument that can't be used
+    │   ├── InvalidTypeError    also a TypeError
+    │   └── DuplicateIdError
+    ├── CheckpointError         also a ValueError: a model whose files contradict each other
+    │   └── ModelNotFoundError  also a FileNotFoundError
+    ├── IndexError_             the index on disk
+    │   ├── IndexNotFoundError  also a FileNotFoundError
+    │   ├── IndexExistsError    also a FileExistsError
+    │   ├── IndexFormatError    also a ValueError: not an index, or one that this version can't read
+    │   │   ├── NewerFormatError
+    │   │   └── DamagedIndexError
+    │   ├── IndexLockedError    also a TimeoutError: another process writes
+    │   ├── IndexClosedError    also a ValueError: used after close()
+    │   └── ModelMismatchError  also a ValueError: made with another encoder
+    └── MissingExtraError       also an ImportError: an optional package is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "DamagedIndexError",
+    "DuplicateIdError",
+    "IndexClosedError",
+    "IndexError_",
+    "IndexExistsError",
+    "IndexFormatError",
+    "IndexLockedError",
+    "IndexNotFoundError",
+    "InvalidInputError",
+    "InvalidTypeError",
+    "MissingExtraError",
+    "ModelMismatchError",
+    "ModelNotFoundError",
+    "NewerFormatError",
+    "RetrievalError",
+]
+
+
+class RetrievalError(Exception):
+    """The root of this library's errors."""
+
+
+class InvalidInputError(RetrievalError, ValueError):
+    """An argument that can't be used; the message says which and what would do."""
+
+
+class InvalidTypeError(InvalidInputError, TypeError):
+    """An argument of the wrong type."""
+
+
+class DuplicateIdError(InvalidInputError):
+    """The same document id twice in one call, or an id that the index already holds."""
+
+
+class CheckpointError(RetrievalError, ValueError):
+    """A model's files are incomplete, contradict each other or describe another architecture."""
+
+
+class ModelNotFoundError(CheckpointError, FileNotFoundError):
+    """No model under that name or path, and none could be fetched."""
+
+
+class IndexError_(RetrievalError):  # noqa: N801  (IndexError is a built-in)
+    """The root of errors about an index on disk."""
+
+
+class IndexNotFoundError(IndexError_, FileNotFoundError):
+    """No index at that path."""
+
+
+class IndexExistsError(IndexError_, FileExistsError):
+    """The path already holds an index, or something else."""
+
+
+class IndexFormatError(IndexError_, ValueError):
+    """What lies at the path is not an index that this version reads."""
+
+
+class NewerFormatError(IndexFormatError):
+    """The index was made by a newer version of this library."""
+
+
+class DamagedIndexError(IndexFormatError):
+    """A file of the index is missing, truncated or altered; the message names it."""
+
+
+class IndexLockedError(IndexError_, TimeoutError):
+    """Another process is writing to the index."""
+
+
+class IndexClosedError(IndexError_, ValueError):
+    """The index was used after ``close()``."""
+
+
+class ModelMismatchError(IndexError_, ValueError):
+    """The index was made with another encoder than the one in use."""
+
+
+class MissingExtraError(RetrievalError, ImportError):
+    """A feature needs a package that is not installed; the message names the extra."""
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an extra: pip install 'lfm2-retrieval[{extra}]'")
