@@ -1,0 +1,294 @@
+"""The catalogue: one SQLite file that says what the index holds. What it doesn't name doesn't exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import (
+    DamagedIndexError,
+    IndexClosedError,
+    IndexFormatError,
+    IndexNotFoundError,
+    NewerFormatError,
+    StoredIndexError,
+)
+from .rows import Entry, Row
+from .segment import fsync_folder
+
+__all__ = ["CATALOGUE", "FORMAT", "Catalogue", "is_index", "is_vacant", "read_settings", "write_settings"]
+
+FORMAT = 0
+"""The format that this version writes; 0 is unstable."""
+CATALOGUE = "index.db"
+
+_APPLICATION_ID = int.from_bytes(b"LFM2", "big")
+_UNDER_CONSTRUCTION = "index.db.new"
+_BUSY_SECONDS = 30.0
+_IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
+
+_SCHEMA = """
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE commits (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL);
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    codec TEXT NOT NULL,
+    n_documents INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    files TEXT NOT NULL,
+    born INTEGER NOT NULL REFERENCES commits,
+    died INTEGER REFERENCES commits
+);
+CREATE TABLE documents (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    segment INTEGER NOT NULL REFERENCES segments,
+    position INTEGER NOT NULL,
+    n_tokens INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    born INTEGER NOT NULL REFERENCES commits,
+    died INTEGER REFERENCES commits,
+    id BLOB NOT NULL,
+    metadata TEXT NOT NULL,
+    text BLOB
+);
+CREATE UNIQUE INDEX live_ids ON documents (id) WHERE died IS NULL;
+CREATE INDEX live_places ON documents (segment, position) WHERE died IS NULL;
+CREATE INDEX segments_of_dead ON documents (segment) WHERE died IS NOT NULL;
+"""
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether an index may be made there: nothing yet, or only what a killed ``create`` left."""
+    if not folder.is_dir():
+        return not os.path.lexists(folder)
+    return all(path.name == "lock" or path.name.startswith(_UNDER_CONSTRUCTION) for path in folder.iterdir())
+
+
+def is_index(folder: Path) -> bool:
+    """Whether the folder has a catalogue of ours. No file is created, whatever lies there.
+
+    SQLite reads it, and not we: closing a file drops all locks that the process has on it, those of its other
+    connections included.
+    """
+    path = folder / CATALOGUE
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with closing(_connect(path, "immutable=1")) as connection:
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    except sqlite3.DatabaseError:
+        return False
+    return bool(application_id == _APPLICATION_ID)
+
+
+def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
+    """All settings: key → JSON value."""
+    return {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM settings")}
+
+
+def write_settings(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> None:
+    """Put these settings in the place of all that were there."""
+    connection.execute("DELETE FROM settings")
+    connection.executemany(
+        "INSERT INTO settings VALUES (?, ?)", [(key, json.dumps(value)) for key, value in settings.items()]
+    )
+
+
+class Catalogue:
+    """Connections to the ``index.db`` of an index. Any thread may use it; closing it closes them all.
+
+    Connections are lent one to a thread at a time and reused, so threads that come and go leave none behind.
+
+    Parameters
+    ----------
+    folder
+        The folder of the index.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
+        If there is no index, or none that can be read. Nothing is created.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._guard = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._pid = os.getpid()
+        self._closed = False
+        _check_place(folder)
+        with self.reading() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > FORMAT:
+                raise NewerFormatError(
+                    f"{folder} was made by a newer version of lfm2-retrieval (format {version}, this version "
+                    f"reads up to {FORMAT}): upgrade with pip install -U lfm2-retrieval"
+                )
+            self._identity = self._identify(connection)
+
+    @staticmethod
+    def create(folder: Path, settings: Mapping[str, Any]) -> None:
+        """Make the catalogue of an empty index, whole or not at all; for the holder of the writer lock."""
+        path = folder / _UNDER_CONSTRUCTION
+        for leftover in folder.glob(_UNDER_CONSTRUCTION + "*"):
+            leftover.unlink()
+        (folder / "segments").mkdir(exist_ok=True)
+        with _translated(path), closing(_connect(path, "mode=rwc")) as connection:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+            connection.executescript(_SCHEMA)
+            write_settings(connection, {"uuid": uuid.uuid4().hex, **settings})
+        path.rename(folder / CATALOGUE)
+        fsync_folder(folder)
+        fsync_folder(folder.parent)
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection inside a read transaction: everything read through it is of one commit."""
+        with _translated(self.folder / CATALOGUE):
+            connection = self._lend()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                self._take_back(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection that may write; for the holder of the writer lock.
+
+        What isn't committed at the end is rolled back.
+        """
+        path = self.folder / CATALOGUE
+        with _translated(path), closing(_connect(path, "mode=rw")) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA journal_size_limit = 16777216")
+            yield connection
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest when it comes back."""
+        with self._guard:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        if self._pid == os.getpid():
+            for connection in idle:
+                connection.close()
+
+    def fetch(self, column: Literal["id", "key"], values: Sequence[Any]) -> dict[Any, Entry]:
+        """Documents, by live id (bytes) or by key (dead ones too); those that aren't there are left out."""
+        alive = "AND died IS NULL" if column == "id" else ""
+        found: dict[Any, Entry] = {}
+        with self.reading() as connection:
+            for start in range(0, len(values), _IDS_PER_QUERY):
+                some = values[start : start + _IDS_PER_QUERY]
+                marks = ",".join("?" * len(some))
+                for name, crc32, n_tokens, *row in connection.execute(
+                    f"SELECT {column}, crc32, n_tokens, id, text, metadata FROM documents "
+                    f"WHERE {column} IN ({marks}) {alive}",
+                    some,
+                ):
+                    found[name] = Row(*row).decode(crc32, n_tokens)
+        return found
+
+    def _identify(self, connection: sqlite3.Connection) -> str:
+        return str(read_settings(connection).get("uuid"))
+
+    def _lend(self) -> sqlite3.Connection:
+        with self._guard:
+            if self._closed:
+                raise IndexClosedError(f"the index {self.folder} is closed; open it again")
+            if self._pid != os.getpid():
+                # SQLite's connections don't survive a fork: leave the parent's alone, unclosed.
+                _inherited.extend(self._idle)
+                self._idle, self._pid = [], os.getpid()
+            if self._idle:
+                return self._idle.pop()
+        connection = _connect_to_read(self.folder / CATALOGUE)
+        if hasattr(self, "_identity") and self._identify(connection) != self._identity:
+            connection.close()
+            raise IndexClosedError(f"the index {self.folder} was replaced by another; open it again")
+        return connection
+
+    def _take_back(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        with self._guard:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+_inherited: list[sqlite3.Connection] = []
+"""Connections of a parent process, kept from being closed by the garbage collector."""
+
+
+def _check_place(folder: Path) -> None:
+    """Tell apart: no index, something else, an index without its catalogue."""
+    if is_index(folder):
+        return
+    if is_vacant(folder):
+        raise IndexNotFoundError(f"no index at {folder}: make one with create(), or check the path")
+    if (folder / "segments").is_dir():
+        raise DamagedIndexError(
+            f"{folder / CATALOGUE} is missing or damaged; restore it from a backup or build the index again"
+        )
+    raise IndexFormatError(f"{folder} is not an index of lfm2-retrieval")
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.as_uri()}?{how}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,  # the pool lends a connection to one thread at a time
+    )
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Connect for reading, also where nothing can be written.
+
+    Reading a database in WAL mode makes a small file beside it. Where the folder can't be written, SQLite
+    reads it as immutable instead, which is right as long as no commit waits in the journal.
+    """
+    connection = _connect(path, "mode=rw")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        journal = path.with_name(path.name + "-wal")
+        if os.access(path.parent, os.W_OK) or (journal.exists() and journal.stat().st_size):
+            raise
+        return _connect(path, "immutable=1")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except (sqlite3.Error, json.JSONDecodeError) as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+            raise DamagedIndexError(
+                f"{path} is damaged ({error}); restore it from a backup or build the index again"
+            ) from error
+        raise StoredIndexError(f"{path}: {error}; the last commit is intact") from error

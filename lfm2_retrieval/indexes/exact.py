@@ -1,0 +1,376 @@
+"""The exact index: every search scores every document by MaxSim."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import __version__
+from ..datatypes import Hit, ScoreKind, SearchParams, TokenEmbeddings
+from ..errors import IndexExistsError, InvalidInputError
+from . import maxsim
+from .catalogue import CATALOGUE, Catalogue, is_index, is_vacant
+from .lock import WriterLock
+from .rows import Entry, decode_text, encode_text
+from .snapshot import Part, Snapshot, load
+from .verify import verify
+from .writer import Writer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["ExactIndex"]
+
+_RESERVED = ("dim", "tier", "created_by", "uuid")
+_SPARE = 64
+"""How many documents beyond k the scan keeps, in case rounding put them on the wrong side."""
+_ROUNDING = 1e-4
+"""Relative to the k-th score: more than the float32 scan can be wrong by."""
+
+
+class ExactIndex:
+    """Documents and their token vectors (float16) in a folder, searched exactly.
+
+    Any number of threads and processes may read while one writes: each search sees one commit, the newest
+    when it began. Use `create` or `open`.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, temporary: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
+        self._catalogue = catalogue
+        self._temporary = temporary
+        self._guard = threading.Lock()
+        self._current: Snapshot | None = None
+        self._snapshot()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str] | None,
+        dim: int = 128,
+        *,
+        if_exists: Literal["error", "overwrite"] = "error",
+        settings: Mapping[str, Any] | None = None,
+        timeout: float = 30.0,
+    ) -> ExactIndex:
+        """Make an empty index.
+
+        Parameters
+        ----------
+        path
+            A folder that is empty or doesn't exist; None for a temporary one, which `close` removes.
+        dim
+            The width of a vector.
+        if_exists
+            Where there is an index: ``"error"`` refuses, ``"overwrite"`` empties it in one commit. A folder
+            that holds anything else is always refused.
+        settings
+            JSON values to keep with the index, such as the identity of the encoder.
+        timeout
+            Seconds to wait for another writer.
+
+        Raises
+        ------
+        IndexExistsError
+            If something is there.
+        InvalidInputError
+            If ``dim`` is not positive, or a setting is reserved or not JSON.
+        """
+        if if_exists not in ("error", "overwrite"):
+            raise InvalidInputError(f"if_exists must be 'error' or 'overwrite', not {if_exists!r}")
+        values = make_settings(dim, settings)
+        temporary = None
+        if path is None:
+            temporary = tempfile.TemporaryDirectory(prefix="lfm2-retrieval-")
+            path = temporary.name
+        folder = Path(path).absolute()
+        if is_vacant(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with WriterLock(folder / "lock", timeout):
+                if is_vacant(folder):
+                    Catalogue.create(folder, values)
+                    return cls(Catalogue(folder), temporary)
+        if not is_index(folder):
+            raise IndexExistsError(
+                f"{folder} holds something that is not an index; it is left alone: choose another folder"
+            )
+        if if_exists == "error":
+            raise IndexExistsError(
+                f"{folder} already holds an index: choose if_exists='append' to add to it, 'overwrite' to "
+                "replace it, or keep 'error' and choose another folder"
+            )
+        catalogue = Catalogue(folder)
+        with Writer(catalogue, timeout, replace=values):
+            pass
+        return cls(catalogue)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> ExactIndex:
+        """Open an index, also in a folder that can only be read. Checks sizes and headers, not every byte.
+
+        Raises
+        ------
+        IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
+            If there is no index, something else, one of a newer version or a damaged one.
+        """
+        return cls(Catalogue(Path(path).absolute()))
+
+    def writer(
+        self,
+        *,
+        timeout: float = 30.0,
+        replace: Mapping[str, Any] | None = None,
+    ) -> Writer:
+        """Begin a transaction: ``with index.writer() as w: w.add(…)``.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for another writer.
+        replace
+            New settings, ``dim`` among them: the first commit retires everything the index held, which stays
+            readable and safe until then.
+        """
+        if replace is None:
+            return Writer(self._catalogue, timeout)
+        others = {key: value for key, value in replace.items() if key != "dim"}
+        return Writer(self._catalogue, timeout, make_settings(replace.get("dim", self.dim), others))
+
+    def add(
+        self,
+        ids: Sequence[str],
+        embeddings: TokenEmbeddings,
+        texts: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> None:
+        """Add documents in one commit; see `Writer.add`. For many batches use `writer`."""
+        with self.writer(timeout=timeout) as writer:
+            writer.add(ids, embeddings, texts, metadata)
+
+    def search(self, queries: TokenEmbeddings, k: int | SearchParams = 10) -> list[list[Hit]]:
+        """The best documents of each query.
+
+        The score is the sum, over the query's vectors, of the largest inner product with a vector of the
+        document, computed in float64 on the stored vectors and rounded to float32. Equal scores are in order
+        of insertion. Documents and queries without vectors find nothing.
+
+        Parameters
+        ----------
+        queries
+            As wide as the index; all of them share one pass over the vectors.
+        k
+            How many hits a query gets at most, or the parameters that say so.
+
+        Raises
+        ------
+        InvalidInputError
+            If the width differs, or a vector holds NaN, infinity or a value beyond float16 (±65504).
+        """
+        wanted = (k if isinstance(k, SearchParams) else SearchParams(k)).k
+        while True:
+            snapshot = self._snapshot()
+            found = _search(snapshot, queries, wanted)
+            entries = self._catalogue.fetch("key", sorted({key for hits in found for _, key in hits}))
+            try:
+                return [
+                    [_hit(entries[key], score, rank) for rank, (score, key) in enumerate(hits, 1)]
+                    for hits in found
+                ]
+            except KeyError:  # a writer swept what this snapshot still held: search the newer one
+                if self._snapshot() is snapshot:
+                    raise
+
+    def get(self, id: str) -> Entry | None:
+        """The document under an id, or None."""
+        return self.get_many([id])[0]
+
+    def get_many(self, ids: Sequence[str]) -> list[Entry | None]:
+        """The documents under some ids, in their order; None where there is none."""
+        encoded = [encode_text(id) for id in ids]
+        found = self._catalogue.fetch("id", list(dict.fromkeys(encoded)))
+        return [found.get(id) for id in encoded]
+
+    def __contains__(self, id: object) -> bool:
+        return isinstance(id, str) and self.get(id) is not None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def ids(self) -> list[str]:
+        """The ids of all documents, in order of insertion."""
+        with self._catalogue.reading() as connection:
+            rows = connection.execute("SELECT id FROM documents WHERE died IS NULL ORDER BY key")
+            return [decode_text(id) for (id,) in rows]
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index."""
+        return self._catalogue.folder
+
+    @property
+    def dim(self) -> int:
+        """The width of a vector."""
+        return self._snapshot().dim
+
+    @property
+    def count(self) -> int:
+        """How many documents there are."""
+        return self._snapshot().count
+
+    @property
+    def n_tokens(self) -> int:
+        """How many vectors the documents have."""
+        return self._snapshot().n_tokens
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the index was made with: ``dim``, ``tier``, ``created_by``, ``uuid`` and others' settings."""
+        return dict(self._snapshot().settings)
+
+    def size_bytes(self) -> dict[str, int]:
+        """Bytes on disk by part: each kind of segment file, and the catalogue with its journal."""
+        sizes: dict[str, int] = {}
+        for part in self._snapshot().parts:
+            for name, facts in part.segment.info.files.items():
+                kind = name.removesuffix(".npy")
+                sizes[kind] = sizes.get(kind, 0) + facts["bytes"]
+        files = [self.path / (CATALOGUE + suffix) for suffix in ("", "-wal")]
+        return {**sizes, "catalogue": sum(file.stat().st_size for file in files if file.exists())}
+
+    def verify(self) -> None:
+        """Read every byte and hold it to its checksum.
+
+        Raises
+        ------
+        DamagedIndexError
+            Naming everything that is damaged.
+        """
+        verify(self._catalogue, self._snapshot())
+
+    def close(self) -> None:
+        """Close the index; remove it if it is temporary. Closing again does nothing."""
+        self._catalogue.close()
+        self._current = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    def __enter__(self) -> ExactIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _snapshot(self) -> Snapshot:
+        """The newest commit; the guard makes threads wait for one of them to load it."""
+        with self._guard:
+            self._current = load(self._catalogue, self._current)
+            return self._current
+
+
+def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings of a new index.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``dim`` is not a positive whole number, or a setting is reserved.
+    """
+    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
+        raise InvalidInputError(f"dim must be a positive whole number, not {dim!r}")
+    if reserved := sorted(set(settings or {}) & set(_RESERVED)):
+        raise InvalidInputError(f"these settings are the index's own: {', '.join(reserved)}")
+    return {
+        "dim": int(dim),
+        "tier": "exact",
+        "created_by": f"lfm2-retrieval {__version__}",
+        **(settings or {}),
+    }
+
+
+def _hit(entry: Entry, score: float, rank: int) -> Hit:
+    return Hit(entry.id, score, rank, ScoreKind.MAXSIM, entry.text, entry.metadata)
+
+
+def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
+    if queries.dim != dim:
+        raise InvalidInputError(f"the queries' vectors are {queries.dim} wide, those of the index {dim}")
+    bad = np.flatnonzero(~(np.abs(queries.embeddings) <= np.finfo(np.float16).max).all(axis=1))
+    if len(bad):
+        query = int(np.searchsorted(queries.offsets, bad[0], "right")) - 1
+        raise InvalidInputError(
+            f"query {query}: its vector {bad[0] - queries.offsets[query]} holds NaN, infinity or a value "
+            "beyond float16 (±65504)"
+        )
+    return np.ascontiguousarray(queries.embeddings, np.float32)
+
+
+def _search(snapshot: Snapshot, queries: TokenEmbeddings, k: int) -> list[list[tuple[float, int]]]:
+    """For each query up to ``k`` pairs of score and document key, best first."""
+    vectors = _check_queries(queries, snapshot.dim)
+    asked = np.flatnonzero(queries.lengths)
+    found: list[list[tuple[float, int]]] = [[] for _ in range(len(queries))]
+    if not len(asked):
+        return found
+    # Empty queries own no rows, so the others' lanes are where their offsets say.
+    lanes = np.append(queries.offsets[asked], len(vectors))
+    for query, candidates in zip(asked, _scan(snapshot, vectors, lanes, k), strict=True):
+        rows = vectors[queries.offsets[query] : queries.offsets[query + 1]]
+        found[query] = _settle(snapshot.parts, rows, candidates, k)
+    return found
+
+
+Candidates = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
+"""Scores (approximate), keys, and ``[n, 2]`` part and position."""
+
+
+def _scan(
+    snapshot: Snapshot, vectors: NDArray[np.float32], lanes: NDArray[np.int64], k: int
+) -> list[Candidates]:
+    """The best ``k`` and some more of each query, from one pass over all segments."""
+    nothing = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty((0, 2), np.int64))
+    kept: list[Candidates] = [nothing] * (len(lanes) - 1)
+    for number, part in enumerate(snapshot.parts):
+        segment = part.segment
+        for first, chunk in maxsim.scan(segment.vectors, segment.offsets, vectors, lanes):
+            keys = part.keys[first : first + chunk.shape[1]]
+            chunk[:, keys == 0] = -np.inf
+            for query, row in enumerate(chunk):
+                new = maxsim.best(row, keys, k + _SPARE)
+                places = np.column_stack([np.full(len(new), number), first + new])
+                old_scores, old_keys, old_places = kept[query]
+                scores, all_keys = np.append(old_scores, row[new]), np.append(old_keys, keys[new])
+                chosen = maxsim.best(scores, all_keys, k + _SPARE)
+                kept[query] = (scores[chosen], all_keys[chosen], np.concatenate([old_places, places])[chosen])
+    return kept
+
+
+def _settle(
+    parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int
+) -> list[tuple[float, int]]:
+    """Score the candidates that can be among the best ``k`` precisely, and order them."""
+    approximate, keys, places = candidates
+    if len(approximate) > k:
+        threshold = approximate[k - 1] - _ROUNDING * max(1.0, abs(float(approximate[k - 1])))
+        keep = approximate >= threshold
+        keys, places = keys[keep], places[keep]
+    scores = np.array(
+        [
+            maxsim.rescore(query, parts[part].segment.vectors, parts[part].segment.offsets, position)
+            for part, position in places
+        ],
+        np.float32,
+    )
+    order = maxsim.best(scores, keys, k)
+    return [(float(scores[i]), int(keys[i])) for i in order]

@@ -1,0 +1,91 @@
+"""One writer at a time, among threads and processes."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+from ..errors import IndexLockedError, StoredIndexError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["WriterLock"]
+
+_POLL_SECONDS = 0.05
+
+
+class WriterLock:
+    """An advisory lock (``flock``) on a file, which holds the writer's process id.
+
+    The system frees it when its holder dies, however it dies. The file is never deleted: a lock on a
+    deleted file excludes nobody.
+
+    Parameters
+    ----------
+    path
+        The lock file; made if missing.
+    timeout
+        Seconds to wait for another writer.
+
+    Raises
+    ------
+    IndexLockedError
+        On entering, if another writer holds it for longer than that.
+    StoredIndexError
+        On entering, if the file can't be made or its file system has no locks.
+    """
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._file = -1
+
+    def __enter__(self) -> WriterLock:
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise StoredIndexError(f"can't write to the index: {self._path}: {error.strerror}") from error
+        try:
+            self._wait()
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+        except BaseException:
+            os.close(self._file)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Unlocking, not only closing: a child forked meanwhile shares the lock and would keep it.
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        os.close(self._file)
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EINTR):
+                    raise StoredIndexError(
+                        f"can't lock {self._path}: {error.strerror}; its file system has no locks, "
+                        "so keep the index on a local disk"
+                    ) from error
+            else:
+                return
+            if time.monotonic() >= deadline:
+                raise IndexLockedError(
+                    f"{self._path.parent} is being written by {self._holder()}; waited {self._timeout:g} s: "
+                    "let it finish or raise the timeout"
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _holder(self) -> str:
+        pid = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
+        return "another writer in this process" * (pid == str(os.getpid())) or f"process {pid or 'unknown'}"

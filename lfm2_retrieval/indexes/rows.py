@@ -1,0 +1,143 @@
+"""A document as a row of the catalogue: its encoding, its checksum, and what callers get back."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import DamagedIndexError, DuplicateIdError, InvalidInputError, InvalidTypeError
+
+__all__ = ["Entry", "Row", "decode_text", "encode_rows", "encode_text", "name_some"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A document as stored. ``text`` is None where none was given; ``n_tokens`` counts its vectors."""
+
+    id: str
+    text: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    n_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the catalogue stores of a document, apart from its place: bytes and JSON in ASCII."""
+
+    id: bytes
+    text: bytes | None
+    metadata: str
+
+    @property
+    def crc32(self) -> int:
+        """The checksum of all three, each preceded by its length (-1: no text)."""
+        metadata = self.metadata.encode()
+        text = self.text or b""
+        lengths = struct.pack("<3q", len(self.id), -1 if self.text is None else len(text), len(metadata))
+        return zlib.crc32(metadata, zlib.crc32(text, zlib.crc32(self.id, zlib.crc32(lengths))))
+
+    def decode(self, crc32: int, n_tokens: int) -> Entry:
+        """The document as callers see it.
+
+        Raises
+        ------
+        DamagedIndexError
+            If the row isn't what was written.
+        """
+        try:
+            if self.crc32 == crc32:
+                text = None if self.text is None else decode_text(self.text)
+                return Entry(decode_text(self.id), text, json.loads(self.metadata), n_tokens)
+        except (AttributeError, TypeError, ValueError):  # other types than were written
+            pass
+        raise DamagedIndexError(
+            f"index.db: the checksum of document {self.id!r} doesn't match; restore a backup or add it anew"
+        )
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8 that keeps lone surrogates, which Python strings can hold and UTF-8 proper can't."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decode_text(data: bytes) -> str:
+    """The inverse of `encode_text`."""
+    return data.decode("utf-8", "surrogatepass")
+
+
+def name_some(names: Sequence[str]) -> str:
+    """A few of many names, each cut to a readable length."""
+    shown = ", ".join(repr(name) if len(name) <= 80 else repr(name[:80]) + "…" for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def encode_rows(
+    ids: Sequence[str],
+    n_texts: int,
+    texts: Sequence[str | None] | None,
+    metadata: Sequence[Mapping[str, Any]] | None,
+) -> list[Row]:
+    """The rows of a call to ``add``, all of it checked.
+
+    Parameters
+    ----------
+    ids
+        Not empty, each once.
+    n_texts
+        How many token embeddings came with them.
+    texts, metadata
+        One an id, or None.
+
+    Raises
+    ------
+    InvalidInputError
+        If the numbers differ, an id is empty or some metadata isn't JSON.
+    InvalidTypeError
+        If an id or a text is not a str, or some metadata not a mapping.
+    DuplicateIdError
+        If an id comes twice.
+    """
+    if isinstance(ids, (str, bytes)) or isinstance(texts, (str, bytes)):
+        raise InvalidTypeError("ids and texts are sequences of str, not one str")
+    ids = list(ids)
+    for name, values in (("token embeddings", range(n_texts)), ("texts", texts), ("metadata", metadata)):
+        if values is not None and len(values) != len(ids):
+            raise InvalidInputError(f"{len(ids)} ids, but {len(values)} {name}")
+    for id in ids:
+        if not isinstance(id, str):
+            raise InvalidTypeError(f"a document's id must be a str, not {type(id).__name__}: {id!r}")
+        if not id:
+            raise InvalidInputError("a document's id must not be empty")
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = [id for id in ids if id in seen or seen.add(id)]  # type: ignore[func-returns-value]
+        raise DuplicateIdError(f"the same id twice in one call: {name_some(twice)}")
+    return [
+        Row(encode_text(id), _encode_body(id, text), _encode_metadata(id, values))
+        for id, text, values in zip(ids, texts or [None] * len(ids), metadata or [{}] * len(ids), strict=True)
+    ]
+
+
+def _encode_body(id: str, text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"the text of document {id!r} must be a str, not {type(text).__name__}")
+    return encode_text(text)
+
+
+def _encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
+    if not isinstance(metadata, Mapping):
+        raise InvalidTypeError(
+            f"the metadata of document {id!r} must be a mapping, not {type(metadata).__name__}"
+        )
+    if not all(isinstance(key, str) for key in metadata):
+        raise InvalidTypeError(f"the keys in the metadata of document {id!r} must be str")
+    try:
+        return json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the metadata of document {id!r} is not JSON: {error}") from error

@@ -1,0 +1,242 @@
+"""Adding documents: the only code that changes an index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DuplicateIdError, IndexClosedError, InvalidInputError
+from .catalogue import read_settings, write_settings
+from .lock import WriterLock
+from .rows import Row, decode_text, encode_rows, name_some
+from .segment import SegmentBuilder, sweep
+
+if TYPE_CHECKING:
+    import sqlite3
+    from types import TracebackType
+
+    from ..datatypes import TokenEmbeddings
+    from .catalogue import Catalogue
+
+__all__ = ["Writer"]
+
+_IDS_PER_QUERY = 500
+
+
+class Writer:
+    """Adds documents in one transaction; made by `ExactIndex.writer` and used in a ``with`` statement.
+
+    Entering takes the index's writer lock. Leaving commits what was added since the last `commit`, or, on an
+    exception, drops it. Everything between two commits goes to one segment and straight to disk. One thread
+    at a time may use it.
+
+    Parameters
+    ----------
+    catalogue
+        The index's catalogue.
+    timeout
+        Seconds to wait for another writer.
+    replace
+        Settings for a new content: the first commit retires all that the index held.
+
+    Raises
+    ------
+    IndexLockedError
+        On entering, if another writer is at work for longer than ``timeout``.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, timeout: float = 30.0, replace: Mapping[str, Any] | None = None
+    ) -> None:
+        self._catalogue = catalogue
+        self._timeout = timeout
+        self._replace = replace
+        self._open = False
+        self._builder: SegmentBuilder | None = None
+        self._connection: sqlite3.Connection
+        self._commit: int
+
+    def __enter__(self) -> Writer:
+        with ExitStack() as stack:
+            stack.enter_context(WriterLock(self._catalogue.folder / "lock", self._timeout))
+            self._connection = stack.enter_context(self._catalogue.writing())
+            self._clean()
+            settings = self._replace or read_settings(self._connection)
+            self._dim = int(settings["dim"])
+            self._stack = stack.pop_all()
+        self._open = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stack:
+            try:
+                if kind is None:
+                    self.commit()
+            finally:
+                self._abandon()
+
+    def add(
+        self,
+        ids: Sequence[str],
+        embeddings: TokenEmbeddings,
+        texts: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Add documents; readers see them after the commit. Everything is checked before anything is written.
+
+        Parameters
+        ----------
+        ids
+            Not empty, each new to the index.
+        embeddings
+            One text an id, in the same order. Vectors are stored as float16 and otherwise as given, so scores
+            are cosines only if the vectors are normalised. A text without tokens is stored and never found.
+        texts, metadata
+            One an id: any string, any JSON object.
+
+        Raises
+        ------
+        InvalidInputError
+            If the numbers or widths differ, a vector holds NaN, infinity or a value beyond float16 (±65504),
+            an id is empty or some metadata isn't JSON.
+        DuplicateIdError
+            If an id comes twice or is in the index.
+        IndexClosedError
+            Outside of its ``with`` statement, or after an error in writing.
+        """
+        self._check_open()
+        rows = encode_rows(ids, len(embeddings), texts, metadata)
+        vectors = _to_half(ids, embeddings, self._dim)
+        if not rows:
+            return
+        try:
+            self._begin()
+            self._refuse_known(rows)
+            self._write(rows, vectors, embeddings)
+        except DuplicateIdError:
+            raise
+        except BaseException:  # also Ctrl-C: files and rows may disagree now
+            self._abandon()
+            raise
+
+    def commit(self) -> None:
+        """Make what was added durable and visible, all of it at once. The writer can go on adding."""
+        self._check_open()
+        if self._builder is None and self._replace is None:
+            return
+        try:
+            self._begin()
+            if self._builder is not None:
+                info = self._builder.finish()
+                self._connection.execute(
+                    "UPDATE segments SET name = ?, codec = ?, n_documents = ?, n_tokens = ?, files = ? "
+                    "WHERE id = ?",
+                    (info.name, info.codec, info.n_documents, info.n_tokens, json.dumps(info.files), info.id),
+                )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._abandon()
+            raise
+        self._builder = None
+        self._replace = None
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise IndexClosedError(
+                "this writer is closed, or failed; begin another: with index.writer() as w: …"
+            )
+
+    def _begin(self) -> None:
+        """Begin the transaction, if there is none; with ``replace``, retire what was there."""
+        connection = self._connection
+        if connection.in_transaction:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._commit = connection.execute("INSERT INTO commits (time) VALUES (?)", (now,)).lastrowid or 0
+        if self._replace is not None:
+            for table in ("documents", "segments"):
+                connection.execute(f"UPDATE {table} SET died = ? WHERE died IS NULL", (self._commit,))
+            write_settings(connection, {"uuid": read_settings(connection)["uuid"], **self._replace})
+
+    def _refuse_known(self, rows: Sequence[Row]) -> None:
+        known: list[str] = []
+        for start in range(0, len(rows), _IDS_PER_QUERY):
+            ids = [row.id for row in rows[start : start + _IDS_PER_QUERY]]
+            found = self._connection.execute(
+                f"SELECT id FROM documents WHERE died IS NULL AND id IN ({','.join('?' * len(ids))})", ids
+            )
+            known += [decode_text(id) for (id,) in found]
+        if known:
+            raise DuplicateIdError(f"already in the index: {name_some(known)}")
+
+    def _write(self, rows: Sequence[Row], vectors: NDArray[np.float16], embeddings: TokenEmbeddings) -> None:
+        if self._builder is None:
+            number = self._connection.execute(
+                "INSERT INTO segments (name, codec, n_documents, n_tokens, files, born) "
+                "VALUES ('', '', 0, 0, '', ?)",
+                (self._commit,),
+            ).lastrowid
+            self._builder = SegmentBuilder(self._catalogue.folder / "segments", number or 0, self._dim)
+        builder = self._builder
+        first = builder.n_documents
+        builder.append(vectors, embeddings.lengths, embeddings.token_ids)
+        self._connection.executemany(
+            "INSERT INTO documents (segment, position, n_tokens, crc32, born, id, metadata, text) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (builder.number, position, n_tokens, row.crc32, self._commit, row.id, row.metadata, row.text)
+                for position, (row, n_tokens) in enumerate(
+                    zip(rows, embeddings.lengths.tolist(), strict=True), first
+                )
+            ),
+        )
+
+    def _clean(self) -> None:
+        """Forget what earlier commits retired, and sweep files that no row names."""
+        connection = self._connection
+        if connection.execute("SELECT 1 FROM segments WHERE died IS NOT NULL").fetchone():
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "DELETE FROM documents WHERE died IS NOT NULL AND segment IN "
+                "(SELECT id FROM segments WHERE died IS NOT NULL)"
+            )
+            connection.execute("DELETE FROM segments WHERE died IS NOT NULL")
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA incremental_vacuum").fetchall()
+        names = [name for (name,) in connection.execute("SELECT name FROM segments")]
+        sweep(self._catalogue.folder / "segments", names)
+
+    def _abandon(self) -> None:
+        """Drop what isn't committed; the writer is of no further use."""
+        self._open = False
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        if self._builder is not None:
+            self._builder.abandon()
+            self._builder = None
+
+
+def _to_half(ids: Sequence[str], embeddings: TokenEmbeddings, dim: int) -> NDArray[np.float16]:
+    """The vectors as float16, refused if that isn't possible."""
+    if embeddings.dim != dim:
+        raise InvalidInputError(f"the vectors are {embeddings.dim} wide, the index takes {dim}")
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(embeddings.embeddings, np.float16)
+    bad = np.flatnonzero(~np.isfinite(half).all(axis=1))
+    if len(bad):
+        document = int(np.searchsorted(embeddings.offsets, bad[0], "right")) - 1
+        row = embeddings.embeddings[bad[0]]
+        what = "a value beyond float16 (±65504)" if np.isfinite(row).all() else "NaN or infinity"
+        raise InvalidInputError(
+            f"document {ids[document]!r}: its vector {bad[0] - embeddings.offsets[document]} holds {what}"
+        )
+    return half
