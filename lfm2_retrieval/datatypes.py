@@ -46,11 +46,15 @@ class Document:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str):
-            raise InvalidTypeError(f"a document's id must be a str, not {type(self.id).__name__}: {self.id!r}")
+            raise InvalidTypeError(
+                f"a document's id must be a str, not {type(self.id).__name__}: {self.id!r}"
+            )
         if not self.id:
             raise InvalidInputError("a document's id must not be empty")
         if not isinstance(self.text, str):
-            raise InvalidTypeError(f"the text of document {self.id!r} must be a str, not {type(self.text).__name__}")
+            raise InvalidTypeError(
+                f"the text of document {self.id!r} must be a str, not {type(self.text).__name__}"
+            )
         if not isinstance(self.metadata, Mapping):
             raise InvalidTypeError(
                 f"the metadata of document {self.id!r} must be a mapping, not {type(self.metadata).__name__}"
@@ -122,7 +126,9 @@ class TokenEmbeddings:
         embeddings = np.asarray(self.embeddings)
         offsets = np.asarray(self.offsets)
         if embeddings.ndim != 2:
-            raise InvalidInputError(f"embeddings must have two dimensions [n_tokens, dim], not shape {embeddings.shape}")
+            raise InvalidInputError(
+                f"embeddings must have two dimensions [n_tokens, dim], not shape {embeddings.shape}"
+            )
         if embeddings.dtype.kind != "f":
             raise InvalidTypeError(f"embeddings must be of a floating type, not {embeddings.dtype}")
         if offsets.ndim != 1 or len(offsets) < 1 or offsets.dtype.kind not in "iu":
@@ -174,7 +180,7 @@ class TokenEmbeddings:
         chosen = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[chosen]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], lengths)
         return TokenEmbeddings(
             embeddings=self.embeddings[rows],
             offsets=offsets,

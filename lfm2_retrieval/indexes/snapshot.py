@@ -101,7 +101,10 @@ def _read_places(connection: sqlite3.Connection, segment: int) -> NDArray[np.int
     rows = connection.execute(
         "SELECT position, key FROM documents WHERE segment = ? AND died IS NULL ORDER BY position", (segment,)
     ).fetchall()
-    return np.array(rows, np.int64).reshape(-1, 2)
+    try:
+        return np.array(rows, np.int64).reshape(-1, 2)
+    except (TypeError, ValueError) as error:
+        raise DamagedIndexError(f"index.db: documents of segment {segment!r} are damaged") from error
 
 
 def _open(
@@ -113,9 +116,7 @@ def _open(
 ) -> tuple[Part, ...]:
     dim = settings.get("dim")
     if not isinstance(dim, int) or dim < 1:
-        raise DamagedIndexError(
-            f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup"
-        )
+        raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
     opened = {part.segment.info.id: part.segment for part in known.parts} if known else {}
     parts = []
     for id, name, codec, n_documents, n_tokens, files in rows:

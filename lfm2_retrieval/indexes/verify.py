@@ -55,7 +55,7 @@ def _check_rows(connection: sqlite3.Connection, part: Part) -> list[str]:
             Row(*row).decode(crc32, n_tokens)
         except DamagedIndexError as error:
             problems.append(str(error))
-        if not 0 <= position < len(lengths) or lengths[position] != n_tokens:
+        if position not in range(len(lengths)) or lengths[position] != n_tokens:
             problems.append(
                 f"index.db: document {row[0]!r} has another place than segment {part.segment.info.name}"
             )
