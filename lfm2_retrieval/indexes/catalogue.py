@@ -23,7 +23,16 @@ from ..errors import (
 from .rows import Entry, Row
 from .segment import fsync_folder
 
-__all__ = ["CATALOGUE", "FORMAT", "Catalogue", "is_index", "is_vacant", "read_settings", "write_settings"]
+__all__ = [
+    "CATALOGUE",
+    "FORMAT",
+    "Catalogue",
+    "is_index",
+    "is_vacant",
+    "read_settings",
+    "translated",
+    "write_settings",
+]
 
 FORMAT = 0
 """The format that this version writes; 0 is unstable."""
@@ -60,8 +69,8 @@ CREATE TABLE documents (
     text BLOB
 );
 CREATE UNIQUE INDEX live_ids ON documents (id) WHERE died IS NULL;
-CREATE INDEX live_places ON documents (segment, position) WHERE died IS NULL;
-CREATE INDEX segments_of_dead ON documents (segment) WHERE died IS NOT NULL;
+CREATE INDEX places ON documents (segment, position, died);
+CREATE INDEX deaths ON documents (died, segment) WHERE died IS NOT NULL;
 """
 
 
@@ -90,8 +99,18 @@ def is_index(folder: Path) -> bool:
 
 
 def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
-    """All settings: key → JSON value."""
-    return {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM settings")}
+    """All settings: key → JSON value.
+
+    Raises
+    ------
+    DamagedIndexError
+        If one is not JSON.
+    """
+    rows = connection.execute("SELECT key, value FROM settings").fetchall()
+    try:
+        return {key: json.loads(value) for key, value in rows}
+    except (TypeError, ValueError) as error:
+        raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; restore it from a backup") from error
 
 
 def write_settings(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> None:
@@ -125,14 +144,13 @@ class Catalogue:
         self._pid = os.getpid()
         self._closed = False
         _check_place(folder)
-        with self.reading() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > FORMAT:
-                raise NewerFormatError(
-                    f"{folder} was made by a newer version of lfm2-retrieval (format {version}, this version "
-                    f"reads up to {FORMAT}): upgrade with pip install -U lfm2-retrieval"
-                )
-            self._identity = self._identify(connection)
+        try:
+            with self.reading() as connection:
+                self._check_format(connection)
+                self._identity = self._identify(connection)
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def create(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -141,7 +159,7 @@ class Catalogue:
         for leftover in folder.glob(_UNDER_CONSTRUCTION + "*"):
             leftover.unlink()
         (folder / "segments").mkdir(exist_ok=True)
-        with _translated(path), closing(_connect(path, "mode=rwc")) as connection:
+        with translated(path), closing(_connect(path, "mode=rwc")) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -156,7 +174,7 @@ class Catalogue:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection inside a read transaction: everything read through it is of one commit."""
-        with _translated(self.folder / CATALOGUE):
+        with translated(self.folder / CATALOGUE):
             connection = self._lend()
             try:
                 connection.execute("BEGIN")
@@ -171,7 +189,7 @@ class Catalogue:
         What isn't committed at the end is rolled back.
         """
         path = self.folder / CATALOGUE
-        with _translated(path), closing(_connect(path, "mode=rw")) as connection:
+        with translated(path), closing(_connect(path, "mode=rw")) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
@@ -202,7 +220,16 @@ class Catalogue:
                     found[name] = Row(*row).decode(crc32, n_tokens)
         return found
 
-    def _identify(self, connection: sqlite3.Connection) -> str:
+    def _check_format(self, connection: sqlite3.Connection) -> None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > FORMAT:
+            raise NewerFormatError(
+                f"{self.folder} was made by a newer version of lfm2-retrieval (format {version}, this one "
+                f"reads up to {FORMAT}): upgrade with pip install -U lfm2-retrieval"
+            )
+
+    @staticmethod
+    def _identify(connection: sqlite3.Connection) -> str:
         return str(read_settings(connection).get("uuid"))
 
     def _lend(self) -> sqlite3.Connection:
@@ -281,11 +308,11 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
-    except (sqlite3.Error, json.JSONDecodeError, UnicodeDecodeError) as error:  # names may be noise too
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # names may be noise too
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             raise DamagedIndexError(

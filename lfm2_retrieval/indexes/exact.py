@@ -49,7 +49,11 @@ class ExactIndex:
         self._temporary = temporary
         self._guard = threading.Lock()
         self._current: Snapshot | None = None
-        self._snapshot()
+        try:
+            self._snapshot()
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def create(
@@ -108,8 +112,12 @@ class ExactIndex:
                 "replace it, or keep 'error' and choose another folder"
             )
         catalogue = Catalogue(folder)
-        with Writer(catalogue, timeout, replace=values):
-            pass
+        try:
+            with Writer(catalogue, timeout, replace=values):
+                pass
+        except BaseException:
+            catalogue.close()
+            raise
         return cls(catalogue)
 
     @classmethod

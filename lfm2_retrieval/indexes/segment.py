@@ -161,11 +161,11 @@ class SegmentBuilder:
         return SegmentInfo(self.number, self.name, FP16, self.n_documents, self.n_tokens, files)
 
     def abandon(self) -> None:
-        """Delete what was written."""
+        """Delete what was written, unless it is finished: then a commit that failed may yet have reached the
+        disk, and only the next writer can tell."""
         for writer in self._writers.values():
             writer.close()
-        for path in (self._building, self._path):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self._building, ignore_errors=True)
 
 
 class Segment:

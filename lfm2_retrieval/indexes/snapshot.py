@@ -85,7 +85,10 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
                 "SELECT id, name, codec, n_documents, n_tokens, files FROM segments "
                 "WHERE died IS NULL ORDER BY id"
             ).fetchall()
-            places = {row[0]: _read_places(connection, row[0]) for row in rows}
+            stale = {row[0] for row in rows}
+            if known is not None:
+                stale -= {part.segment.info.id for part in known.parts} - _touched(connection, known.commit)
+            places = {segment: _read_places(connection, segment) for segment in stale}
         try:
             parts = _open(catalogue.folder, settings, rows, places, known)
             return Snapshot(commit, settings, parts)
@@ -96,10 +99,16 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
                     raise
 
 
+def _touched(connection: sqlite3.Connection, commit: int) -> set[int]:
+    """The segments of which documents died after a commit."""
+    rows = connection.execute("SELECT DISTINCT segment FROM documents WHERE died > ?", (commit,))
+    return {segment for (segment,) in rows}
+
+
 def _read_places(connection: sqlite3.Connection, segment: int) -> NDArray[np.int64]:
-    """int64 ``[n_alive, 2]``: position and key, from the index ``live_places`` alone."""
+    """int64 ``[n_alive, 2]``: position and key, from the index ``places`` alone."""
     rows = connection.execute(
-        "SELECT position, key FROM documents WHERE segment = ? AND died IS NULL ORDER BY position", (segment,)
+        "SELECT position, key FROM documents WHERE segment = ? AND died IS NULL", (segment,)
     ).fetchall()
     try:
         return np.array(rows, np.int64).reshape(-1, 2)
@@ -117,9 +126,12 @@ def _open(
     dim = settings.get("dim")
     if not isinstance(dim, int) or dim < 1:
         raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
-    opened = {part.segment.info.id: part.segment for part in known.parts} if known else {}
+    opened = {part.segment.info.id: part for part in known.parts} if known else {}
     parts = []
     for id, name, codec, n_documents, n_tokens, files in rows:
+        if id not in places:
+            parts.append(opened[id])
+            continue
         try:
             info = SegmentInfo(
                 id, str(name), str(codec), int(n_documents), int(n_tokens), parse_files(json.loads(files))
@@ -128,9 +140,9 @@ def _open(
             raise DamagedIndexError(
                 f"{folder / 'index.db'}: the row of segment {name!r} is damaged"
             ) from error
-        segment = opened.get(id) or Segment(folder / "segments", info, dim)
+        segment = opened[id].segment if id in opened else Segment(folder / "segments", info, dim)
         positions, keys = places[id].T
-        if len(positions) and not 0 <= positions[0] <= positions[-1] < info.n_documents:
+        if np.any((positions < 0) | (positions >= info.n_documents)):
             raise DamagedIndexError(f"{folder / 'index.db'}: documents lie outside segment {name!r}")
         all_keys = np.zeros(info.n_documents, np.int64)
         all_keys[positions] = keys

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DuplicateIdError, IndexClosedError, InvalidInputError
-from .catalogue import read_settings, write_settings
+from .catalogue import CATALOGUE, read_settings, translated, write_settings
 from .lock import WriterLock
 from .rows import Row, decode_text, encode_rows, name_some
 from .segment import SegmentBuilder, sweep
@@ -118,9 +118,10 @@ class Writer:
         if not rows:
             return
         try:
-            self._begin()
-            self._refuse_known(rows)
-            self._write(rows, vectors, embeddings)
+            with translated(self._catalogue.folder / CATALOGUE):
+                self._begin()
+                self._refuse_known(rows)
+                self._write(rows, vectors, embeddings)
         except DuplicateIdError:
             raise
         except BaseException:  # also Ctrl-C: files and rows may disagree now
@@ -133,15 +134,23 @@ class Writer:
         if self._builder is None and self._replace is None:
             return
         try:
-            self._begin()
-            if self._builder is not None:
-                info = self._builder.finish()
-                self._connection.execute(
-                    "UPDATE segments SET name = ?, codec = ?, n_documents = ?, n_tokens = ?, files = ? "
-                    "WHERE id = ?",
-                    (info.name, info.codec, info.n_documents, info.n_tokens, json.dumps(info.files), info.id),
-                )
-            self._connection.execute("COMMIT")
+            with translated(self._catalogue.folder / CATALOGUE):
+                self._begin()
+                if self._builder is not None:
+                    info = self._builder.finish()
+                    self._connection.execute(
+                        "UPDATE segments SET name = ?, codec = ?, n_documents = ?, n_tokens = ?, files = ? "
+                        "WHERE id = ?",
+                        (
+                            info.name,
+                            info.codec,
+                            info.n_documents,
+                            info.n_tokens,
+                            json.dumps(info.files),
+                            info.id,
+                        ),
+                    )
+                self._connection.execute("COMMIT")
         except BaseException:
             self._abandon()
             raise

@@ -70,8 +70,8 @@ def test_any_string_is_stored_as_it_is(index, tmp_path):
 
 def test_ties_are_in_order_of_insertion_across_segments(index):
     one = embeddings([9])
-    for start in range(0, 300, 100):
-        ids = [f"{i:03d}" for i in range(start, start + 100)]
+    for first in range(0, 300, 100):
+        ids = [f"{i:03d}" for i in range(first, first + 100)]
         index.add(ids, TokenEmbeddings.concatenate([one] * 100))
     for k in (1, 7, 150, 300):
         for width in (1, 3, 16):
@@ -261,7 +261,7 @@ def test_overwrite_replaces_documents_settings_and_files(index):
 
 def test_replace_keeps_the_old_until_the_first_commit(index):
     index.add(IDS, embeddings(LENGTHS))
-    with pytest.raises(RuntimeError), index.writer(replace={"dim": 8}) as writer:
+    with pytest.raises(RuntimeError), index.writer(replace={"dim": 8}) as writer:  # noqa: PT012
         writer.add(["new"], embeddings([1], dim=8))
         raise RuntimeError
     assert (index.ids(), index.dim) == (IDS, DIM)

@@ -54,7 +54,7 @@ def test_many_adds_make_one_segment_seen_at_the_commit(index):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_exception_drops_what_is_not_committed_and_no_more(index, error):
-    with pytest.raises(error), index.writer() as writer:
+    with pytest.raises(error), index.writer() as writer:  # noqa: PT012
         writer.add(["a"], embeddings([1]))
         writer.commit()
         writer.add(["b"], embeddings([1]))
@@ -81,9 +81,9 @@ def test_an_error_in_writing_fails_the_writer(index, monkeypatch):
     def full_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(IndexClosedError), index.writer() as writer:  # not a silent half commit
+    with pytest.raises(IndexClosedError), index.writer() as writer:  # not a silent half commit  # noqa: PT012
         writer.add(["a"], embeddings([1]))
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):  # noqa: PT012
             patch.setattr(writer._builder, "append", full_disk)
             writer.add(["b"], embeddings([1]))
     assert index.ids() == []
@@ -99,12 +99,62 @@ def test_an_error_in_the_commit_leaves_the_last_one(index, monkeypatch, name):
         raise OSError(5, "Input/output error")
 
     module = "writer" if name == "json.dumps" else "segment"
-    with pytest.raises(OSError, match="Input/output"), index.writer() as writer:
+    with pytest.raises(OSError, match="Input/output"), index.writer() as writer:  # noqa: PT012
         writer.add(["b"], embeddings([1]))
         monkeypatch.setattr(f"lfm2_retrieval.indexes.{module}.{name}", broken)
     monkeypatch.undo()
     assert index.ids() == ["a"]
-    assert len(folders(index)) == 1
+    index.add(["b"], embeddings([1]))
+    assert folders(index) == ["00000001", "00000002"]
+    index.verify()
+
+
+@pytest.mark.parametrize("interrupted", [KeyboardInterrupt, OSError])
+def test_a_commit_that_is_durable_when_the_error_comes_is_kept(index, interrupted):
+    class Connection:
+        """Commits, and then an exception strikes."""
+
+        def __init__(self, real):
+            self.real = real
+
+        def execute(self, sql, *values):
+            result = self.real.execute(sql, *values)
+            if sql == "COMMIT":
+                raise interrupted
+            return result
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    with pytest.raises(interrupted), index.writer() as writer:  # noqa: PT012
+        writer._connection = Connection(writer._connection)
+        writer.add(["a"], embeddings([1]))
+    assert index.ids() == ["a"]
+    index.add(["b"], embeddings([1]))
+    index.verify()
+
+
+def test_a_full_catalogue_is_our_error(index):
+    with pytest.raises(StoredIndexError, match=r"index\.db: .*full"), index.writer() as writer:  # noqa: PT012
+        writer._connection.execute("PRAGMA max_page_count = 1")
+        writer.add(["a"], embeddings([1]), texts=["x" * 1_000_000])
+    assert index.ids() == []
+
+
+def test_a_reader_notices_deaths_in_segments_it_knows(index):
+    """What deletes will do, done by hand."""
+    index.add(list("abc"), embeddings([2, 2, 2]))
+    index.add(list("de"), embeddings([2, 2]))
+    assert index.count == 5
+    with index.writer() as writer:
+        writer._begin()
+        writer._connection.execute("UPDATE documents SET died = ? WHERE id = ?", (writer._commit, b"b"))
+        writer._connection.execute("COMMIT")
+    assert index.count == 4
+    assert index.n_tokens == 8
+    assert sorted(hit.id for hit in index.search(embeddings([3]))[0]) == list("acde")
+    index.add(["b"], embeddings([1]))
+    assert index.ids() == list("acdeb")
     index.verify()
 
 
