@@ -8,7 +8,7 @@
     │   └── DuplicateIdError
     ├── CheckpointError         also a ValueError: a model whose files contradict each other
     │   └── ModelNotFoundError  also a FileNotFoundError
-    ├── IndexError_             the index on disk
+    ├── StoredIndexError             the index on disk
     │   ├── IndexNotFoundError  also a FileNotFoundError
     │   ├── IndexExistsError    also a FileExistsError
     │   ├── IndexFormatError    also a ValueError: not an index, or one that this version can't read
@@ -27,7 +27,6 @@ __all__ = [
     "DamagedIndexError",
     "DuplicateIdError",
     "IndexClosedError",
-    "IndexError_",
     "IndexExistsError",
     "IndexFormatError",
     "IndexLockedError",
@@ -39,6 +38,7 @@ __all__ = [
     "ModelNotFoundError",
     "NewerFormatError",
     "RetrievalError",
+    "StoredIndexError",
 ]
 
 
@@ -66,19 +66,19 @@ class ModelNotFoundError(CheckpointError, FileNotFoundError):
     """No model under that name or path, and none could be fetched."""
 
 
-class IndexError_(RetrievalError):  # noqa: N801  (IndexError is a built-in)
+class StoredIndexError(RetrievalError):
     """The root of errors about an index on disk."""
 
 
-class IndexNotFoundError(IndexError_, FileNotFoundError):
+class IndexNotFoundError(StoredIndexError, FileNotFoundError):
     """No index at that path."""
 
 
-class IndexExistsError(IndexError_, FileExistsError):
+class IndexExistsError(StoredIndexError, FileExistsError):
     """The path already holds an index, or something else."""
 
 
-class IndexFormatError(IndexError_, ValueError):
+class IndexFormatError(StoredIndexError, ValueError):
     """What lies at the path is not an index that this version reads."""
 
 
@@ -90,15 +90,15 @@ class DamagedIndexError(IndexFormatError):
     """A file of the index is missing, truncated or altered; the message names it."""
 
 
-class IndexLockedError(IndexError_, TimeoutError):
+class IndexLockedError(StoredIndexError, TimeoutError):
     """Another process is writing to the index."""
 
 
-class IndexClosedError(IndexError_, ValueError):
+class IndexClosedError(StoredIndexError, ValueError):
     """The index was used after ``close()``."""
 
 
-class ModelMismatchError(IndexError_, ValueError):
+class ModelMismatchError(StoredIndexError, ValueError):
     """The index was made with another encoder than the one in use."""
 
 

@@ -1,6 +1,6 @@
 """Train nano's tokenizer: byte-level BPE over lower-cased text, most of it English.
 
-    python examples/train_nano/build_tokenizer.py WORK
+python examples/train_nano/build_tokenizer.py WORK
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 VOCABULARY = 24_000
 SPECIALS = ["<|pad|>", "<|startoftext|>", "<|im_end|>", "[Q] ", "[D] "]
-BUDGETS = {"en": 16_000_000, "de": 2_500_000, "es": 2_500_000, "fr": 2_500_000, "zh": 900_000, "ja": 900_000, "ko": 1_200_000}
+BUDGETS = {
+    "en": 16_000_000,
+    "de": 2_500_000,
+    "es": 2_500_000,
+    "fr": 2_500_000,
+    "zh": 900_000,
+    "ja": 900_000,
+    "ko": 1_200_000,
+}
 
 
 def texts(rng: random.Random) -> Iterator[str]:
@@ -26,7 +34,9 @@ def texts(rng: random.Random) -> Iterator[str]:
     for language in ("es", "fr", "ja", "ko", "zh"):
         streams[language] = [other for _, other in sources.parallel(language)]
     for language in sources.MONOLINGUAL:
-        streams.setdefault(language, []).extend(" ".join(p) for _, p in sources.monolingual_articles(language))
+        streams.setdefault(language, []).extend(
+            " ".join(p) for _, p in sources.monolingual_articles(language)
+        )
     streams["fr"] += [passage for _, passages in sources.questions("piaf11-fr") for passage in passages]
     streams["ja"] += [passage for _, passages in sources.questions("jaquad-ja-train") for passage in passages]
     for language, budget in BUDGETS.items():

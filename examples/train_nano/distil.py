@@ -1,4 +1,4 @@
-"""Stage 1: the student learns the teacher's token vectors, aligned by characters; other languages by translation.
+"""Stage 1: the student learns the teacher's token vectors by characters, other languages by translation.
 
     python examples/train_nano/distil.py WORK --minutes 60
 
@@ -18,9 +18,10 @@ import sources
 import torch
 from student import DOCUMENT, QUERY, Student
 from teacher import Teacher, overlaps
+from tokenizers import Encoding
 from torch import Tensor
 
-PEAK_RATE, WARM_UP, TOKENS_PER_STEP = 1.5e-3, 200, 4_500
+PEAK_RATE, WARM_UP, TOKENS_PER_STEP, LIMIT = 1.5e-3, 200, 4_500, 512
 
 
 class Texts:
@@ -60,29 +61,37 @@ class Texts:
 
 
 def aligned_loss(student: Student, teacher: Teacher, texts: list[str], rng: random.Random) -> Tensor:
-    """Mean of 1 - cosine between each student token and the teacher's tokens at its characters."""
+    """Token loss on English texts, short ones mostly as queries."""
     ours, theirs = student.tokenizer.encode_batch(texts), teacher.tokenize(texts)
-    states = torch.cat(teacher.states(theirs))
     prefixes = [QUERY if len(t) < 160 and rng.random() < 0.7 else DOCUMENT for t in texts]
-    vectors, lengths = student.encode(ours, prefixes)
-    rows, columns, weights = [], [], []
+    vectors, _ = student.encode(ours, prefixes)
+    return align(vectors, texts, ours, theirs, teacher.project(torch.cat(teacher.states(theirs))))
+
+
+def align(
+    vectors: Tensor, texts: list[str], ours: list[Encoding], theirs: list[Encoding], taught: Tensor
+) -> Tensor:
+    """Mean of 1 - cosine between each student token and the teacher's tokens at its characters."""
+    rows, columns = [], []
     row_start = column_start = 0
-    for text, mine, its, length in zip(texts, ours, theirs, lengths, strict=True):
-        row, column, weight = overlaps(text, mine, its, length)
+    for text, mine, its in zip(texts, ours, theirs, strict=True):
+        row, column = overlaps(text, mine, its, LIMIT)
         rows.append(row + row_start)
         columns.append(column + column_start)
-        weights.append(weight)
-        row_start, column_start = row_start + length, column_start + len(its.ids)
+        row_start += min(len(mine.ids) + 1, LIMIT)
+        column_start += len(its.ids)
     row = torch.from_numpy(np.concatenate(rows))
     targets = torch.zeros(len(vectors), 128)
-    targets.index_add_(0, row, teacher.project(states)[torch.from_numpy(np.concatenate(columns))])
+    targets.index_add_(0, row, taught[torch.from_numpy(np.concatenate(columns))])
     covered = torch.zeros(len(vectors), dtype=torch.bool)
     covered[row] = True
     targets = torch.nn.functional.normalize(targets[covered], dim=-1)
     return (1 - (vectors[covered] * targets).sum(-1)).mean()
 
 
-def translation_loss(student: Student, teacher: Teacher, pairs: list[tuple[str, str]], rng: random.Random) -> Tensor:
+def translation_loss(
+    student: Student, teacher: Teacher, pairs: list[tuple[str, str]], rng: random.Random
+) -> Tensor:
     """Soft Chamfer distance between a translation's vectors and the teacher's of the English text."""
     english, other = zip(*pairs, strict=True)
     targets = [teacher.project(s) for s in teacher.states(teacher.tokenize(list(english)))]
@@ -111,7 +120,9 @@ def train(work: Path, minutes: float, seed: int = 0) -> None:
     rest = [p for p in student.parameters() if p.ndim != 2]
     optimiser = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
-        lr=PEAK_RATE, betas=(0.9, 0.98), fused=True,
+        lr=PEAK_RATE,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     step, spent, tokens = 0, 0.0, 0
     checkpoint = work / "distil.pt"
@@ -123,7 +134,9 @@ def train(work: Path, minutes: float, seed: int = 0) -> None:
         texts.rng.seed(seed + step)
     last, saved, mean = time.monotonic(), time.monotonic(), [0.0, 0.0]
     while spent < minutes * 60:
-        rate = min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60))))
+        rate = min(1.0, (step + 1) / WARM_UP) * (
+            0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60)))
+        )
         for group in optimiser.param_groups:
             group["lr"] = PEAK_RATE * rate
         batch = texts.batch(int(TOKENS_PER_STEP * 4.2))
@@ -141,13 +154,24 @@ def train(work: Path, minutes: float, seed: int = 0) -> None:
         now = time.monotonic()
         spent, last = spent + now - last, now
         if step % 50 == 0:
-            print(f"step {step} {spent / 60:.1f} min {tokens / 1e6:.2f} M tokens rate {rate:.3f} "
-                  f"loss {mean[0]:.4f} translated {mean[1]:.4f}", flush=True)
+            print(
+                f"step {step} {spent / 60:.1f} min {tokens / 1e6:.2f} M tokens rate {rate:.3f} "
+                f"loss {mean[0]:.4f} translated {mean[1]:.4f}",
+                flush=True,
+            )
             mean = [0.0, 0.0]
         if now - saved > 240 or spent >= minutes * 60:
             saved = now
-            torch.save({"model": student.state_dict(), "optimiser": optimiser.state_dict(),
-                        "step": step, "spent": spent, "tokens": tokens}, checkpoint.with_suffix(".tmp"))
+            torch.save(
+                {
+                    "model": student.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "step": step,
+                    "spent": spent,
+                    "tokens": tokens,
+                },
+                checkpoint.with_suffix(".tmp"),
+            )
             checkpoint.with_suffix(".tmp").replace(checkpoint)
 
 

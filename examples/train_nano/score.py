@@ -1,6 +1,6 @@
 """nDCG@10 with exact MaxSim on the collections below ``eval/``, for the teacher or a student's checkpoint.
 
-    python examples/train_nano/score.py WORK [CHECKPOINT | teacher] [COLLECTION ...]
+python examples/train_nano/score.py WORK [CHECKPOINT | teacher] [COLLECTION ...]
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def evaluate(encode: Scored, name: str, queries_from: str | None = None) -> floa
         best = (flat_q @ vectors.T).max(1).values
         scores[:, i] = torch.zeros(len(encoded)).index_add_(0, q_owner, best)
     top = scores.topk(min(10, len(order)), dim=1).indices.tolist()
-    return float(np.mean([ndcg([order[j] for j in row], qrels[q]) for q, row in zip(judged, top, strict=True)]))
+    return float(
+        np.mean([ndcg([order[j] for j in row], qrels[q]) for q, row in zip(judged, top, strict=True)])
+    )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ class Student(nn.Module):
                     weight[token] = words[pieces].mean(0)
             weight.mul_(0.5)
 
-    def encode(self, encodings: Iterable[Encoding], prefixes: Iterable[int], limit: int = 512) -> tuple[Tensor, tuple[int, ...]]:
+    def encode(
+        self, encodings: Iterable[Encoding], prefixes: Iterable[int], limit: int = 512
+    ) -> tuple[Tensor, tuple[int, ...]]:
         """Normalised vectors [n_tokens, 128] and the number of tokens of each text."""
         ids = [[BOS, prefix, *e.ids[1 : limit - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
         lengths = tuple(map(len, ids))

@@ -72,10 +72,12 @@ class Teacher:
         self.mean, self.components = state["mean"], state["components"]
 
 
-def overlaps(text: str, student: Encoding, teacher: Encoding, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def overlaps(
+    text: str, student: Encoding, teacher: Encoding, limit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which student token shares how many characters with which teacher token.
 
-    Returns (student index, teacher index, weight), index 0 and 1 of the student being BOS and the
+    Returns (student index, teacher index), a pair a character; index 0 and 1 of the student being BOS and the
     prefix, which stand for the teacher's CLS and SEP.
     """
     owner = np.full(len(text) + 1, -1)
@@ -88,4 +90,4 @@ def overlaps(text: str, student: Encoding, teacher: Encoding, limit: int) -> tup
         columns.extend(span.tolist())
     row, column = np.array(rows), np.array(columns)
     keep = column >= 0
-    return row[keep], column[keep], np.ones(keep.sum(), dtype=np.float32)
+    return row[keep], column[keep]

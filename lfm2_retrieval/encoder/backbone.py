@@ -69,11 +69,13 @@ class Backbone(nn.Module):
         self.embedding_norm = _norm(config.hidden_size, config)
 
     def forward(self, batch: PackedBatch) -> Tensor:
+        """Hidden states of every position, in the order of ``batch.input_ids``."""
         x = self.embed_tokens(batch.input_ids)
         layout = self._layout(batch, x)
         for layer in self.layers:
             x = layer(x, layout)
-        return self.embedding_norm(x)
+        hidden: Tensor = self.embedding_norm(x)
+        return hidden
 
     def _layout(self, batch: PackedBatch, x: Tensor) -> _Layout:
         config, device = self.config, x.device
@@ -109,7 +111,8 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, layout: _Layout) -> Tensor:
         x = x + self.operator(self.operator_norm(x), layout)
-        return x + self.feed_forward(self.ffn_norm(x))
+        out: Tensor = x + self.feed_forward(self.ffn_norm(x))
+        return out
 
 
 class _ShortConv(nn.Module):
@@ -131,7 +134,8 @@ class _ShortConv(nn.Module):
         for shift, exists, weight in zip(self.shifts, layout.shifts, self.conv_weight, strict=True):
             neighbour = u if shift == 0 else torch.roll(u, -shift, dims=0) * exists
             mixed = torch.addcmul(mixed, neighbour, weight)
-        return self.out_proj(gate_out * mixed)
+        out: Tensor = self.out_proj(gate_out * mixed)
+        return out
 
 
 class _Attention(nn.Module):
@@ -150,7 +154,7 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, layout: _Layout) -> Tensor:
         sizes = [self.heads, self.kv_heads, self.kv_heads]
-        q, k, v = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim)).split(sizes, dim=1)
+        q, k, v = self.qkv_proj(x).view(len(x), -1, self.head_dim).split(sizes, dim=1)
         q = _rotate(self.q_norm(q), layout)
         k = _rotate(self.k_norm(k), layout)
         groups = self.heads // self.kv_heads
@@ -161,11 +165,12 @@ class _Attention(nn.Module):
             span = slice(start, start + sequences * length)
             start = span.stop
             out.append(self._attend(q[span], k[span], v[span], sequences, keys))
-        return self.out_proj(torch.cat(out).flatten(1))
+        joined: Tensor = self.out_proj(torch.cat(out).flatten(1))
+        return joined
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, sequences: int, keys: int) -> Tensor:
-        q, k, v = (t.unflatten(0, (sequences, -1)).transpose(1, 2) for t in (q, k, v))
-        length = q.shape[2]
+        length = len(q) // sequences
+        q, k, v = (t.view(sequences, length, -1, self.head_dim).transpose(1, 2) for t in (q, k, v))
         mask = None
         if self.causal and keys < length:
             rows = torch.arange(length, device=q.device)
@@ -185,7 +190,8 @@ class _SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        out: Tensor = self.down(F.silu(gate) * up)
+        return out
 
 
 def _norm(size: int, config: BackboneConfig) -> nn.RMSNorm:

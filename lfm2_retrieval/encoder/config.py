@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from ..errors import CheckpointError
 
 __all__ = ["BackboneConfig"]
 
+_LOG = logging.getLogger(__name__)
 CAUSAL = ("Lfm2Model", "Lfm2ForCausalLM")
 BIDIRECTIONAL = ("Lfm2BidirectionalModel",)
 
@@ -72,13 +74,19 @@ class BackboneConfig:
 
 
 def _is_bidirectional(raw: Mapping[str, Any]) -> bool:
-    names = tuple(raw.get("architectures") or ())
-    if any(name in BIDIRECTIONAL for name in names):
+    names = set(raw.get("architectures") or ())
+    remote = str((raw.get("auto_map") or {}).get("AutoModel", "")).rsplit(".", 1)[-1]
+    if not names and not remote and raw.get("model_type") == "lfm2":
+        _LOG.info("config.json names no architecture: taking Lfm2Model, the causal default of the family")
+        names = {"Lfm2Model"}
+    if remote:
+        names.add(remote)
+    if names and names <= set(BIDIRECTIONAL):
         return True
-    if any(name in CAUSAL for name in names):
+    if names and names <= set(CAUSAL) and raw.get("is_causal", True):
         return False
     raise CheckpointError(
-        f"config.json names the architecture {list(names)}; this library runs "
+        f"config.json names the architecture {sorted(names)}; this library runs one of "
         f"{', '.join(CAUSAL + BIDIRECTIONAL)}. Loading another as one of these would give plausible but "
         "wrong vectors, so it is refused."
     )
@@ -91,7 +99,9 @@ def _layer_types(raw: Mapping[str, Any]) -> tuple[str, ...]:
         kinds = ["full_attention" if i in attention else "conv" for i in range(raw["num_hidden_layers"])]
     unknown = set(kinds) - {"conv", "full_attention"}
     if unknown:
-        raise CheckpointError(f"config.json has layer types {sorted(unknown)}; LFM2 has conv and full_attention")
+        raise CheckpointError(
+            f"config.json has layer types {sorted(unknown)}; LFM2 has conv and full_attention"
+        )
     return tuple(kinds)
 
 

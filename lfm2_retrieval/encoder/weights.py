@@ -38,7 +38,7 @@ def fuse_weights(published: Mapping[str, Tensor], config: BackboneConfig) -> dic
                 raise CheckpointError(f"the weights lack {part!r}, which config.json calls for")
             if tuple(tensor.shape) != shape:
                 raise CheckpointError(
-                    f"the weight {part!r} has shape {list(tensor.shape)}, but config.json calls for {list(shape)}"
+                    f"the weight {part!r} has shape {list(tensor.shape)}; config.json calls for {list(shape)}"
                 )
             tensors.append(tensor)
         joined = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
@@ -55,7 +55,7 @@ def split_weights(fused: Mapping[str, Tensor], config: BackboneConfig) -> dict[s
         tensor = fused[name]
         if name.endswith("conv_weight"):
             tensor = tensor.T[:, None]
-        pieces = tensor.split([shape[0] for shape in shapes])
+        pieces = torch.split(tensor, [shape[0] for shape in shapes])
         published.update({part: piece.contiguous() for part, piece in zip(parts, pieces, strict=True)})
     return published
 

@@ -1,0 +1,95 @@
+"""Stage 2's data: English pseudo-queries with a positive and BM25's best wrong passages.
+
+python examples/train_nano/mine.py WORK --queries 12000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+from collections import Counter
+from pathlib import Path
+
+import bm25s
+import sources
+
+NEGATIVES = 5
+DEFINITION = re.compile(r"^.{3,80}? (is|was|are|were) (an?|the|one of) (.{20,160}?)[.;,]")
+
+
+class QueryMaker:
+    """Queries of several kinds from a passage of an article."""
+
+    def __init__(self, rng: random.Random, frequency: Counter[str]) -> None:
+        self.rng, self.frequency = rng, frequency
+
+    def make(self, title: str, passages: list[str], at: int) -> tuple[str, str]:
+        """A query and the passage that it should find."""
+        passage, draw = passages[at], self.rng.random()
+        titled = f"{title}. {passage}"
+        if draw < 0.2:
+            return title, passage if self.rng.random() < 0.7 else titled
+        defined = DEFINITION.match(passage) if at == 0 else None
+        if defined and draw < 0.7:
+            verb, _, predicate = defined.groups()
+            opening = self.rng.choice((f"who {verb} the ", f"which one {verb} a ", "", "name the "))
+            return opening + predicate, titled
+        parts = sources.sentences(passage)
+        if len(parts) > 2 and draw < 0.75:
+            sentence = self.rng.choice(parts)
+            rest = " ".join(part for part in parts if part is not sentence)
+            words = sentence.split()
+            start = self.rng.randrange(max(1, len(words) - 6))
+            query = (
+                sentence
+                if self.rng.random() < 0.4
+                else " ".join(words[start : start + self.rng.randint(5, 12)])
+            )
+            return query[:200], f"{title}. {rest}" if self.rng.random() < 0.6 else rest
+        words = list(dict.fromkeys(re.findall(r"\w{4,}", passage)))
+        words.sort(key=lambda word: self.frequency[word.lower()])
+        chosen = self.rng.sample(words[:15], min(len(words[:15]), self.rng.randint(2, 5)))
+        return " ".join(chosen) or title, titled
+
+
+def mine(work: Path, count: int, seed: int = 0) -> None:
+    rng = random.Random(seed)
+    articles = sources.wiki_articles()
+    places = [(article, at) for article, (_, passages) in enumerate(articles) for at in range(len(passages))]
+    texts = [f"{articles[article][0]}. {articles[article][1][at]}" for article, at in places]
+    frequency = Counter(word for text in texts for word in set(re.findall(r"\w{4,}", text.lower())))
+    maker = QueryMaker(rng, frequency)
+    chosen = rng.sample(range(len(places)), count)
+    pairs = [maker.make(*articles[places[i][0]], places[i][1]) for i in chosen]
+    negatives = neighbours(texts, [query for query, _ in pairs])
+    with (work / "groups.jsonl").open("w", encoding="utf-8") as out:
+        for i, (query, positive), found in zip(chosen, pairs, negatives, strict=True):
+            others = [texts[j] for j in found if places[j][0] != places[i][0]][:NEGATIVES]
+            out.write(json.dumps({"query": query, "positive": positive, "negatives": others}) + "\n")
+        questions = sources.questions("qmsum-passages-en-train")
+        corpus = list(dict.fromkeys(text for _, positives in questions for text in positives))
+        for (query, positives), found in zip(
+            questions, neighbours(corpus, [query for query, _ in questions]), strict=True
+        ):
+            others = [corpus[j] for j in found if corpus[j] not in positives][:NEGATIVES]
+            row = {"query": query, "positive": rng.choice(positives), "negatives": others}
+            out.write(json.dumps(row) + "\n")
+
+
+def neighbours(texts: list[str], queries: list[str]) -> list[list[int]]:
+    """The BM25 top ten of each query, as positions in ``texts``."""
+    index = bm25s.BM25(k1=0.9, b=0.4)
+    index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+    tokens = bm25s.tokenize(queries, stopwords="en", show_progress=False)
+    found, _ = index.retrieve(tokens, k=10, show_progress=False)
+    return found.tolist()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--queries", type=int, default=12_000)
+    arguments = parser.parse_args()
+    mine(arguments.work, arguments.queries)

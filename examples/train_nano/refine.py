@@ -1,0 +1,196 @@
+"""Stage 2: rank as MiniLM ranks, by its tokens and its pooled vector together, among hard candidates.
+
+    python examples/train_nano/refine.py WORK --minutes 35
+
+Three losses: KL divergence from the teacher's ranking of each query's positive, its BM25 negatives and
+everyone else's; the token loss of stage 1 on the same passages, which keeps what was learnt there; and
+in other languages contrast within a batch, with translations. Resumes from WORK/refine.pt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import sources
+import torch
+import torch.nn.functional as F
+from distil import Texts, align, translation_loss
+from score import PUNCTUATION
+from student import DOCUMENT, QUERY, Student
+from teacher import Teacher
+from torch import Tensor
+
+PEAK_RATE, WARM_UP, QUERIES_PER_STEP = 4e-4, 40, 6
+DENSE_SCALE, TOKEN_SCALE = 20.0, 30.0
+
+
+class Groups:
+    """Endless, seeded batches of English groups and of pairs in other languages."""
+
+    def __init__(self, work: Path, seed: int) -> None:
+        self.rng = random.Random(seed)
+        with (work / "groups.jsonl").open(encoding="utf-8") as lines:
+            self.groups = [json.loads(line) for line in lines]
+        self.articles = {x: sources.monolingual_articles(x) for x in sources.MONOLINGUAL}
+        self.questions = [sources.questions("jaquad-ja-train"), sources.questions("piaf11-fr")]
+        self.pairs = [sources.parallel(language) for language in sources.PARALLEL]
+
+    def english(self) -> tuple[list[str], list[str], Tensor]:
+        """Queries, passages, and for each query the position of its positive."""
+        queries, passages, positives = [], [], []
+        for group in self.rng.sample(self.groups, QUERIES_PER_STEP):
+            positives.append(len(passages))
+            queries.append(group["query"])
+            passages += [group["positive"][:1200], *(text[:1200] for text in group["negatives"])]
+        return queries, passages, torch.tensor(positives)
+
+    def other(self, count: int) -> tuple[list[str], list[str]]:
+        """Queries and their positives, all in one language or across two."""
+        draw = self.rng.random()
+        if draw < 0.4:
+            chosen = self.rng.sample(self.rng.choice(self.questions), count)
+            pairs = {self.rng.choice(texts)[:700]: query for query, texts in chosen}
+            return list(pairs.values()), list(pairs)
+        if draw < 0.65:
+            chosen_pairs = self.rng.sample(self.rng.choice(self.pairs), count)
+            both = [
+                (e[:400], o[:400]) if self.rng.random() < 0.5 else (o[:400], e[:400]) for e, o in chosen_pairs
+            ]
+            return [a for a, _ in both], [b for _, b in both]
+        pairs = {}
+        for title, passages in self.rng.sample(self.articles[self.rng.choice(list(self.articles))], count):
+            passage = self.rng.choice(passages)
+            parts = sources.sentences(passage)
+            if len(parts) > 2 and self.rng.random() < 0.6:
+                part = self.rng.choice(parts)
+                pairs[" ".join(p for p in parts if p is not part)[:700]] = part[:150]
+            else:
+                pairs[passage[:700]] = title
+        return list(pairs.values()), list(pairs)
+
+
+def maxsim(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
+    """Mean over a query's vectors of the best similarity in each document, ``[n_queries, n_documents]``."""
+    flat = torch.cat(queries)
+    best = torch.stack([(flat @ document.T).amax(1) for document in documents], dim=1)
+    return torch.stack([part.mean(0) for part in best.split([len(q) for q in queries])])
+
+
+class Refiner:
+    def __init__(self, work: Path, seed: int) -> None:
+        self.teacher, self.student = Teacher(), Student(work)
+        self.teacher.load(work / "teacher.pt")
+        self.groups, self.texts = Groups(work, seed), Texts(seed)
+        vocabulary = self.student.tokenizer.get_vocab()
+        skipped = [i for token, i in vocabulary.items() if token.removeprefix("Ġ") in PUNCTUATION | {""}]
+        self.skipped = torch.tensor(skipped)
+
+    def documents(self, texts: list[str]) -> tuple[Tensor, tuple[Tensor, ...], list]:
+        encodings = self.student.tokenizer.encode_batch(texts)
+        vectors, lengths = self.student.encode(encodings, [DOCUMENT] * len(texts))
+        kept = []
+        for encoding, part in zip(encodings, vectors.split(lengths), strict=True):
+            ids = torch.tensor([0, 0, *encoding.ids[1:511]])
+            kept.append(part[~torch.isin(ids, self.skipped)])
+        return vectors, tuple(kept), encodings
+
+    def queries(self, texts: list[str]) -> tuple[Tensor, ...]:
+        encodings = self.student.tokenizer.encode_batch(texts)
+        vectors, lengths = self.student.encode(encodings, [QUERY] * len(texts), 64)
+        return vectors.split(lengths)
+
+    def ranking_loss(self) -> tuple[Tensor, Tensor]:
+        """KL divergence from the teacher's ranking, and the token loss on the same passages."""
+        queries, passages, positives = self.groups.english()
+        tokens = self.teacher.tokenize(queries + passages)
+        states = self.teacher.states(tokens)
+        count = len(queries)
+        pooled = F.normalize(torch.stack([s.mean(0) for s in states]), dim=-1)
+        projected = [self.teacher.project(s) for s in states]
+        target = DENSE_SCALE * pooled[:count] @ pooled[count:].T
+        target = target + TOKEN_SCALE * maxsim(tuple(projected[:count]), tuple(projected[count:]))
+        target[torch.arange(count), positives] += 1.0
+        flat, documents, encodings = self.documents(passages)
+        scores = self.student.scale.exp() * maxsim(self.queries(queries), documents)
+        ranking = F.kl_div(scores.log_softmax(1), target.softmax(1), reduction="batchmean")
+        kept = align(flat, passages, encodings, tokens[count:], torch.cat(projected[count:]))
+        return ranking, kept
+
+    def contrast_loss(self) -> Tensor:
+        queries, passages = self.groups.other(14)
+        _, documents, _ = self.documents(passages)
+        scores = self.student.scale.exp() * maxsim(self.queries(queries), documents)
+        return F.cross_entropy(scores, torch.arange(len(queries)))
+
+
+def train(work: Path, minutes: float, seed: int = 1) -> None:
+    torch.manual_seed(seed)
+    refiner = Refiner(work, seed)
+    student = refiner.student
+    student.scale = torch.nn.Parameter(torch.tensor(math.log(40.0)))
+    optimiser = torch.optim.AdamW(
+        student.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+    )
+    checkpoint, step, spent = work / "refine.pt", 0, 0.0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        student.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["spent"]
+        refiner.groups.rng.seed(seed + step)
+    else:
+        student.load_state_dict(torch.load(work / "distil.pt", weights_only=True)["model"], strict=False)
+    last = saved = time.monotonic()
+    sums = [0.0, 0.0, 0.0, 0.0]
+    while spent < minutes * 60:
+        progress = spent / (minutes * 60)
+        rate = min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimiser.param_groups:
+            group["lr"] = PEAK_RATE * rate
+        ranking, kept = refiner.ranking_loss()
+        losses = [ranking, 3.0 * kept]
+        if step % 2 == 0:
+            losses.append(0.5 * refiner.contrast_loss())
+        elif step % 4 == 1:
+            pairs = refiner.texts.translations(12)
+            losses.append(0.5 * translation_loss(student, refiner.teacher, pairs, refiner.texts.rng))
+        optimiser.zero_grad()
+        torch.stack(losses).sum().backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        sums = [sums[0] + ranking.item(), sums[1] + kept.item(), sums[2], sums[3]]
+        if len(losses) == 3:
+            sums[2 + step % 2] += losses[2].item()
+        step += 1
+        now = time.monotonic()
+        spent, last = spent + now - last, now
+        if step % 40 == 0:
+            print(
+                f"step {step} {spent / 60:.1f} min ranking {sums[0] / 40:.4f} tokens {sums[1] / 40:.4f} "
+                f"contrast {sums[2] / 10:.4f} translated {sums[3] / 5:.4f} scale {student.scale.exp():.1f}",
+                flush=True,
+            )
+            sums = [0.0, 0.0, 0.0, 0.0]
+        if now - saved > 240 or spent >= minutes * 60:
+            saved = now
+            state = {
+                "model": student.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "step": step,
+                "spent": spent,
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--minutes", type=float, default=35)
+    arguments = parser.parse_args()
+    train(arguments.work, arguments.minutes)

@@ -1,0 +1,117 @@
+"""From a name or a path to the files of a checkpoint, and their tensors.
+
+Weights are read from safetensors only; nothing is unpickled and no code of a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CheckpointError, ModelNotFoundError
+from .settings import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BUNDLED", "DEFAULT_MODEL", "find_checkpoint", "fingerprint", "read_tensors"]
+
+DEFAULT_MODEL = "LiquidAI/LFM2-ColBERT-350M"
+BUNDLED = {"nano": Path(__file__).parent.parent / "models" / "nano"}
+_WANTED = ["*.json", "*.safetensors", "*/*.json", "*/*.safetensors", "tokenizer*", "*.txt"]
+
+
+def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model: bundled, local, or fetched from the Hugging Face hub into its cache.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such model, or it can't be fetched.
+    """
+    if str(name_or_path) in BUNDLED:
+        return BUNDLED[str(name_or_path)]
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise CheckpointError(
+            f"{path} is a file; a model is a folder with modules.json, config.json and weights"
+        )
+    name = str(name_or_path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelNotFoundError(
+            f"there is no model at {name!r}; give a folder, a hub name such as {DEFAULT_MODEL!r}, "
+            'or model="nano", which is bundled'
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"the model {name!r} is not in the local cache and could not be fetched ({_first_line(error)}). "
+            'Without a network use model="nano", which is bundled, or the path of a local folder.'
+        ) from error
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a module: ``model.safetensors``, or the shards that its index names.
+
+    Raises
+    ------
+    CheckpointError
+        If the files are missing, damaged or only there as a pickle.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(folder):
+        try:
+            tensors.update(load_file(file))
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file} can't be read: {error}; fetch the model again") from error
+    return tensors
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a module, sorted."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise CheckpointError(f"{index} does not list plain file names beside it")
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise CheckpointError(
+                f"{folder} lacks the shard {missing[0]} that its index names; fetch the model again"
+            )
+        return [folder / name for name in names]
+    if (folder / "pytorch_model.bin").exists():
+        raise CheckpointError(
+            f"{folder} holds its weights as a pickle, which could run code and is never loaded; "
+            "convert pytorch_model.bin to model.safetensors first"
+        )
+    raise CheckpointError(f"{folder} holds no model.safetensors")
+
+
+def fingerprint(folder: Path, modules: tuple[str, ...]) -> str:
+    """A digest of all that decides a checkpoint's vectors: weights, tokenizer and settings."""
+    digest = hashlib.blake2b(digest_size=16)
+    files = sorted(folder.glob("*.json"))
+    for module in modules:
+        files += sorted((folder / module).glob("*.json")) if module else []
+        files += weight_files(folder / module)
+    for file in files:
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

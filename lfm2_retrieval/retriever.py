@@ -1,0 +1,422 @@
+"""The facade: an encoder, an index and the documents in it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+
+from .datatypes import Document, Hit, SearchParams, TokenEmbeddings
+from .encoder import DEFAULT_MODEL, Encoder, Precision, TruncationWarning
+from .errors import (
+    DuplicateIdError,
+    IndexClosedError,
+    IndexExistsError,
+    InvalidInputError,
+    InvalidTypeError,
+    ModelMismatchError,
+)
+from .indexes import ExactIndex
+from .indexes.catalogue import is_index, is_vacant
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Progress", "Retriever"]
+
+IfExists = Literal["error", "append", "overwrite"]
+Source = str | Mapping[str, Any] | Document
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far indexing has come: documents and vectors stored, seconds spent, texts that were cut."""
+
+    documents: int
+    tokens: int
+    seconds: float
+    cut: int
+
+    @property
+    def documents_per_second(self) -> float:
+        """The mean rate so far."""
+        return self.documents / self.seconds if self.seconds else 0.0
+
+
+class Retriever:
+    """Search in documents by late interaction; made by :meth:`index` or :meth:`open`, shared by any threads.
+
+    Attributes
+    ----------
+    store
+        The index with its documents.
+    """
+
+    def __init__(self, store: ExactIndex, load: Callable[[], Encoder]) -> None:
+        self.store = store
+        self._load = load
+        self._encoder: Encoder | None = None
+        self._loading = threading.Lock()
+
+    @classmethod
+    def index(
+        cls,
+        documents: Iterable[Source],
+        path: str | Path | None = None,
+        *,
+        model: str | Path | Encoder | None = None,
+        if_exists: IfExists = "error",
+        device: str = "auto",
+        dtype: Precision = "auto",
+        batch_size: int = 256,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Retriever:
+        """Encode documents and put them into an index.
+
+        Parameters
+        ----------
+        documents
+            Strings, mappings or :class:`Document`. A string's id is its number, counted on from the documents
+            already there; a mapping has ``text`` and may have ``id`` (or ``_id``), ``title``, which is put in
+            front of the text, and ``metadata``; its other keys count as metadata. A list is checked as a
+            whole before any work; of an iterator, what was encoded before a bad document stays in the index,
+            unless the index was to be overwritten: then the old one stays.
+            Documents without text are stored and never found.
+        path
+            The index's folder; None for a temporary one, gone after :meth:`close`.
+        model
+            An encoder, or what :meth:`Encoder.load` takes. By default the one an index to append to was made
+            with, else LFM2-ColBERT-350M.
+        if_exists
+            What to do when ``path`` already holds an index.
+        device, dtype
+            See :meth:`Encoder.load`.
+        batch_size
+            How many documents are encoded at a time.
+        on_progress
+            Called after each batch.
+
+        Raises
+        ------
+        IndexExistsError
+            If ``path`` holds an index and ``if_exists`` is ``"error"``, or holds something else.
+        InvalidInputError
+            If a document has no text, or an id that is no string or comes twice.
+        ModelMismatchError
+            If the index to append to was made with another model.
+        ModelNotFoundError, CheckpointError
+            If the model can't be loaded.
+        KeyboardInterrupt
+            As ever; the documents encoded until then are in the index.
+        """
+        if if_exists not in ("error", "append", "overwrite"):
+            raise InvalidInputError(f"if_exists must be 'error', 'append' or 'overwrite', not {if_exists!r}")
+        if batch_size < 1:
+            raise InvalidInputError(f"batch_size must be at least 1, not {batch_size}")
+        if isinstance(documents, (str, bytes, Mapping, Document)):
+            raise InvalidTypeError(
+                "documents must be a list or another iterable of documents, not a single one"
+            )
+        held = path is not None and _holds_index(Path(path), if_exists)
+        if held and if_exists == "append" and path is not None:
+            retriever = cls.open(path, model=model, device=device, dtype=dtype)
+            batches: Iterator[list[Document]] = _batches(documents, batch_size, retriever.store)
+            _ = retriever.encoder  # a wrong model shows before any work
+            settings = None
+        else:
+            batches = _batches(documents, batch_size)
+            encoder = _encoder(DEFAULT_MODEL if model is None else model, device, dtype)
+            batches = chain([next(batches, [])], batches)  # a bad first batch leaves nothing behind
+            identity = {"encoder": dict(encoder.identity)}
+            settings = {"dim": encoder.dim, **identity} if held else None
+            store = (
+                ExactIndex.open(path)
+                if held and path is not None
+                else ExactIndex.create(path, encoder.dim, settings=identity)
+            )
+            retriever = cls(store, lambda: encoder)
+        try:
+            retriever._add(batches, settings, on_progress)
+        except BaseException:
+            retriever.close()
+            raise
+        return retriever
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        model: str | Path | Encoder | None = None,
+        device: str = "auto",
+        dtype: Precision = "auto",
+    ) -> Retriever:
+        """Open an index. The model is loaded when it is first needed.
+
+        Parameters
+        ----------
+        path
+            The index's folder.
+        model
+            Where the index's own model lies now, if not where it was; another model is refused at first use.
+        device, dtype
+            See :meth:`Encoder.load`.
+
+        Raises
+        ------
+        IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
+            If there is no index, something else, one of a newer version or a damaged one.
+        """
+        store = ExactIndex.open(path)
+        recorded: dict[str, Any] = store.settings.get("encoder") or {}
+
+        def load() -> Encoder:
+            if model is not None:
+                encoder = _encoder(model, device, dtype)
+            elif recorded:
+                encoder = _encoder(recorded["name"], device, dtype, recorded["revision"])
+            else:
+                raise InvalidInputError(
+                    f"{store.path} does not say which model made its vectors: give model="
+                )
+            if recorded and encoder.fingerprint != recorded["fingerprint"]:
+                raise ModelMismatchError(
+                    f"{store.path} was made with {recorded['name']} (fingerprint {recorded['fingerprint']}), "
+                    f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, or "
+                    "index the documents anew"
+                )
+            return encoder
+
+        return cls(store, load)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded at first use.
+
+        Raises
+        ------
+        ModelMismatchError
+            If it is not the one that the index was made with.
+        ModelNotFoundError, CheckpointError
+            If it can't be loaded.
+        """
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = self._load()
+            return self._encoder
+
+    @property
+    def path(self) -> Path:
+        """The index's folder."""
+        return self.store.path
+
+    @overload
+    def search(self, query: str, k: int = 10) -> list[Hit]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def search(self, query: Sequence[str], k: int = 10) -> list[list[Hit]]: ...
+
+    def search(self, query: str | Sequence[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+        """The best documents for a query, or for each of several.
+
+        Parameters
+        ----------
+        query
+            A string gives a list of hits; a list of strings, a list of such lists. A query of white space
+            finds nothing.
+        k
+            How many hits at most.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``k`` is not a positive whole number, or a query is no string.
+        """
+        params = SearchParams(k)
+        queries = [query] if isinstance(query, str) else list(query)
+        for one in queries:
+            if not isinstance(one, str):
+                raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
+        asked = [i for i, one in enumerate(queries) if one.strip()]
+        results: list[list[Hit]] = [[] for _ in queries]
+        if asked:
+            encoded = self.encoder.encode_queries([queries[i] for i in asked])
+            for i, hits in zip(asked, self.store.search(encoded, params), strict=True):
+                results[i] = hits
+        return results[0] if isinstance(query, str) else results
+
+    @overload
+    async def asearch(self, query: str, k: int = 10) -> list[Hit]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    async def asearch(self, query: Sequence[str], k: int = 10) -> list[list[Hit]]: ...
+
+    async def asearch(self, query: str | Sequence[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+        """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.search, query, k)
+
+    def get(self, id: str) -> Document | None:
+        """The document stored under an id, or None."""
+        entry = self.store.get(id)
+        return None if entry is None else Document(entry.id, entry.text or "", entry.metadata)
+
+    def close(self) -> None:
+        """Close the index; a temporary one is removed. Closing again does nothing."""
+        self.store.close()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.store
+
+    def __enter__(self) -> Retriever:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Retriever({str(self.path)!r}, {len(self)} documents)"
+
+    def _add(
+        self,
+        batches: Iterable[list[Document]],
+        settings: Mapping[str, Any] | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        """Encode and store, in one commit; of an interrupted run, what was encoded.
+
+        With ``settings`` the index is replaced, and an interrupted run leaves it as it was.
+        """
+        started = time.monotonic()
+        done = Progress(0, 0, 0.0, 0)
+        with self.store.writer(replace=settings) as writer:
+            try:
+                for batch in batches:
+                    embeddings, cut = _encode(self.encoder, batch)
+                    texts = [document.text for document in batch]
+                    writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
+                    done = Progress(
+                        documents=done.documents + len(batch),
+                        tokens=done.tokens + len(embeddings.embeddings),
+                        seconds=time.monotonic() - started,
+                        cut=done.cut + cut,
+                    )
+                    if on_progress is not None:
+                        on_progress(done)
+            except BaseException as error:
+                if done.documents and settings is None:
+                    with suppress(IndexClosedError):  # the writer itself failed: nothing to save
+                        writer.commit()
+                        error.add_note(f"the {done.documents} documents before it are in the index")
+                raise
+        if done.cut and on_progress is None:
+            warnings.warn(
+                f"{done.cut} of {done.documents} documents were longer than the "
+                f"{self.encoder.settings.document_length} tokens this model reads and were cut; split long "
+                "documents into passages to search all of them",
+                TruncationWarning,
+                stacklevel=3,
+            )
+
+
+def _holds_index(path: Path, if_exists: IfExists) -> bool:
+    """Whether there is an index to append to or to replace; refuses what may not be touched."""
+    folder = path.absolute()
+    if is_vacant(folder):
+        return False
+    if not is_index(folder):
+        raise IndexExistsError(f"{folder} holds something that is not an index; choose another folder")
+    if if_exists == "error":
+        raise IndexExistsError(
+            f"{folder} already holds an index: if_exists='append' adds to it, 'overwrite' replaces it; "
+            "'error' is the default"
+        )
+    return True
+
+
+def _encoder(
+    model: str | Path | Encoder, device: str, dtype: Precision, revision: str | None = None
+) -> Encoder:
+    if isinstance(model, Encoder):
+        return model
+    return Encoder.load(model, device=device, dtype=dtype, revision=revision)
+
+
+def _batches(
+    documents: Iterable[Source], size: int, store: ExactIndex | None = None
+) -> Iterator[list[Document]]:
+    """Documents by the batch; those of a list are checked as a whole before the first comes out."""
+    first = 0 if store is None else len(store)
+    stream = (_document(source, number) for number, source in enumerate(documents, first))
+    if isinstance(documents, Sequence):
+        checked = list(stream)
+        _refuse_duplicates(checked, set(), store)
+        return iter([checked[i : i + size] for i in range(0, len(checked), size)])
+    return _stream(stream, size)
+
+
+def _stream(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:
+    seen: set[str] = set()
+    while batch := list(islice(documents, size)):
+        _refuse_duplicates(batch, seen)
+        yield batch
+
+
+def _refuse_duplicates(documents: list[Document], seen: set[str], store: ExactIndex | None = None) -> None:
+    for document in documents:
+        if document.id in seen:
+            raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
+        if store is not None and document.id in store:
+            raise DuplicateIdError(
+                f"the document id {document.id[:80]!r} is already in the index {store.path}"
+            )
+        seen.add(document.id)
+
+
+def _document(source: Source, number: int) -> Document:
+    if isinstance(source, Document):
+        return source
+    if isinstance(source, str):
+        return Document(str(number), source)
+    if not isinstance(source, Mapping):
+        raise InvalidTypeError(
+            f"document {number} is a {type(source).__name__}; give a str, a mapping with 'text' or a Document"
+        )
+    rest = dict(source)
+    if "text" not in rest:
+        raise InvalidInputError(f"document {number} has no 'text'; it has {sorted(map(str, rest))}")
+    id, text = rest.pop("id", rest.pop("_id", str(number))), rest.pop("text")
+    title = rest.get("title")
+    if isinstance(title, str) and title and isinstance(text, str):
+        text = f"{title} {text}".strip()
+    metadata = rest.pop("metadata", None) or {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidTypeError(f"the metadata of document {id!r} must be a mapping, not {metadata!r}")
+    return Document(id, text, {**rest, **metadata})
+
+
+def _encode(encoder: Encoder, documents: list[Document]) -> tuple[TokenEmbeddings, int]:
+    """The documents' vectors, none for one without text, and how many texts were cut."""
+    texts = [document.text for document in documents]
+    full = np.array([bool(text.strip()) for text in texts], dtype=bool)
+    cuts: list[int] = []
+    encoded = encoder.encode_documents(
+        [text for text, some in zip(texts, full, strict=True) if some], output="float16", on_cut=cuts.append
+    )
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    lengths[full] = encoded.lengths
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    return replace(encoded, offsets=offsets), sum(cuts)
