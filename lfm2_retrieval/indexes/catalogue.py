@@ -26,6 +26,7 @@ from .segment import fsync_folder
 __all__ = [
     "CATALOGUE",
     "FORMAT",
+    "IDS_PER_QUERY",
     "Catalogue",
     "is_index",
     "is_vacant",
@@ -41,7 +42,7 @@ CATALOGUE = "index.db"
 _APPLICATION_ID = int.from_bytes(b"LFM2", "big")
 _UNDER_CONSTRUCTION = "index.db.new"
 _BUSY_SECONDS = 30.0
-_IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
+IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 _SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -158,7 +159,6 @@ class Catalogue:
         path = folder / _UNDER_CONSTRUCTION
         for leftover in folder.glob(_UNDER_CONSTRUCTION + "*"):
             leftover.unlink()
-        (folder / "segments").mkdir(exist_ok=True)
         with translated(path), closing(_connect(path, "mode=rwc")) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -209,8 +209,8 @@ class Catalogue:
         alive = "AND died IS NULL" if column == "id" else ""
         found: dict[Any, Entry] = {}
         with self.reading() as connection:
-            for start in range(0, len(values), _IDS_PER_QUERY):
-                some = values[start : start + _IDS_PER_QUERY]
+            for start in range(0, len(values), IDS_PER_QUERY):
+                some = values[start : start + IDS_PER_QUERY]
                 marks = ",".join("?" * len(some))
                 for name, crc32, n_tokens, *row in connection.execute(
                     f"SELECT {column}, crc32, n_tokens, id, text, metadata FROM documents "
@@ -295,10 +295,12 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
         journal = path.with_name(path.name + "-wal")
-        if os.access(path.parent, os.W_OK) or (journal.exists() and journal.stat().st_size):
+        refused = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        writable = os.access(path.parent, os.W_OK)
+        if not refused or writable or (journal.exists() and journal.stat().st_size):
             raise
         return _connect(path, "immutable=1")
     except BaseException:

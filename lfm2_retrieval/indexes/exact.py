@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import threading
@@ -293,18 +294,18 @@ def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any
     Raises
     ------
     InvalidInputError
-        If ``dim`` is not a positive whole number, or a setting is reserved.
+        If ``dim`` is not a positive whole number, or a setting is reserved or not JSON.
     """
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
         raise InvalidInputError(f"dim must be a positive whole number, not {dim!r}")
     if reserved := sorted(set(settings or {}) & set(_RESERVED)):
         raise InvalidInputError(f"these settings are the index's own: {', '.join(reserved)}")
-    return {
-        "dim": int(dim),
-        "tier": "exact",
-        "created_by": f"lfm2-retrieval {__version__}",
-        **(settings or {}),
-    }
+    values = dict(settings or {})
+    try:
+        json.dumps(values, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the settings are not JSON: {error}") from error
+    return {"dim": int(dim), "tier": "exact", "created_by": f"lfm2-retrieval {__version__}", **values}
 
 
 def _hit(entry: Entry, score: float, rank: int) -> Hit:

@@ -112,7 +112,7 @@ class _ArrayWriter:
 
 
 class SegmentBuilder:
-    """Writes one fp16 segment under a temporary name; only offsets of the last document stay in memory.
+    """Writes one fp16 segment under a temporary name, in memory that doesn't grow with it.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class Segment:
             raise DamagedIndexError(f"{path} can't be read: {error}; {_REMEDY}") from error
 
     def problems(self) -> list[str]:
-        """Read everything; what doesn't match its checksum or isn't finite."""
+        """Read everything; which files don't match their checksums."""
         found = []
         for name, facts in self.info.files.items():
             crc32 = 0

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DuplicateIdError, IndexClosedError, InvalidInputError
-from .catalogue import CATALOGUE, read_settings, translated, write_settings
+from ..errors import DamagedIndexError, DuplicateIdError, IndexClosedError, InvalidInputError
+from .catalogue import CATALOGUE, IDS_PER_QUERY, read_settings, translated, write_settings
 from .lock import WriterLock
 from .rows import Row, decode_text, encode_rows, name_some
-from .segment import SegmentBuilder, sweep
+from .segment import SegmentBuilder, fsync_folder, sweep
 
 if TYPE_CHECKING:
     import sqlite3
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
 
 __all__ = ["Writer"]
-
-_IDS_PER_QUERY = 500
 
 
 class Writer:
@@ -178,8 +176,8 @@ class Writer:
 
     def _refuse_known(self, rows: Sequence[Row]) -> None:
         known: list[str] = []
-        for start in range(0, len(rows), _IDS_PER_QUERY):
-            ids = [row.id for row in rows[start : start + _IDS_PER_QUERY]]
+        for start in range(0, len(rows), IDS_PER_QUERY):
+            ids = [row.id for row in rows[start : start + IDS_PER_QUERY]]
             found = self._connection.execute(
                 f"SELECT id FROM documents WHERE died IS NULL AND id IN ({','.join('?' * len(ids))})", ids
             )
@@ -222,7 +220,13 @@ class Writer:
             connection.execute("COMMIT")
             connection.execute("PRAGMA incremental_vacuum").fetchall()
         names = [name for (name,) in connection.execute("SELECT name FROM segments")]
-        sweep(self._catalogue.folder / "segments", names)
+        segments = self._catalogue.folder / "segments"
+        if segments.is_symlink():
+            raise DamagedIndexError(f"{segments} is a link; put the folder itself there")
+        if not segments.is_dir():
+            segments.mkdir()
+            fsync_folder(segments.parent)
+        sweep(segments, names)
 
     def _abandon(self) -> None:
         """Drop what isn't committed; the writer is of no further use."""

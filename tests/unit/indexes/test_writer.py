@@ -12,9 +12,11 @@ from support import DIM, embeddings, naive_search, pairs, start
 
 from lfm2_retrieval import TokenEmbeddings
 from lfm2_retrieval.errors import (
+    DamagedIndexError,
     DuplicateIdError,
     IndexClosedError,
     IndexLockedError,
+    IndexNotFoundError,
     InvalidInputError,
     StoredIndexError,
 )
@@ -220,7 +222,7 @@ def test_a_link_in_the_place_of_the_lock_is_refused(index):
 
 def test_orphans_are_swept_and_foreign_files_left_alone(index):
     segments = index.path / "segments"
-    (segments / "00000007").mkdir()
+    (segments / "00000007").mkdir(parents=True)
     (segments / "00000009.tmp").mkdir()
     (segments / "00000009.tmp" / "vectors.npy").write_bytes(b"x")
     (segments / "notes").mkdir()
@@ -230,6 +232,46 @@ def test_orphans_are_swept_and_foreign_files_left_alone(index):
     index.add(["a"], embeddings([1]))
     assert folders(index) == ["00000001", "00000008", "notes"]
     assert elsewhere.is_dir()
+
+
+def test_a_link_in_the_place_of_segments_is_not_written_through(index, tmp_path):
+    (tmp_path / "elsewhere" / "00000001").mkdir(parents=True)
+    (index.path / "segments").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DamagedIndexError, match="segments"):
+        index.add(["a"], embeddings([1]))
+    assert (tmp_path / "elsewhere" / "00000001").is_dir()
+
+
+def test_a_killed_create_can_be_repeated(tmp_path):
+    """Killed before any of its system calls that change the folder."""
+    for count in range(1, 30):
+        process = start(KILLED_CREATE, tmp_path / str(count), count)
+        process.communicate()
+        try:
+            ExactIndex.open(tmp_path / str(count)).close()
+        except IndexNotFoundError:
+            ExactIndex.create(tmp_path / str(count), DIM).close()
+        with ExactIndex.open(tmp_path / str(count)) as index:
+            index.add(["a"], embeddings([1]))
+        if process.returncode == 0:
+            break
+    assert process.returncode == 0
+
+
+KILLED_CREATE = """
+import os, signal, sys
+left = int(sys.argv[2])
+def watch(event, arguments):
+    global left
+    changes = ("os.mkdir", "os.rename", "sqlite3.connect", "open", "os.remove")
+    if event in changes and sys.argv[1] in str(arguments):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+from lfm2_retrieval.indexes import ExactIndex
+sys.addaudithook(watch)
+ExactIndex.create(sys.argv[1], 16).close()
+"""
 
 
 def test_a_search_outlives_the_sweep_of_its_segments(index):
