@@ -42,9 +42,10 @@ def texts(rng: random.Random) -> Iterator[str]:
     for language, budget in BUDGETS.items():
         pool = list(dict.fromkeys(streams[language]))
         rng.shuffle(pool)
+        spent = 0
         for text in pool:
-            budget -= len(text)
-            if budget < 0:
+            spent += len(text)
+            if spent > budget:
                 break
             yield text
 

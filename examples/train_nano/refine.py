@@ -20,8 +20,7 @@ import sources
 import torch
 import torch.nn.functional as F
 from distil import Texts, align, translation_loss
-from score import PUNCTUATION
-from student import DOCUMENT, QUERY, Student
+from student import DOCUMENT, PUNCTUATION, QUERY, Student
 from teacher import Teacher
 from torch import Tensor
 

@@ -1,6 +1,8 @@
-"""nDCG@10 with exact MaxSim on the collections below ``eval/``, for the teacher or a student's checkpoint.
+"""nDCG@10 with exact MaxSim on the collections below ``eval/``, beside BM25.
 
-python examples/train_nano/score.py WORK [CHECKPOINT | teacher] [COLLECTION ...]
+    python examples/train_nano/score.py CHECKPOINT_FOLDER [COLLECTION | CORPUS@QUERIES ...]
+
+``xquad-de@xquad-en`` asks English questions of the German corpus.
 """
 
 from __future__ import annotations
@@ -10,52 +12,24 @@ import json
 import sys
 from pathlib import Path
 
+import bm25s
 import numpy as np
 import sources
-import torch
-from student import DOCUMENT, QUERY, Student
-from teacher import Teacher
-from torch import Tensor
 
-PUNCTUATION = set("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
+from lfm2_retrieval import Retriever
 
-
-class Scored:
-    """Texts to token vectors, whichever model it is."""
-
-    def __init__(self, model: Student | Teacher) -> None:
-        self.model = model
-
-    @torch.no_grad()
-    def __call__(self, texts: list[str], prefix: int) -> list[Tensor]:
-        if isinstance(self.model, Teacher):
-            encodings = self.model.tokenize(texts)
-            states = self.model.states(encodings)
-            vectors = [self.model.project(s) for s in states]
-            names = [e.tokens for e in encodings]
-        else:
-            encodings = self.model.tokenizer.encode_batch(texts)
-            limit = 512 if prefix == DOCUMENT else 128
-            vectors, names = [], []
-            for start in range(0, len(texts), 16):
-                part = encodings[start : start + 16]
-                flat, lengths = self.model.encode(part, [prefix] * len(part), limit)
-                vectors += flat.split(lengths)
-                names += [["<s>", "<d>", *e.tokens[1 : limit - 1]] for e in part]
-        if prefix == QUERY:
-            return list(vectors)
-        keep = [[n.removeprefix("Ġ") not in PUNCTUATION and n != "Ġ" for n in row] for row in names]
-        return [v[torch.tensor(k)] for v, k in zip(vectors, keep, strict=True)]
+COLLECTIONS = ("scifact-en", "cranfield-en", "xquad-en")
+Qrels = dict[str, dict[str, int]]
 
 
-def load_collection(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[str, dict[str, int]]]:
+def load_collection(folder: Path) -> tuple[dict[str, str], dict[str, str], Qrels]:
     def rows(name: str) -> list[dict[str, str]]:
         with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
 
     corpus = {r["_id"]: f"{r.get('title', '')} {r['text']}".strip() for r in rows("corpus")}
     queries = {r["_id"]: r["text"] for r in rows("queries")}
-    qrels: dict[str, dict[str, int]] = {}
+    qrels: Qrels = {}
     for line in (folder / "qrels/test.tsv").read_text().splitlines()[1:]:
         query, document, grade = line.split("\t")
         qrels.setdefault(query, {})[document] = int(grade)
@@ -63,43 +37,37 @@ def load_collection(folder: Path) -> tuple[dict[str, str], dict[str, str], dict[
 
 
 def ndcg(ranking: list[str], grades: dict[str, int], k: int = 10) -> float:
-    gains = [grades.get(d, 0) / np.log2(i + 2) for i, d in enumerate(ranking[:k])]
+    """Linear gains, as trec_eval has them."""
+    gains = [grades.get(document, 0) / np.log2(i + 2) for i, document in enumerate(ranking[:k])]
     ideal = [g / np.log2(i + 2) for i, g in enumerate(sorted(grades.values(), reverse=True)[:k]) if g > 0]
     return float(sum(gains) / sum(ideal)) if ideal else 0.0
 
 
-@torch.no_grad()
-def evaluate(encode: Scored, name: str, queries_from: str | None = None) -> float:
-    corpus, queries, qrels = load_collection(sources.DATA / "eval" / name)
-    if queries_from:
-        queries = load_collection(sources.DATA / "eval" / queries_from)[1]
-    ids = [d for d in corpus if corpus[d]]
-    order = sorted(ids, key=lambda d: len(corpus[d]))
-    documents = encode([corpus[d] for d in order], DOCUMENT)
-    judged = [q for q in qrels if q in queries]
-    encoded = encode([queries[q] for q in judged], QUERY)
-    scores = torch.empty(len(judged), len(order))
-    flat_q, q_lengths = torch.cat(encoded), torch.tensor([len(q) for q in encoded])
-    q_owner = torch.repeat_interleave(torch.arange(len(encoded)), q_lengths)
-    for i, vectors in enumerate(documents):
-        best = (flat_q @ vectors.T).max(1).values
-        scores[:, i] = torch.zeros(len(encoded)).index_add_(0, q_owner, best)
-    top = scores.topk(min(10, len(order)), dim=1).indices.tolist()
-    return float(
-        np.mean([ndcg([order[j] for j in row], qrels[q]) for q, row in zip(judged, top, strict=True)])
+def score(model: str, name: str) -> tuple[float, float]:
+    """nDCG@10 of the model and of BM25."""
+    collection, _, asked = name.partition("@")
+    corpus, queries, qrels = load_collection(sources.DATA / "eval" / collection)
+    if asked:
+        queries = load_collection(sources.DATA / "eval" / asked)[1]
+    judged = [query for query in qrels if query in queries]
+    texts = [queries[query] for query in judged]
+    with Retriever.index([{"id": i, "text": text} for i, text in corpus.items()], model=model) as retriever:
+        found = [[hit.id for hit in hits] for hits in retriever.search(texts, k=10)]
+    ids = list(corpus)
+    lexical = bm25s.BM25(k1=0.9, b=0.4)
+    lexical.index(
+        bm25s.tokenize(list(corpus.values()), stopwords="en", show_progress=False), show_progress=False
+    )
+    tokens = bm25s.tokenize(texts, stopwords="en", show_progress=False)
+    places, _ = lexical.retrieve(tokens, k=10, show_progress=False)
+    baseline = [[ids[i] for i in row] for row in places]
+    return tuple(
+        float(np.mean([ndcg(row, qrels[query]) for query, row in zip(judged, run, strict=True)]))
+        for run in (found, baseline)
     )
 
 
 if __name__ == "__main__":
-    work, which = Path(sys.argv[1]), sys.argv[2]
-    names = sys.argv[3:] or ["scifact-en", "cranfield-en", "xquad-en"]
-    model: Student | Teacher
-    if which == "teacher":
-        model = Teacher()
-        model.load(work / "teacher.pt")
-    else:
-        model = Student(work).eval()
-        model.load_state_dict(torch.load(which, weights_only=True)["model"])
-    for name in names:
-        collection, _, queries_from = name.partition("@")
-        print(f"{name} {evaluate(Scored(model), collection, queries_from or None):.4f}", flush=True)
+    for name in sys.argv[2:] or COLLECTIONS:
+        ours, theirs = score(sys.argv[1], name)
+        print(f"{name}: {ours:.4f}, BM25 {theirs:.4f}", flush=True)

@@ -63,7 +63,7 @@ def questions(name: str) -> list[tuple[str, list[str]]]:
     }
     queries = {row["_id"]: row["text"] for row in read_jsonl(f"train/{name}.queries.jsonl.gz")}
     positives: dict[str, list[str]] = {}
-    with open(DATA / "train" / f"{name}.qrels.tsv", encoding="utf-8") as lines:
+    with (DATA / "train" / f"{name}.qrels.tsv").open(encoding="utf-8") as lines:
         next(lines)
         for line in lines:
             query, document, grade = line.split("\t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lfm2_retrieval.encoder.backbone import Backbone, PackedBatch
 from lfm2_retrieval.encoder.config import BackboneConfig
 
 PAD, BOS, EOS, QUERY, DOCUMENT = range(5)
+PUNCTUATION = set(string.punctuation)
 SHAPE = BackboneConfig(
     vocab_size=24_000,
     hidden_size=256,

@@ -1,0 +1,100 @@
+"""Write a trained student as a checkpoint in the layout of LFM2.5-ColBERT, in float16.
+
+python examples/train_nano/export.py WORK/refine.pt lfm2_retrieval/models/nano
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import string
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from student import BOS, EOS, PAD, SHAPE, Student
+
+from lfm2_retrieval.encoder.weights import split_weights
+
+QUERY_LENGTH, DOCUMENT_LENGTH = 64, 512
+SPECIALS = {"pad_token": "<|pad|>", "bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}
+
+
+def config() -> dict[str, Any]:
+    return {
+        "architectures": ["Lfm2BidirectionalModel"],
+        "model_type": "lfm2",
+        "vocab_size": SHAPE.vocab_size,
+        "hidden_size": SHAPE.hidden_size,
+        "intermediate_size": SHAPE.ffn_size,
+        "block_auto_adjust_ff_dim": False,
+        "num_hidden_layers": len(SHAPE.layer_types),
+        "layer_types": list(SHAPE.layer_types),
+        "full_attn_idxs": [i for i, kind in enumerate(SHAPE.layer_types) if kind == "full_attention"],
+        "num_attention_heads": SHAPE.num_heads,
+        "num_key_value_heads": SHAPE.num_kv_heads,
+        "head_dim": SHAPE.head_dim,
+        "conv_L_cache": SHAPE.conv_kernel,
+        "conv_bias": SHAPE.conv_bias,
+        "norm_eps": SHAPE.norm_eps,
+        "rope_parameters": {"rope_theta": SHAPE.rope_theta, "rope_type": "default"},
+        "max_position_embeddings": 32_768,
+        "pad_token_id": PAD,
+        "bos_token_id": BOS,
+        "eos_token_id": EOS,
+        "dtype": "float16",
+    }
+
+
+def export(checkpoint: Path, folder: Path) -> None:
+    work = checkpoint.parent
+    student = Student(work)
+    student.load_state_dict(torch.load(checkpoint, weights_only=True)["model"], strict=False)
+    dense = folder / "1_Dense"
+    dense.mkdir(parents=True, exist_ok=True)
+    halves = {
+        name: value.half() for name, value in split_weights(student.backbone.state_dict(), SHAPE).items()
+    }
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file({"linear.weight": student.dense.weight.detach().half()}, dense / "model.safetensors")
+    shutil.copyfile(work / "tokenizer.json", folder / "tokenizer.json")
+    marks = list(string.punctuation)
+    files: dict[str, Any] = {
+        "config.json": config(),
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_max_length": DOCUMENT_LENGTH,
+            **SPECIALS,
+        },
+        "special_tokens_map.json": SPECIALS,
+        "sentence_bert_config.json": {"max_seq_length": DOCUMENT_LENGTH - 1, "do_lower_case": False},
+        "config_sentence_transformers.json": {
+            "model_type": "ColBERT",
+            "similarity_fn_name": "MaxSim",
+            "query_prefix": "[Q] ",
+            "document_prefix": "[D] ",
+            "query_length": QUERY_LENGTH,
+            "document_length": DOCUMENT_LENGTH,
+            "do_query_expansion": False,
+            "attend_to_expansion_tokens": False,
+            "skiplist_words": ["Ġ", *marks, *(f"Ġ{mark}" for mark in marks)],
+        },
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
+        ],
+        "1_Dense/config.json": {
+            "in_features": SHAPE.hidden_size,
+            "out_features": 128,
+            "bias": False,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        },
+    }
+    for name, value in files.items():
+        (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    export(Path(sys.argv[1]), Path(sys.argv[2]))
