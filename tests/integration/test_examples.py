@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfm2_retrieval import Encoder, Hit, Retriever
+
+ROOT = Path(__file__).parents[2]
+NANO = ROOT / "lfm2_retrieval/models/nano"
+
+
+@pytest.fixture(scope="module", params=["random weights", "nano"])
+def model(request, checkpoint) -> str:
+    if request.param == "random weights":
+        return str(checkpoint())
+    if not (NANO / "model.safetensors").is_file():
+        pytest.skip("the bundled model nano is missing")
+    return "nano"
+
+
+def run(name: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_quickstart(model):
+    out = run("quickstart.py", *([] if model == "nano" else [model]))
+    assert "4 documents" in out
+    if model == "nano":
+        assert "1. " in out
+        assert [line.split()[3] for line in out.splitlines() if line.startswith("  1. ")] == [
+            "0:",
+            "tides:",
+            "frost:",
+        ]
+
+
+def test_rag(model):
+    out = run("rag.py", *([] if model == "nano" else ["--model", model]))
+    assert out.count("\nA: ") == 2
+    assert "\n   [3] " in out
+    assert "[1] " in out.partition("Sources:\n")[2]
+    if model == "nano":
+        assert "[1] Proving dough in the refrigerator" in out
+        assert "[1] Blossom end rot in tomatoes" in out
+
+
+def test_rag_takes_a_language_model_and_survives_nothing_found(checkpoint):
+    rag = runpy.run_path(str(ROOT / "examples/rag.py"))
+    documents = [{"id": "a", "title": "Rain", "text": "It falls. It stops."}]
+    with Retriever.index(documents, model=Encoder.load(checkpoint())) as retriever:
+        found = rag["answer"]("does it rain?", retriever, generate=str.upper)
+        assert found.text == found.prompt.upper()
+        assert "[1] Rain: It falls. It stops." in found.prompt
+        assert [hit.id for hit in found.sources] == ["a"]
+        assert rag["answer"]("does it rain?", retriever).text in ("It falls. [1]", "It stops. [1]")
+        assert rag["answer"](" ", retriever).text == "Nothing was found."
+    assert rag["passage"](Hit("a", 1.0, 1, text="Rain It falls.", metadata={"title": "Rain"})) == "It falls."
