@@ -130,7 +130,7 @@ class Writer:
     def commit(self) -> None:
         """Make what was added durable and visible, all of it at once. The writer can go on adding."""
         self._check_open()
-        if self._builder is None and self._replace is None:
+        if self._builder is None and self._replace is None and not self._connection.in_transaction:
             return
         try:
             with translated(self._catalogue.folder / CATALOGUE):
@@ -143,6 +143,13 @@ class Writer:
             raise
         self._builder = None
         self._replace = None
+
+    def set(self, settings: Mapping[str, Any]) -> None:
+        """Change settings (JSON values), in the commit of what was added."""
+        self._check_open()
+        with translated(self._catalogue.folder / CATALOGUE):
+            self._begin()
+            write_settings(self._connection, {**read_settings(self._connection), **settings})
 
     def _check_open(self) -> None:
         if not self._open:
