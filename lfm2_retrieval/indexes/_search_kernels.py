@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ._kernels import jit
 from ._lanes import LANES, add, larger, load, store
 
-__all__ = ["decode_int8", "decode_pq", "gather", "postings", "probe", "quantise", "refine"]
+__all__ = ["add_bounds", "decode_int8", "decode_pq", "gather", "postings", "probe", "quantise", "refine"]
 
 _LOWEST = np.full(LANES, -(2**15), np.int16)
 
@@ -107,6 +107,25 @@ def gather(  # noqa: PLR0917  (compiled code takes positions)
                 stamps[document] = stamp
                 totals[document] += gain
     return n_touched
+
+
+@jit
+def add_bounds(values: NDArray[np.float32], n_rows: int, bounds: NDArray[np.float32]) -> None:
+    """Add to ``bounds``, float32 ``[LANES]``, the largest size in each group of ``n_rows`` rows, lane by lane.
+
+    Parameters
+    ----------
+    values
+        float32 ``[n_groups * n_rows, LANES]``.
+    """
+    largest = np.empty(LANES, np.float32)
+    for first in range(0, values.shape[0], n_rows):
+        largest[:] = 0
+        for row in range(first, first + n_rows):
+            for lane in range(LANES):
+                largest[lane] = max(largest[lane], abs(values[row, lane]))
+        for lane in range(LANES):
+            bounds[lane] += largest[lane]
 
 
 @jit

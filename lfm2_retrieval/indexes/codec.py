@@ -14,13 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import faiss
 
 __all__ = ["Codec", "Layout", "Tier", "centroids_for", "sample_size", "to_int8", "train"]
 
@@ -127,12 +129,16 @@ class Codec:
 
     @cached_property
     def _centroid_index(self) -> faiss.IndexFlatL2:
+        import faiss
+
         index = faiss.IndexFlatL2(self.dim)
         index.add(self.centroids)
         return index
 
     @cached_property
     def _quantizer(self) -> faiss.ProductQuantizer:
+        import faiss
+
         quantizer = faiss.ProductQuantizer(self.n_codes * self.width, self.n_codes, 8)
         faiss.copy_array_to_vector(self.codebooks.reshape(-1), quantizer.centroids)
         return quantizer
@@ -168,6 +174,8 @@ def train(sample: NDArray[np.float32], n_tokens: int, width: int, seed: int) -> 
     InvalidInputError
         If there are too few vectors.
     """
+    import faiss
+
     if len(sample) < 256:
         raise InvalidInputError(f"a codec needs at least 256 vectors to be trained, not {len(sample)}")
     dim = sample.shape[1]
@@ -217,6 +225,8 @@ def to_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
 
 def _cluster(sample: NDArray[np.float32], n_centroids: int, seed: int) -> NDArray[np.float32]:
     """k-means; FAISS's own faster kind where this version of it has that."""
+    import faiss
+
     if hasattr(faiss, "SuperKmeans") and n_centroids >= 1024:
         means = faiss.SuperKmeans(sample.shape[1], n_centroids, niter=_ROUNDS, seed=seed)
     else:

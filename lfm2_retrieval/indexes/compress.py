@@ -20,34 +20,12 @@ from .compressed_segment import CompressedBuilder, CompressedSegment, save_codec
 from .snapshot import Part, Snapshot
 from .writer import Writer
 
-__all__ = ["Compressor", "is_due", "worth_compressing"]
+__all__ = ["Compressor"]
 
-TRAIN_TOKENS = 1 << 18
-"""An index of so many vectors is compressed for the first time."""
-FOLD_TOKENS = 1 << 16
-"""A compressed index takes in its fp16 segments once they have so many vectors, ..."""
-FOLD_SHARE = 16
-"""... and one in so many of all, ..."""
-FEWEST_TOKENS, FEWEST_DOCUMENTS = 1 << 12, 64
-"""Below either of these there is nothing to gain, and the index stays exact."""
 SEGMENT_TOKENS = 1 << 24
 """A segment ends after the document that reaches so many vectors: memory while building grows with it."""
 
 _BLOCK_TOKENS = 1 << 15
-
-
-def worth_compressing(snapshot: Snapshot) -> bool:
-    """Whether the index is large enough for a codec, or has one."""
-    large = snapshot.n_tokens >= FEWEST_TOKENS and snapshot.count >= FEWEST_DOCUMENTS
-    return snapshot.n_loose > 0 and (bool(snapshot.codecs) or large)
-
-
-def is_due(snapshot: Snapshot) -> bool:
-    """Whether the fp16 segments have grown so large that they are to be compressed."""
-    if not snapshot.codecs:
-        return snapshot.n_loose >= TRAIN_TOKENS and worth_compressing(snapshot)
-    share = min(snapshot.n_tokens // FOLD_SHARE, TRAIN_TOKENS)
-    return snapshot.n_loose >= max(FOLD_TOKENS, share)
 
 
 class Compressor(Writer):
@@ -98,9 +76,7 @@ class Compressor(Writer):
         )
         return codec
 
-    def _rewrite(
-        self, parts: Sequence[Part], documents: NDArray[np.int64], codec: Codec, tier: Tier
-    ) -> None:
+    def _rewrite(self, parts: Sequence[Part], documents: NDArray[np.int64], codec: Codec, tier: Tier) -> None:
         """Write one segment of some living documents, int64 ``[n, 2]``: part and position."""
         folder: Path = self._catalogue.folder / "segments"
         builder = CompressedBuilder(folder, self._number_segment(), codec, tier.int8)

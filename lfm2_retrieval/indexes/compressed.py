@@ -12,8 +12,8 @@ import numpy as np
 from ..datatypes import SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError
 from .codec import Tier
-from .compress import Compressor, is_due, worth_compressing
 from .exact import ExactIndex, make_settings
+from .policy import is_due, worth_compressing
 from .recall import Recall, draw_queries, overlap, settings_to_try, timed
 from .snapshot import Snapshot
 from .writer import Writer
@@ -101,11 +101,15 @@ class CompressedIndex(ExactIndex):
         """
         if not self._wanted(self._snapshot(), force):
             return False
+        from .compress import Compressor
+
         with Compressor(self._catalogue, timeout) as compressor:
             snapshot = self._snapshot()  # under the lock: nobody changes it now
             if not self._wanted(snapshot, force):
                 return False
-            compressor.compress(snapshot, _tier(snapshot.settings["tier"]), int(snapshot.settings.get("seed", 0)))
+            compressor.compress(
+                snapshot, _tier(snapshot.settings["tier"]), int(snapshot.settings.get("seed", 0))
+            )
         return True
 
     def measure_recall(

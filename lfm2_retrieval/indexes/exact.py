@@ -31,6 +31,7 @@ __all__ = ["ExactIndex"]
 
 _RESERVED = ("dim", "tier", "created_by", "uuid", "seed", "recall", "tuned")
 
+
 class ExactIndex:
     """Documents and their token vectors (float16) in a folder, searched exactly.
 
@@ -195,7 +196,9 @@ class ExactIndex:
             found = search(snapshot, queries, self._resolve(params, snapshot))
             entries = self._catalogue.fetch("key", sorted({hit.key for hits in found for hit in hits}))
             try:
-                return [[_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found]
+                return [
+                    [_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found
+                ]
             except KeyError:  # a writer swept what this snapshot still held: search the newer one
                 if self._snapshot() is snapshot:
                     raise

@@ -2,8 +2,8 @@
 
 The scan decodes a block of vectors to float32, multiplies it with the tokens of all queries at once (BLAS)
 and reduces it, so that a batch reads the vectors once. Its sums differ in the last bits with the shape of the
-batch and the maker of the BLAS; the few documents that matter are therefore scored again in float64
-(`rescore`), which makes scores and ties the same everywhere.
+batch and the maker of the BLAS; the few documents that matter are therefore scored again in float64 (by
+`search`), which makes scores and ties the same everywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decode", "best", "reduce_block_numpy", "rescore", "scan", "widen_numpy"]
+__all__ = ["Decode", "best", "reduce_block_numpy", "scan", "widen_numpy"]
 
 Decode = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], None]
 
@@ -89,18 +89,6 @@ def scan(
             np.matmul(single[:n], columns, out=similarities[:n])
             document = reduce_block(similarities[:n], ends - start, document, running, lanes, scores)
         yield first, scores
-
-
-def rescore(query: NDArray[np.float32], tokens: NDArray[np.float32]) -> np.float32:
-    """One document's MaxSim, summed in float64 and rounded once.
-
-    Parameters
-    ----------
-    query, tokens
-        float32 ``[n_lanes, dim]`` and ``[n_tokens, dim]``, at least one token.
-    """
-    similarities = tokens.astype(np.float64) @ query.T.astype(np.float64)
-    return np.float32(similarities.max(axis=0).sum())
 
 
 def best(scores: NDArray[np.float32], keys: NDArray[np.int64], k: int) -> NDArray[np.intp]:

@@ -46,9 +46,7 @@ def plan(params: SearchParams) -> Plan:
     return Plan(params.nprobe or 16, candidates, rerank)
 
 
-def shortlist(
-    parts: Sequence[tuple[int, Part]], query: NDArray[np.float32], limits: Plan
-) -> Places:
+def shortlist(parts: Sequence[tuple[int, Part]], query: NDArray[np.float32], limits: Plan) -> Places:
     """The most promising documents of some compressed parts.
 
     Parameters
@@ -86,7 +84,9 @@ def shortlist(
     return numbers.astype(np.int64), np.concatenate(kept)
 
 
-def _gather(part: Part, segment: CompressedSegment, groups: Sequence[Tables], limits: Plan) -> NDArray[np.int64]:
+def _gather(
+    part: Part, segment: CompressedSegment, groups: Sequence[Tables], limits: Plan
+) -> NDArray[np.int64]:
     """The positions of the documents that are worth a look at all their centroids."""
     wanted = limits.candidates * _GATHERED
     alive = part.found
@@ -100,10 +100,9 @@ def _gather(part: Part, segment: CompressedSegment, groups: Sequence[Tables], li
     n_touched = n_lanes = 0
     for group in groups:
         probed, scores = kernels.probe(group.similarities, group.n_lanes, min(n_probe + 1, n_centroids))
-        gains = scores[:, :n_probe] - scores[:, -1:]
         n_touched = kernels.gather(
-            probed[:, :n_probe],
-            gains,
+            np.ascontiguousarray(probed[:, :n_probe]),
+            scores[:, :n_probe] - scores[:, -1:],
             segment.lists,
             segment.documents,
             alive,
@@ -142,6 +141,8 @@ def _cut(
     sizes = [len(some) for some in positions]
     if sum(sizes) <= n:
         return list(positions)
+    if len(sizes) == 1:
+        return [positions[0][_largest(scores[0], n)]]
     chosen = np.zeros(sum(sizes), bool)
     chosen[_largest(np.concatenate(scores), n)] = True
     masks = np.split(chosen, np.cumsum(sizes)[:-1])

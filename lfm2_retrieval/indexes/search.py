@@ -8,7 +8,7 @@ document's score doesn't depend on how it was found.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ _SPARE = 64
 """How many documents beyond k the scan keeps, in case rounding put them on the wrong side."""
 _ROUNDING = 1e-4
 """Relative to the k-th score: more than the float32 scan can be wrong by."""
-_RERANK_TOKENS = 1 << 14
-"""Decode about so many vectors at once, however long the documents are."""
+_BLOCK_TOKENS = 1 << 11
+"""Decode about so many vectors at once, or one document."""
 
 
 class Found(NamedTuple):
@@ -78,7 +78,9 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     for query, candidates in zip(asked, _scan(scanned, vectors, lanes, params.k), strict=True):
         rows = vectors[queries.offsets[query] : queries.offsets[query + 1]]
         listed = _rerank(snapshot.parts, compressed, rows, params) if compressed else _NOTHING
-        found[query] = _settle(snapshot.parts, rows, candidates.joined(listed).best(params.k + _SPARE), params.k)
+        found[query] = _settle(
+            snapshot.parts, rows, candidates.joined(listed).best(params.k + _SPARE), params.k
+        )
     return found
 
 
@@ -119,46 +121,52 @@ def _rerank(
     from .pipeline import plan, shortlist
 
     numbers, positions = shortlist([(n, parts[n]) for n in compressed], query, plan(params))
-    scores = np.empty(len(numbers), np.float32)
     keys = np.empty(len(numbers), np.int64)
-    for number in np.unique(numbers):
+    for number in compressed:
         mine = numbers == number
         keys[mine] = parts[number].keys[positions[mine]]
-        scores[mine] = _score(parts[number], query, positions[mine])
-    return Candidates(scores, keys, numbers, positions)
+    return Candidates(_score_all(parts, query, numbers, positions), keys, numbers, positions)
 
 
-def _score(part: Part, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """float32 MaxSim of some documents of a part, none of them empty."""
+def _score(part: Part, query: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """MaxSim of some documents of a part, none of them empty, in the precision of the query.
+
+    Documents are decoded some at a time, so that they stay in the cache.
+    """
     starts, ends = part.segment.offsets[positions], part.segment.offsets[positions + 1]
     columns = np.ascontiguousarray(query.T)
     bounds = np.concatenate([[0], np.cumsum(ends - starts)])
     scores = np.empty(len(positions), np.float32)
     first = 0
     while first < len(positions):
-        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _RERANK_TOKENS, "right")) - 1)
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _BLOCK_TOKENS, "right")) - 1)
         decoded = np.empty((int(bounds[last] - bounds[first]), query.shape[1]), np.float32)
         part.segment.decode(starts[first:last], ends[first:last], decoded)
-        best = np.maximum.reduceat(decoded @ columns, bounds[first:last] - bounds[first], axis=0)
+        similarities = decoded.astype(query.dtype, copy=False) @ columns
+        best = np.maximum.reduceat(similarities, bounds[first:last] - bounds[first], axis=0)
         scores[first:last] = best.sum(axis=1)
         first = last
     return scores
 
 
-def _settle(
-    parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int
-) -> list[Found]:
-    """Score the candidates that can be among the best ``k`` precisely, and order them."""
+def _settle(parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int) -> list[Found]:
+    """Score the candidates that can be among the best ``k`` in float64, and order them."""
     if len(candidates.scores) > k:
         threshold = candidates.scores[k - 1] - _ROUNDING * max(1.0, abs(float(candidates.scores[k - 1])))
         candidates = Candidates(*(column[candidates.scores >= threshold] for column in candidates))
-    scores = np.empty(len(candidates.keys), np.float32)
-    for i, (part, position) in enumerate(zip(candidates.parts, candidates.positions, strict=True)):
-        start, end = parts[part].segment.offsets[position : position + 2]
-        decoded = np.empty((end - start, query.shape[1]), np.float32)
-        parts[part].segment.decode(np.array([start]), np.array([end]), decoded)
-        scores[i] = maxsim.rescore(query, decoded)
+    scores = _score_all(parts, query.astype(np.float64), candidates.parts, candidates.positions)
     return [
         Found(float(scores[i]), int(candidates.keys[i]), parts[candidates.parts[i]].segment.score_kind)
         for i in maxsim.best(scores, candidates.keys, k)
     ]
+
+
+def _score_all(
+    parts: Sequence[Part], query: NDArray[Any], numbers: NDArray[np.int64], positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """MaxSim of documents of any parts."""
+    scores = np.empty(len(numbers), np.float32)
+    for number in set(numbers.tolist()):
+        mine = numbers == number
+        scores[mine] = _score(parts[number], query, positions[mine])
+    return scores

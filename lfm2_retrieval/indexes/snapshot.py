@@ -167,7 +167,9 @@ def _open(
             raise DamagedIndexError(
                 f"{folder / 'index.db'}: the row of segment {name!r} is damaged"
             ) from error
-        segment = opened[id].segment if id in opened else _open_segment(folder / "segments", info, dim, codecs)
+        segment = (
+            opened[id].segment if id in opened else _open_segment(folder / "segments", info, dim, codecs)
+        )
         positions, keys = places[id].T
         if np.any((positions < 0) | (positions >= info.n_documents)):
             raise DamagedIndexError(f"{folder / 'index.db'}: documents lie outside segment {name!r}")
@@ -209,7 +211,9 @@ def _open_codecs(
             try:
                 checked, parsed = parse_files(json.loads(files)), dict(json.loads(facts))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise DamagedIndexError(f"{folder / 'index.db'}: the row of codec {name!r} is damaged") from error
+                raise DamagedIndexError(
+                    f"{folder / 'index.db'}: the row of codec {name!r} is damaged"
+                ) from error
             opened[id] = load_codec(folder / "codecs", id, str(name), checked, parsed, dim)
         codecs.append(opened[id])
     return tuple(codecs)

@@ -51,13 +51,14 @@ def scales_for(
     Parameters
     ----------
     similarities, codewords
-        float32 ``[n_centroids, LANES]`` and ``[M, 256, LANES]``.
+        float32 ``[n_centroids, LANES]`` and ``[M * 256, LANES]``.
     """
-    bound = np.maximum(similarities.max(0), -similarities.min(0))
-    bound = bound + np.maximum(codewords.max(1), -codewords.min(1)).sum(0)
-    used = bound > 0
-    scale = np.divide(_LARGEST - len(codewords) - 1, bound, out=np.zeros_like(bound), where=used)
-    unit = np.divide(1, scale, out=np.zeros_like(bound), where=used & (scale > 0))
+    bounds = np.zeros(LANES, np.float32)
+    kernels.add_bounds(similarities, len(similarities), bounds)
+    kernels.add_bounds(codewords, 256, bounds)
+    used = bounds > np.finfo(np.float32).tiny * _LARGEST
+    scale = np.divide(_LARGEST - len(codewords) // 256 - 1, bounds, out=np.zeros_like(bounds), where=used)
+    unit = np.divide(1, scale, out=np.zeros_like(bounds), where=used)
     return scale, unit
 
 
@@ -70,9 +71,10 @@ def tables(query: NDArray[np.float32], codec: Codec) -> Iterator[Tables]:
         columns[: codec.dim, : len(some)] = some.T
         similarities = codec.centroids @ columns[: codec.dim]
         codewords = np.matmul(codec.codebooks, columns.reshape(codec.n_codes, codec.width, LANES))
+        codewords = codewords.reshape(-1, LANES)
         scale, unit = scales_for(similarities, codewords)
         by_centroid = np.empty(similarities.shape, np.int16)
-        by_code = np.empty((codec.n_codes * 256, LANES), np.int16)
+        by_code = np.empty(codewords.shape, np.int16)
         kernels.quantise(similarities, scale, by_centroid)
-        kernels.quantise(codewords.reshape(-1, LANES), scale, by_code)
+        kernels.quantise(codewords, scale, by_code)
         yield Tables(len(some), similarities, by_centroid, by_code, unit)

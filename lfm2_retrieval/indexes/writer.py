@@ -210,7 +210,14 @@ class Writer:
 
     def _name_segment(self, info: SegmentInfo) -> None:
         """Fill in the row of a segment whose files are durable."""
-        facts = (info.name, info.codec, info.codec_id, info.n_documents, info.n_tokens, json.dumps(info.files))
+        facts = (
+            info.name,
+            info.codec,
+            info.codec_id,
+            info.n_documents,
+            info.n_tokens,
+            json.dumps(info.files),
+        )
         self._connection.execute(
             "UPDATE segments SET name = ?, codec = ?, codec_id = ?, n_documents = ?, n_tokens = ?, files = ? "
             "WHERE id = ?",
