@@ -1,7 +1,7 @@
 """The inner loops of searching compressed segments. Each has a plain NumPy twin in `_twins`.
 
-As in `_kernels`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a file
-is checked before it addresses memory; a kernel that meets a wrong number says so instead of reading there.
+As in `_kernels`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a
+file is checked before it addresses memory; a kernel that meets a wrong number says so instead of reading there.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def gather(  # noqa: PLR0917  (compiled code takes positions)
     alive
         bool ``[n_documents]``: those that may be found.
     totals, stamps, touched
-        float32, int32 and int32 ``[n_documents]``: zeros at first. Updated: each document's sum, the last query
-        token that reached it, and the documents reached so far, in that order.
+        float32, int32 and int32 ``[n_documents]``: zeros at first. Updated: each document's sum, the last
+        query token that reached it, and the documents reached so far, in that order.
     first_stamp, n_touched
         How many query tokens were gathered before, and how many documents they reached.
 
@@ -111,7 +111,7 @@ def gather(  # noqa: PLR0917  (compiled code takes positions)
 
 @jit
 def add_bounds(values: NDArray[np.float32], n_rows: int, bounds: NDArray[np.float32]) -> None:
-    """Add to ``bounds``, float32 ``[LANES]``, the largest size in each group of ``n_rows`` rows, lane by lane.
+    """Add to ``bounds``, float32 ``[LANES]``, the largest size in each ``n_rows`` rows, lane by lane.
 
     Parameters
     ----------
@@ -205,8 +205,8 @@ def decode_int8(
     vectors
         int8 ``[n_tokens, dim]``.
     scales
-        float32 ``[n_tokens]``: what a step is worth; of length 0 where all vectors are of length 1, to which they
-        are then brought.
+        float32 ``[n_tokens]``: what a step is worth; of length 0 where all vectors are of length 1, to
+        which they are then brought.
     starts, ends
         int64 ``[n]``: ranges of rows.
     decoded

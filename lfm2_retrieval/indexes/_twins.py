@@ -36,7 +36,7 @@ def gather(
     return totals, reached
 
 
-def refine(
+def refine(  # noqa: PLR0917  (as its twin)
     by_centroid: NDArray[np.int16],
     by_code: NDArray[np.int16],
     centroids: NDArray[np.uint16],

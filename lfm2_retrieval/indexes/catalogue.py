@@ -20,8 +20,8 @@ from ..errors import (
     NewerFormatError,
     StoredIndexError,
 )
-from .rows import Entry, Row
 from .arrays import fsync_folder
+from .rows import Entry, Row
 
 __all__ = [
     "CATALOGUE",

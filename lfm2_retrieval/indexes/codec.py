@@ -2,8 +2,8 @@
 
 FAISS trains both from a seeded sample and encodes; `_search_kernels` decodes and scores.
 
-How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 65,536 (they are
-numbered in 16 bits), and never more than one for 32 vectors. Up to 32 vectors a centroid are sampled to train.
+How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 65,536 (they
+are numbered in 16 bits), and never more than one for 32 vectors. Up to 32 vectors a centroid are sampled to train.
 """
 
 from __future__ import annotations
@@ -224,10 +224,10 @@ def to_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
 
 
 def _cluster(sample: NDArray[np.float32], n_centroids: int, seed: int) -> NDArray[np.float32]:
-    """k-means; FAISS's own faster kind where this version of it has that."""
+    """k-means; FAISS's faster kind where this version has it and the vectors are wide enough for it."""
     import faiss
 
-    if hasattr(faiss, "SuperKmeans") and n_centroids >= 1024:
+    if hasattr(faiss, "SuperKmeans") and n_centroids >= 1024 and sample.shape[1] >= 64:
         means = faiss.SuperKmeans(sample.shape[1], n_centroids, niter=_ROUNDS, seed=seed)
     else:
         means = faiss.Kmeans(

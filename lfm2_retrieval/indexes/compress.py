@@ -1,7 +1,7 @@
 """Rewriting segments: fp16 ones and small compressed ones become large compressed ones, in one commit.
 
-Readers go on meanwhile: they hold the old segments mapped, and the catalogue names the new ones only once they
-are durable. A process killed anywhere leaves the former commit and files that the next writer sweeps.
+Readers go on meanwhile: they hold the old segments mapped, and the catalogue names the new ones only once
+they are durable. A process killed anywhere leaves the former commit and files that the next writer sweeps.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def _sample(parts: Sequence[Part], rng: np.random.Generator) -> NDArray[np.float
 
 
 def _portions(parts: Sequence[Part]) -> Iterator[NDArray[np.int64]]:
-    """The living documents in order of insertion, int64 ``[n, 2]``: part and position, a segment's worth each."""
+    """The living documents in order of insertion, a segment's worth each: int64 ``[n, 2]``, part and position."""
     numbers = np.concatenate([np.full(len(part.keys), number) for number, part in enumerate(parts)])
     positions = np.concatenate([np.arange(len(part.keys)) for part in parts])
     keys = np.concatenate([part.keys for part in parts])

@@ -188,7 +188,7 @@ class CompressedIndex(ExactIndex):
         return best
 
     def size_bytes(self) -> dict[str, int]:
-        """Bytes on disk by part: each kind of segment file, the codecs, and the catalogue with its journal."""
+        """Bytes on disk by part: kinds of segment files, the codecs, the catalogue with its journal."""
         codecs = sum(
             facts["bytes"] for codec in self._snapshot().codecs for facts in codec.folder.files.values()
         )

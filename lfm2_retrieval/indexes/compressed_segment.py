@@ -200,7 +200,7 @@ def save_codec(folder: Path, number: int, codec: Codec) -> tuple[str, FileFacts]
         raise
 
 
-def load_codec(
+def load_codec(  # noqa: PLR0917
     folder: Path, number: int, name: str, files: FileFacts, facts: dict[str, Any], dim: int
 ) -> OpenCodec:
     """Open a codec.

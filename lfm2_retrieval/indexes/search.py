@@ -1,8 +1,8 @@
 """Searching a snapshot: which documents, with which scores.
 
-Segments of fp16 are scanned; of compressed ones a short list is made (`pipeline`), unless the search is to be
-exact. Either way the few documents that matter are scored again in float64 on the best vectors stored, so that a
-document's score doesn't depend on how it was found.
+Segments of fp16 are scanned; of compressed ones a short list is made (`pipeline`), unless the search is to
+be exact. Either way the few documents that matter are scored again in float64 on the best vectors stored, so
+that a document's score doesn't depend on how it was found.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
-from .catalogue import read_settings
 from .arrays import REMEDY, parse_files
+from .catalogue import read_settings
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _read_places(connection: sqlite3.Connection, segment: int) -> NDArray[np.int
         raise DamagedIndexError(f"index.db: documents of segment {segment!r} are damaged") from error
 
 
-def _open(
+def _open(  # noqa: PLR0917
     folder: Path,
     settings: dict[str, Any],
     rows: list[tuple[Any, ...]],

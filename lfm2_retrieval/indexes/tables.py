@@ -1,4 +1,4 @@
-"""A query as look-up tables of int16: how similar each of its tokens is to each centroid and each codeword."""
+"""A query as look-up tables of int16: how similar its tokens are to centroids and codewords."""
 
 from __future__ import annotations
 

@@ -161,14 +161,15 @@ def test_later_documents_are_found_at_once_and_folded_in(index, monkeypatch):
     assert [some[0].id for some in before] == [names(60, N)[i] for i in np.flatnonzero(later.lengths)[:5]]
     assert {some[0].score_kind for some in before} == {ScoreKind.MAXSIM}
     monkeypatch.setattr(policy, "FOLD_TOKENS", 1)
+    monkeypatch.setattr(policy, "FOLD_SHARE", 2)
     assert not index.build()  # less than its share
     monkeypatch.setattr(policy, "FOLD_SHARE", 1000)
     assert index.build()
     assert [part.compressed for part in index._snapshot().parts] == [True, True]
     assert [some[0].id for some in index.search(queries, 3)] == [some[0].id for some in before]
-    index.add(names(60, N + 60), clustered(60, seed=8))  # merges the small one too
-    assert [part.segment.info.n_documents for part in index._snapshot().parts] == [N, 120]
-    assert index.ids() == names(N + 120)
+    index.add(names(90, N + 60), clustered(90, seed=8))  # merges the small one too
+    assert [part.segment.info.n_documents for part in index._snapshot().parts] == [N, 150]
+    assert index.ids() == names(N + 150)
     index.verify()
 
 
@@ -259,7 +260,7 @@ def test_a_width_that_no_byte_divides(tmp_path):
             assert index.build(force=True)
             queries = clustered(20, seed=1, dim=7)
             exact = [naive_search(query, documents_of(batch), 10) for query in queries]
-            assert recall(index.search(queries), exact) >= 0.9
+            assert recall(index.search(queries), exact) >= (0.6 if tier == "compact" else 0.95)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
