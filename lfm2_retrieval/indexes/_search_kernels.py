@@ -1,7 +1,7 @@
 """The inner loops of searching compressed segments. Each has a plain NumPy twin in `_twins`.
 
 As in `_kernels`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a
-file is checked before it addresses memory; a kernel that meets a wrong number says so instead of reading there.
+file is checked before it addresses memory; a kernel that meets a wrong number says so and reads nothing.
 """
 
 from __future__ import annotations

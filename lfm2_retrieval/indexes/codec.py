@@ -3,7 +3,7 @@
 FAISS trains both from a seeded sample and encodes; `_search_kernels` decodes and scores.
 
 How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 65,536 (they
-are numbered in 16 bits), and never more than one for 32 vectors. Up to 32 vectors a centroid are sampled to train.
+are numbered in 16 bits), and never more than one for 32 vectors. Up to 32 vectors a centroid are drawn.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def _sample(parts: Sequence[Part], rng: np.random.Generator) -> NDArray[np.float
 
 
 def _portions(parts: Sequence[Part]) -> Iterator[NDArray[np.int64]]:
-    """The living documents in order of insertion, a segment's worth each: int64 ``[n, 2]``, part and position."""
+    """The living documents in order, a segment's worth each: int64 ``[n, 2]``, part and position."""
     numbers = np.concatenate([np.full(len(part.keys), number) for number, part in enumerate(parts)])
     positions = np.concatenate([np.arange(len(part.keys)) for part in parts])
     keys = np.concatenate([part.keys for part in parts])

@@ -1,8 +1,8 @@
 """Finding the few documents worth scoring exactly, among many compressed ones.
 
 Probe: each query token's best centroids. Gather: the documents in their lists, each query token giving the
-score of the best probed centroid that the document has, or, where it has none, that of the best centroid that
-was not probed: as far as centroids tell, none of its tokens can be nearer. Prune. MaxSim on centroids alone for
+score of the best probed centroid that the document has, or, where it has none, that of the best centroid
+not probed: as far as centroids tell, none of its tokens can be nearer. Prune. MaxSim on centroids alone for
 those left. Prune. MaxSim on centroids and codes. Prune. What is left goes to exact scoring.
 """
 
