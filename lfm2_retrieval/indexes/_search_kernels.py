@@ -218,10 +218,10 @@ def decode_int8(
             if len(scales):
                 scale = scales[row]
             else:
-                squares = 0
+                squares = np.int32(0)
                 for j in range(vectors.shape[1]):
                     squares += np.int32(vectors[row, j]) * np.int32(vectors[row, j])
-                scale = np.float32(1.0 / np.sqrt(max(squares, 1)))
+                scale = np.float32(1.0 / np.sqrt(np.float64(squares))) if squares > 0 else np.float32(0)
             for j in range(vectors.shape[1]):
                 decoded[to, j] = np.float32(vectors[row, j]) * scale
             to += 1

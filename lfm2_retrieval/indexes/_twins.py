@@ -58,8 +58,10 @@ def decode_int8(
     """The twin of ``_search_kernels.decode_int8``, for any rows."""
     chosen = vectors[rows].astype(np.float32)
     if len(scales):
-        return chosen * scales[rows, None]
-    return chosen / np.linalg.norm(chosen, axis=1, keepdims=True)
+        chosen *= scales[rows, None]
+    else:
+        chosen /= np.linalg.norm(chosen, axis=1, keepdims=True)
+    return chosen
 
 
 def decode_pq(

@@ -109,17 +109,17 @@ class Codec:
     @property
     def dim(self) -> int:
         """The width of a vector."""
-        return self.centroids.shape[1]
+        return int(self.centroids.shape[1])
 
     @property
     def n_codes(self) -> int:
         """How many bytes of code a vector has."""
-        return self.codebooks.shape[0]
+        return int(self.codebooks.shape[0])
 
     @property
     def width(self) -> int:
         """How many dimensions share a byte."""
-        return self.codebooks.shape[2]
+        return int(self.codebooks.shape[2])
 
     def encode(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
         """float32 ``[n, dim]`` → uint16 ``[n]`` centroids and uint8 ``[n, M]`` codes."""
@@ -190,7 +190,7 @@ def train(sample: NDArray[np.float32], n_tokens: int, width: int, seed: int) -> 
     rest = sample[rng.choice(len(sample), min(len(sample), _PQ_SAMPLE), replace=False)]
     squares, nearest = index.search(rest, 1)
     residuals = _residuals(rest, centroids, nearest[:, 0], width)
-    quantizer = faiss.ProductQuantizer(residuals.shape[1], residuals.shape[1] // width, 8)
+    quantizer: Any = faiss.ProductQuantizer(residuals.shape[1], residuals.shape[1] // width, 8)
     quantizer.cp.seed = seed
     quantizer.cp.min_points_per_centroid = 1  # it warns below that; a small collection is no mistake
     quantizer.train(residuals)

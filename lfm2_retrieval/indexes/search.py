@@ -47,11 +47,12 @@ class Candidates(NamedTuple):
     def best(self, k: int) -> Candidates:
         """The ``k`` best, best first."""
         chosen = maxsim.best(self.scores, self.keys, k)
-        return Candidates(*(column[chosen] for column in self))
+        return Candidates._make(column[chosen] for column in self)
 
     def joined(self, other: Candidates) -> Candidates:
         """Those of both."""
-        return Candidates(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        pairs: Any = zip(self, other, strict=True)
+        return Candidates._make(np.concatenate(pair) for pair in pairs)
 
 
 _NOTHING = Candidates(np.empty(0, np.float32), *(np.empty(0, np.int64) for _ in range(3)))

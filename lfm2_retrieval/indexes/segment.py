@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,7 +121,7 @@ class Segment(ArrayFolder):
 class HalfSegment(Segment):
     """An fp16 segment."""
 
-    score_kind: ClassVar[ScoreKind] = ScoreKind.MAXSIM
+    score_kind = ScoreKind.MAXSIM
 
     def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
         super().__init__(folder, info, _shapes(info.n_documents, info.n_tokens, dim))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class Writer:
         self._connection: sqlite3.Connection
         self._commit: int
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(WriterLock(self._catalogue.folder / "lock", self._timeout))
             self._connection = stack.enter_context(self._catalogue.writing())
