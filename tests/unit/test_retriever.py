@@ -43,7 +43,8 @@ def model(checkpoint: Callable[..., Path]) -> Encoder:
 def best(model: Encoder, query: str, texts: list[str] = TEXTS) -> str:
     """The id of the best text by brute force."""
     [vectors] = model.encode_queries([query])
-    scores = [(vectors @ document.T).max(axis=1).sum() for document in model.encode_documents(texts)]
+    stored = model.encode_documents(texts, output="float16")
+    scores = [(vectors @ document.T.astype(np.float32)).max(axis=1).sum() for document in stored]
     return str(np.argmax(scores))
 
 
