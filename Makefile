@@ -5,17 +5,19 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test
+.PHONY: demo test install-test
 
 demo: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'
 	$(PIP) '.[eval]'
 	$(VENV)/bin/lfm2-retrieve demo
 
-test: $(VENV)/bin/python
+test: install-test
+	$(VENV)/bin/python -m pytest
+
+install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'
 	$(PIP) --editable '.[test]'
-	$(VENV)/bin/python -m pytest
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

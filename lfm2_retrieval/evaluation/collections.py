@@ -1,4 +1,4 @@
-"""Collections in BEIR layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``, or ``.gz`` of them."""
+"""Collections in BEIR layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv`` (or gzipped)."""
 
 from __future__ import annotations
 
