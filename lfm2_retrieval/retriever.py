@@ -191,8 +191,8 @@ class Retriever:
             if recorded and encoder.fingerprint != recorded["fingerprint"]:
                 raise ModelMismatchError(
                     f"{store.path} was made with {recorded['name']} (fingerprint {recorded['fingerprint']}), "
-                    f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, or "
-                    "index the documents anew"
+                    f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, "
+                    "or index the documents anew"
                 )
             return encoder
 
