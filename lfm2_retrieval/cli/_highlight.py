@@ -1,8 +1,11 @@
-"""Which words of a passage made it match a query."""
+"""Which words of a passage made it match a query better than others."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,32 +16,37 @@ if TYPE_CHECKING:
 __all__ = ["matched_words"]
 
 
-def matched_words(encoder: Encoder, query: str, text: str, limit: int = 6) -> list[tuple[int, int]]:
-    """Where in ``text`` are the words that the tokens of ``query`` found most decidedly.
+def matched_words(
+    encoder: Encoder, query: str, texts: Sequence[str], limit: int = 6
+) -> list[list[tuple[int, int]]]:
+    """Where in each of the ``texts`` found are the words that set it apart from the others.
 
-    Each query token points to the token most like it, and counts by how far that stands out from its mean
-    similarity to the text: a stop word, which is like everything, counts little.
+    Each token of the query points to the token most like it, and counts by how much more like it that is than
+    what the other texts have on average: a stop word, which all of them have, counts little.
 
     Returns
     -------
-    list of (int, int)
-        Start and end of at most ``limit`` words, in order.
+    list of list of (int, int)
+        For each text start and end of at most ``limit`` words, in order.
     """
-    asked, found = encoder.encode_queries([query]), encoder.encode_documents([text])
+    asked, found = encoder.encode_queries([query]), encoder.encode_documents(texts)
     if asked.spans is None or found.spans is None:
-        return []
-    of_query, of_text = (np.diff(spans).ravel() > 0 for spans in (asked.spans, found.spans))
-    if not of_query.any() or not of_text.any():
-        return []
-    similarity = asked.embeddings[of_query] @ found.embeddings[of_text].T
-    best = similarity.argmax(axis=1)
-    words: set[tuple[int, int]] = set()
-    for i in np.argsort(similarity.mean(axis=1) - similarity.max(axis=1), kind="stable"):
-        start, end = found.spans[of_text][best[i]]
-        word = _whole_word(text, int(start), int(end))
-        if word is not None and len(words) < limit:
-            words.add(word)
-    return _merged(sorted(words))
+        return [[] for _ in texts]
+    vectors = asked.embeddings[np.diff(asked.spans).ravel() > 0]
+    best = np.zeros((len(texts), len(vectors)))
+    places = np.zeros((len(texts), len(vectors)), np.int64)
+    for number, (start, end) in enumerate(pairwise(found.offsets)):
+        similarity = vectors @ found.embeddings[start:end].T
+        best[number], places[number] = similarity.max(axis=1), start + similarity.argmax(axis=1)
+    words = []
+    for text, where, gain in zip(texts, places, best - best.mean(axis=0), strict=True):
+        chosen: set[tuple[int, int]] = set()
+        for i in np.argsort(-gain, kind="stable"):
+            word = _whole_word(text, *map(int, found.spans[where[i]]))
+            if word is not None and len(chosen) < limit:
+                chosen.add(word)
+        words.append(_merged(sorted(chosen)))
+    return words
 
 
 def _whole_word(text: str, start: int, end: int) -> tuple[int, int] | None:

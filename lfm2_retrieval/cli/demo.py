@@ -66,7 +66,7 @@ def command(language: str, k: int, json_: bool) -> None:
             return
         click.echo(f"Collection demo-{language}, {len(documents)} passages; model nano\n")
         for id in _some(list(results)):
-            _show(retriever, collection, id, results[id][:k])
+            _show(retriever, collection, id, results[id], k)
     click.echo(
         f"Indexed {last.documents} passages ({last.tokens:,} token vectors) in {last.seconds:.2f} s: "
         f"{last.documents_per_second:,.0f} documents/s"
@@ -91,14 +91,15 @@ def _some(ids: Sequence[str]) -> Sequence[str]:
     return ids[:: max(1, len(ids) // _SHOWN)][:_SHOWN]
 
 
-def _show(retriever: Retriever, collection: Collection, id: str, hits: Sequence[Hit]) -> None:
+def _show(retriever: Retriever, collection: Collection, id: str, hits: Sequence[Hit], k: int) -> None:
     from ._highlight import matched_words
 
     query = collection.queries[id]
     click.echo(click.style(f"? {query}", bold=True))
-    for hit in hits:
-        click.echo(format_hit(hit, matched_words(retriever.encoder, query, hit.text or "")))
-    found = _first_judged(collection, id, hits)
+    words = matched_words(retriever.encoder, query, [hit.text or "" for hit in hits])
+    for hit, marked in zip(hits[:k], words, strict=False):
+        click.echo(format_hit(hit, marked))
+    found = _first_judged(collection, id, hits[:k])
     click.echo(f"     → the right passage is number {found}\n" if found else "     → not the right passage\n")
 
 

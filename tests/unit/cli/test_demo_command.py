@@ -53,11 +53,20 @@ def test_demo_with_the_bundled_model_finds_the_answers(run):
 def test_matched_words_are_words_in_order(checkpoint):
     encoder = Encoder.load(checkpoint())
     text = "Old towns, where people sell bread; the quick brown fox 猫は静かに眠る。"
-    spans = matched_words(encoder, "the quick brown fox", text)
+    spans, other, nothing = matched_words(
+        encoder, "the quick brown fox", [text, "rain falls on hills", "..."]
+    )
     assert 1 <= len(spans) <= 6
     assert spans == sorted(spans)
     assert all(text[start:end].strip() == text[start:end] != "" for start, end in spans)
-    assert matched_words(encoder, "  ", text) == matched_words(encoder, "fox", "...") == []
+    assert not set(spans) & set(other)
+    assert nothing == []
+    assert matched_words(encoder, "  ", [text]) == [[]]
+
+
+def test_what_every_text_has_is_not_marked(checkpoint):
+    encoder = Encoder.load(checkpoint())
+    assert matched_words(encoder, "fox", ["fox", "fox"]) == [[], []]
 
 
 @pytest.mark.parametrize(
