@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +42,7 @@ def matched_words(
         chosen: set[tuple[int, int]] = set()
         for i in np.argsort(-gain, kind="stable"):
             word = _whole_word(text, *map(int, found.spans[where[i]]))
-            if word is not None and len(chosen) < limit:
+            if gain[i] > 0 and word is not None and len(chosen) < limit:
                 chosen.add(word)
         words.append(_merged(sorted(chosen)))
     return words
