@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,7 +23,7 @@ def matched_words(
     """Where in each of the ``texts`` found are the words that set it apart from the others.
 
     Each token of the query points to the token most like it, and counts by how much more like it that is than
-    what the other texts have on average: a stop word, which all of them have, counts little.
+    what the other texts have on average. Words that more than three of four texts have are left out.
 
     Returns
     -------
@@ -37,12 +39,15 @@ def matched_words(
     for number, (start, end) in enumerate(pairwise(found.offsets)):
         similarity = vectors @ found.embeddings[start:end].T
         best[number], places[number] = similarity.max(axis=1), start + similarity.argmax(axis=1)
+    counts = Counter(word for text in texts for word in set(re.findall(r"\w+", text.lower())))
     words = []
     for text, where, gain in zip(texts, places, best - best.mean(axis=0), strict=True):
         chosen: set[tuple[int, int]] = set()
         for i in np.argsort(-gain, kind="stable"):
             word = _whole_word(text, *map(int, found.spans[where[i]]))
-            if gain[i] > 0 and word is not None and len(chosen) < limit:
+            if word is None or gain[i] <= 0 or len(chosen) == limit:
+                continue
+            if counts[text[slice(*word)].lower()] <= 0.75 * len(texts):
                 chosen.add(word)
         words.append(_merged(sorted(chosen)))
     return words

@@ -47,7 +47,7 @@ def test_demo_with_the_bundled_model_finds_the_answers(run):
     pytest.importorskip("ir_measures")
     facts = json.loads(run("demo", "--json").stdout)
     assert (facts["documents"], facts["queries"]) == (161, 179)
-    assert facts["ndcg@10"] > 0.8
+    assert facts["ndcg@10"] > 0.7
 
 
 def test_matched_words_are_words_in_order(checkpoint):
