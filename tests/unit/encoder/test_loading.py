@@ -84,6 +84,20 @@ def test_the_fingerprint_follows_weights_tokenizer_and_settings(checkpoint: Make
     assert Encoder.load(copied).fingerprint != first
 
 
+def test_the_backbone_may_have_a_folder_of_its_own(checkpoint: Make, copied: Path) -> None:
+    home = copied / "0_Transformer"
+    home.mkdir()
+    stays = ("modules.json", "config_sentence_transformers.json")
+    for file in [path for path in copied.iterdir() if path.is_file() and path.name not in stays]:
+        file.rename(home / file.name)
+    modules = json.loads((copied / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (copied / "modules.json").write_text(json.dumps(modules))
+    one, two = Encoder.load(checkpoint()), Encoder.load(copied)
+    np.testing.assert_array_equal(one.encode_queries(["fox"])[0], two.encode_queries(["fox"])[0])
+    assert two.fingerprint != one.fingerprint
+
+
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "nowhere"])
 def test_an_unknown_model_names_the_remedies(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="nano"):
