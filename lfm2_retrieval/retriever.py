@@ -341,8 +341,8 @@ def _holds_index(path: Path, if_exists: IfExists) -> bool:
         raise IndexExistsError(f"{folder} holds something that is not an index; choose another folder")
     if if_exists == "error":
         raise IndexExistsError(
-            f"{folder} already holds an index: if_exists='append' adds to it, 'overwrite' replaces it; "
-            "'error' is the default"
+            f"{folder} already holds an index; if_exists decides: 'append' adds to it, 'overwrite' replaces it, "
+            "'error', the default, refuses"
         )
     return True
 
@@ -365,13 +365,13 @@ def _batches(
         checked = list(stream)
         _refuse_duplicates(checked, set(), store)
         return iter([checked[i : i + size] for i in range(0, len(checked), size)])
-    return _stream(stream, size)
+    return _stream(stream, size, store)
 
 
-def _stream(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:
+def _stream(documents: Iterator[Document], size: int, store: ExactIndex | None) -> Iterator[list[Document]]:
     seen: set[str] = set()
     while batch := list(islice(documents, size)):
-        _refuse_duplicates(batch, seen)
+        _refuse_duplicates(batch, seen, store)
         yield batch
 
 

@@ -59,6 +59,8 @@ def export(checkpoint: Path, folder: Path) -> None:
     }
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
     save_file({"linear.weight": student.dense.weight.detach().half()}, dense / "model.safetensors")
+    for weights in folder.rglob("*.safetensors"):
+        weights.chmod(0o644)
     shutil.copyfile(work / "tokenizer.json", folder / "tokenizer.json")
     marks = list(string.punctuation)
     files: dict[str, Any] = {
