@@ -341,8 +341,8 @@ def _holds_index(path: Path, if_exists: IfExists) -> bool:
         raise IndexExistsError(f"{folder} holds something that is not an index; choose another folder")
     if if_exists == "error":
         raise IndexExistsError(
-            f"{folder} already holds an index; if_exists decides: 'append' adds to it, 'overwrite' replaces it, "
-            "'error', the default, refuses"
+            f"{folder} already holds an index; if_exists decides: 'append' adds to it, 'overwrite' replaces "
+            "it, 'error', the default, refuses"
         )
     return True
 
