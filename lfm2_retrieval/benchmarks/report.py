@@ -75,11 +75,12 @@ def _build_row(system: Mapping[str, Any]) -> list[str]:
 
 
 def _search_row(system: Mapping[str, Any], label: str, result: Mapping[str, Any]) -> list[str]:
+    ratio = result["ratio_to_brute"]
     return [
         system["name"],
         label,
         *(f"{result[name]:,.2f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
-        f"1/{1 / result['ratio_to_brute']:,.1f}",
+        f"1/{1 / ratio:,.1f}" if ratio < 1 else f"{ratio:,.1f}",
         f"{result['recall']:.3f}",
         f"{result['ndcg@10']:.4f}" if "ndcg@10" in result else "",
     ]

@@ -115,7 +115,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def command() -> None:
-    """Measure building and searching on this machine, beside other systems.
+    """Measure building and searching, beside other systems.
 
     Each system runs in a process of its own, on one thread.
     """
