@@ -49,7 +49,17 @@ def markdown(report: Report) -> str:
             for system in report["systems"]
             for label, results in system["searches"].items()
         ]
-        columns = (f"k = {k}", "search", "p50 ms", "p95 ms", "p99 ms", "to brute", f"recall@{k}", "NDCG@10")
+        columns = (
+            f"k = {k}",
+            "search",
+            "p50 ms",
+            "p95 ms",
+            "p99 ms",
+            "to brute",
+            "CPU ms",
+            f"recall@{k}",
+            "NDCG@10",
+        )
         lines += ["", *_table(columns, rows)]
     lines += ["", *report["notes"]]
     return "\n".join(lines).rstrip() + "\n"
@@ -81,6 +91,7 @@ def _search_row(system: Mapping[str, Any], label: str, result: Mapping[str, Any]
         label,
         *(f"{result[name]:,.2f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
         f"1/{1 / ratio:,.1f}" if ratio < 1 else f"{ratio:,.1f}",
+        f"{result['p50_cpu_ms']:,.2f}",
         f"{result['recall']:.3f}",
         f"{result['ndcg@10']:.4f}" if "ndcg@10" in result else "",
     ]

@@ -70,6 +70,8 @@ def test_the_report_has_what_was_promised(report):
         "p95_ms",
         "p99_ms",
         "ratio_to_brute",
+        "p50_cpu_ms",
+        "cpu_ratio_to_brute",
         "cpu_per_second",
         "recall",
     }
