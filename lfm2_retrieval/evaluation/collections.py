@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InvalidInputError
 from ..readers import read_documents, read_lines
 
-__all__ = ["Collection", "load_collection"]
+__all__ = ["Collection", "load_collection", "read_qrels"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def load_collection(folder: str | os.PathLike[str], split: str = "test") -> Coll
     home = Path(folder)
     _find(home / "corpus.jsonl")
     judgements = _find(home / "qrels" / f"{split}.tsv")
-    qrels = _read_qrels(judgements)
+    qrels = read_qrels(judgements)
     questions = _find(home / "queries.jsonl")
     queries: dict[str, str] = {}
     for row in read_documents([questions]):
@@ -68,7 +68,14 @@ def _find(path: Path) -> str:
     raise InvalidInputError(f"{path}: no such file, nor {packed.name}; a collection in BEIR layout has it")
 
 
-def _read_qrels(path: str) -> dict[str, dict[str, int]]:
+def read_qrels(path: str) -> dict[str, dict[str, int]]:
+    """Judgements from a table of query id, document id and grade: query id → document id → grade.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming file and line, if one is no judgement.
+    """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in read_lines(path):
         fields = line.rstrip("\r\n").split("\t")

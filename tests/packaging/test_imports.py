@@ -23,7 +23,8 @@ BELOW["datatypes"] = {"errors"}
 BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
 BELOW["retriever"] = {"errors", "datatypes", "readers", "encoder", "indexes"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
-BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server"}
+BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
+BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"errors", "datatypes", "encoder", "indexes", "retriever"}
 
@@ -76,8 +77,8 @@ def test_help_loads_click_and_little_else():
     code = """
 import sys
 from lfm2_retrieval.cli import main
-for arguments in (["--help"], ["index", "--help"], ["demo", "--help"], ["--version"]):
-    main(arguments, standalone_mode=False)
+for arguments in ("--help", "index --help", "bench search --help", "demo --help", "--version"):
+    main(arguments.split(), standalone_mode=False)
 """
     assert not loaded_by(code) & (HEAVY | {"numpy", "rich", "huggingface_hub"})
 

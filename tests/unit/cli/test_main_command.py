@@ -8,6 +8,7 @@ from lfm2_retrieval.cli import _COMMANDS, main
 from lfm2_retrieval.readers import DocumentFormat
 
 OPTIONS = {
+    "bench": [],
     "demo": ["--language", "-k", "--json"],
     "index": [
         "--input",
