@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .datatypes import Document, Hit, ScoreKind, SearchParams, TokenEmbeddings
     from .encoder import Encoder
-    from .indexes import ExactIndex
+    from .indexes import CompressedIndex, ExactIndex
     from .retriever import Retriever
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "CompressedIndex": ".indexes",
     "Document": ".datatypes",
     "Encoder": ".encoder",
     "ExactIndex": ".indexes",
@@ -34,6 +35,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CompressedIndex",
     "Document",
     "Encoder",
     "ExactIndex",

@@ -81,18 +81,37 @@ class SearchParams:
     ----------
     k
         How many hits to return.
+    nprobe
+        How many centroids each query vector looks into. None, here and below: what the index was tuned to, or
+        else its default.
+    candidates
+        How many documents are scored by their compressed vectors, at least ``rerank``.
+    rerank
+        How many of these are scored by MaxSim on the best vectors stored, at least ``k``.
     exact
         Score every document by MaxSim on the best vectors stored.
+
+    Raises
+    ------
+    InvalidInputError
+        If a number is not whole or less than 1.
     """
 
     k: int = 10
+    nprobe: int | None = None
+    candidates: int | None = None
+    rerank: int | None = None
     exact: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, (int, np.integer)):
-            raise InvalidTypeError(f"k must be a whole number, not {self.k!r}")
-        if self.k < 1:
-            raise InvalidInputError(f"k must be at least 1, not {self.k}")
+        for name in ("k", "nprobe", "candidates", "rerank"):
+            value = getattr(self, name)
+            if value is None and name != "k":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise InvalidTypeError(f"{name} must be a whole number, not {value!r}")
+            if value < 1:
+                raise InvalidInputError(f"{name} must be at least 1, not {value}")
 
 
 @dataclass(frozen=True, eq=False)

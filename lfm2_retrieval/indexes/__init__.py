@@ -1,7 +1,10 @@
 """Token vectors on disk, and search in them. The on-disk format is described in ``indexes/FORMAT.md``."""
 
+from .codec import Tier
+from .compressed import CompressedIndex
 from .exact import ExactIndex
+from .recall import Recall
 from .rows import Entry
 from .writer import Writer
 
-__all__ = ["Entry", "ExactIndex", "Writer"]
+__all__ = ["CompressedIndex", "Entry", "ExactIndex", "Recall", "Tier", "Writer"]

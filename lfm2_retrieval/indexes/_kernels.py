@@ -13,19 +13,23 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["reduce_block", "widen"]
+__all__ = ["jit", "reduce_block", "widen"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
 
-def _jit(function: F) -> F:
+def jit(function: F) -> F:
+    """Compile when first called, and keep the machine code beside the source or in the user's cache.
+
+    numba keys what it keeps by its own version, the processor and the source file.
+    """
     try:
         return cast(F, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # there is no folder to keep the compiled code in
         return cast(F, numba.njit(nogil=True)(function))
 
 
-@_jit
+@jit
 def widen(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: NDArray[np.float32]) -> None:
     """Convert finite float16 to float32, 8 times as fast as NumPy's cast.
 
@@ -49,7 +53,7 @@ def widen(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: NDArray[np
             single[row, i] *= np.float32(2.0**112)
 
 
-@_jit
+@jit
 def reduce_block(  # noqa: PLR0917  (compiled code takes positions)
     similarities: NDArray[np.float32],
     ends: NDArray[np.int64],

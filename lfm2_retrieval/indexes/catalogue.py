@@ -20,8 +20,8 @@ from ..errors import (
     NewerFormatError,
     StoredIndexError,
 )
+from .arrays import fsync_folder
 from .rows import Entry, Row
-from .segment import fsync_folder
 
 __all__ = [
     "CATALOGUE",
@@ -47,10 +47,19 @@ IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 _SCHEMA = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE commits (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL);
+CREATE TABLE codecs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    facts TEXT NOT NULL,
+    files TEXT NOT NULL,
+    born INTEGER NOT NULL REFERENCES commits,
+    died INTEGER REFERENCES commits
+);
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     codec TEXT NOT NULL,
+    codec_id INTEGER REFERENCES codecs,
     n_documents INTEGER NOT NULL,
     n_tokens INTEGER NOT NULL,
     files TEXT NOT NULL,

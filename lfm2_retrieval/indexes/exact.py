@@ -7,20 +7,20 @@ import os
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import __version__
-from ..datatypes import Hit, ScoreKind, SearchParams, TokenEmbeddings
+from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import IndexExistsError, InvalidInputError
-from . import maxsim
 from .catalogue import CATALOGUE, Catalogue, is_index, is_vacant
 from .lock import WriterLock
 from .rows import Entry, decode_text, encode_text
-from .snapshot import Part, Snapshot, load
+from .search import Found, search
+from .snapshot import Snapshot, load
 from .verify import verify
 from .writer import Writer
 
@@ -29,11 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExactIndex"]
 
-_RESERVED = ("dim", "tier", "created_by", "uuid")
-_SPARE = 64
-"""How many documents beyond k the scan keeps, in case rounding put them on the wrong side."""
-_ROUNDING = 1e-4
-"""Relative to the k-th score: more than the float32 scan can be wrong by."""
+_RESERVED = ("dim", "tier", "created_by", "uuid", "seed", "recall", "tuned")
 
 
 class ExactIndex:
@@ -65,7 +61,7 @@ class ExactIndex:
         if_exists: Literal["error", "overwrite"] = "error",
         settings: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
-    ) -> ExactIndex:
+    ) -> Self:
         """Make an empty index.
 
         Parameters
@@ -89,9 +85,14 @@ class ExactIndex:
         InvalidInputError
             If ``dim`` is not positive, or a setting is reserved or not JSON.
         """
+        return cls._create(path, make_settings(dim, settings), if_exists, timeout)
+
+    @classmethod
+    def _create(
+        cls, path: str | os.PathLike[str] | None, values: dict[str, Any], if_exists: str, timeout: float
+    ) -> Self:
         if if_exists not in ("error", "overwrite"):
             raise InvalidInputError(f"if_exists must be 'error' or 'overwrite', not {if_exists!r}")
-        values = make_settings(dim, settings)
         temporary = None
         if path is None:
             temporary = tempfile.TemporaryDirectory(prefix="lfm2-retrieval-")
@@ -122,7 +123,7 @@ class ExactIndex:
         return cls(catalogue)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> ExactIndex:
+    def open(cls, path: str | os.PathLike[str]) -> Self:
         """Open an index, also in a folder that can only be read. Checks sizes and headers, not every byte.
 
         Raises
@@ -151,7 +152,11 @@ class ExactIndex:
         if replace is None:
             return Writer(self._catalogue, timeout)
         others = {key: value for key, value in replace.items() if key != "dim"}
-        return Writer(self._catalogue, timeout, make_settings(replace.get("dim", self.dim), others))
+        return Writer(self._catalogue, timeout, self._renewed(replace.get("dim", self.dim), others))
+
+    def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings after the content was replaced."""
+        return make_settings(dim, settings)
 
     def add(
         self,
@@ -185,15 +190,14 @@ class ExactIndex:
         InvalidInputError
             If the width differs, or a vector holds NaN, infinity or a value beyond float16 (±65504).
         """
-        wanted = (k if isinstance(k, SearchParams) else SearchParams(k)).k
+        params = k if isinstance(k, SearchParams) else SearchParams(k)
         while True:
             snapshot = self._snapshot()
-            found = _search(snapshot, queries, wanted)
-            entries = self._catalogue.fetch("key", sorted({key for hits in found for _, key in hits}))
+            found = search(snapshot, queries, self._resolve(params, snapshot))
+            entries = self._catalogue.fetch("key", sorted({hit.key for hits in found for hit in hits}))
             try:
                 return [
-                    [_hit(entries[key], score, rank) for rank, (score, key) in enumerate(hits, 1)]
-                    for hits in found
+                    [_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found
                 ]
             except KeyError:  # a writer swept what this snapshot still held: search the newer one
                 if self._snapshot() is snapshot:
@@ -281,6 +285,10 @@ class ExactIndex:
     ) -> None:
         self.close()
 
+    def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
+        """The parameters, with what the caller left open."""
+        return replace(params, exact=True)
+
     def _snapshot(self) -> Snapshot:
         """The newest commit; the guard makes threads wait for one of them to load it."""
         with self._guard:
@@ -308,78 +316,5 @@ def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any
     return {"dim": int(dim), "tier": "exact", "created_by": f"lfm2-retrieval {__version__}", **values}
 
 
-def _hit(entry: Entry, score: float, rank: int) -> Hit:
-    return Hit(entry.id, score, rank, ScoreKind.MAXSIM, entry.text, entry.metadata)
-
-
-def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
-    if queries.dim != dim:
-        raise InvalidInputError(f"the queries' vectors are {queries.dim} wide, those of the index {dim}")
-    bad = np.flatnonzero(~(np.abs(queries.embeddings) <= np.finfo(np.float16).max).all(axis=1))
-    if len(bad):
-        query = int(np.searchsorted(queries.offsets, bad[0], "right")) - 1
-        raise InvalidInputError(
-            f"query {query}: its vector {bad[0] - queries.offsets[query]} holds NaN, infinity or a value "
-            "beyond float16 (±65504)"
-        )
-    return np.ascontiguousarray(queries.embeddings, np.float32)
-
-
-def _search(snapshot: Snapshot, queries: TokenEmbeddings, k: int) -> list[list[tuple[float, int]]]:
-    """For each query up to ``k`` pairs of score and document key, best first."""
-    vectors = _check_queries(queries, snapshot.dim)
-    asked = np.flatnonzero(queries.lengths)
-    found: list[list[tuple[float, int]]] = [[] for _ in range(len(queries))]
-    if not len(asked):
-        return found
-    # Empty queries own no rows, so the others' lanes are where their offsets say.
-    lanes = np.append(queries.offsets[asked], len(vectors))
-    for query, candidates in zip(asked, _scan(snapshot, vectors, lanes, k), strict=True):
-        rows = vectors[queries.offsets[query] : queries.offsets[query + 1]]
-        found[query] = _settle(snapshot.parts, rows, candidates, k)
-    return found
-
-
-Candidates = tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]
-"""Scores (approximate), keys, and ``[n, 2]`` part and position."""
-
-
-def _scan(
-    snapshot: Snapshot, vectors: NDArray[np.float32], lanes: NDArray[np.int64], k: int
-) -> list[Candidates]:
-    """The best ``k`` and some more of each query, from one pass over all segments."""
-    nothing = (np.empty(0, np.float32), np.empty(0, np.int64), np.empty((0, 2), np.int64))
-    kept: list[Candidates] = [nothing] * (len(lanes) - 1)
-    for number, part in enumerate(snapshot.parts):
-        segment = part.segment
-        for first, chunk in maxsim.scan(segment.vectors, segment.offsets, vectors, lanes):
-            keys = part.keys[first : first + chunk.shape[1]]
-            chunk[:, keys == 0] = -np.inf
-            for query, row in enumerate(chunk):
-                new = maxsim.best(row, keys, k + _SPARE)
-                places = np.column_stack([np.full(len(new), number), first + new])
-                old_scores, old_keys, old_places = kept[query]
-                scores, all_keys = np.append(old_scores, row[new]), np.append(old_keys, keys[new])
-                chosen = maxsim.best(scores, all_keys, k + _SPARE)
-                kept[query] = (scores[chosen], all_keys[chosen], np.concatenate([old_places, places])[chosen])
-    return kept
-
-
-def _settle(
-    parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int
-) -> list[tuple[float, int]]:
-    """Score the candidates that can be among the best ``k`` precisely, and order them."""
-    approximate, keys, places = candidates
-    if len(approximate) > k:
-        threshold = approximate[k - 1] - _ROUNDING * max(1.0, abs(float(approximate[k - 1])))
-        keep = approximate >= threshold
-        keys, places = keys[keep], places[keep]
-    scores = np.array(
-        [
-            maxsim.rescore(query, parts[part].segment.vectors, parts[part].segment.offsets, position)
-            for part, position in places
-        ],
-        np.float32,
-    )
-    order = maxsim.best(scores, keys, k)
-    return [(float(scores[i]), int(keys[i])) for i in order]
+def _hit(entry: Entry, found: Found, rank: int) -> Hit:
+    return Hit(entry.id, found.score, rank, found.kind, entry.text, entry.metadata)

@@ -1,19 +1,21 @@
-"""Exact MaxSim over float16 vectors: for each query token the largest inner product, summed over the query.
+"""Exact MaxSim over stored vectors: for each query token the largest inner product, summed over the query.
 
-The scan widens a block of vectors to float32, multiplies it with the tokens of all queries at once (BLAS)
+The scan decodes a block of vectors to float32, multiplies it with the tokens of all queries at once (BLAS)
 and reduces it, so that a batch reads the vectors once. Its sums differ in the last bits with the shape of the
-batch and the maker of the BLAS; the few documents that matter are therefore scored again in float64
-(`rescore`), which makes scores and ties the same everywhere.
+batch and the maker of the BLAS; the few documents that matter are therefore scored again in float64 (by
+`search`), which makes scores and ties the same everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["best", "reduce_block_numpy", "rescore", "scan", "widen_numpy"]
+__all__ = ["Decode", "best", "reduce_block_numpy", "scan", "widen_numpy"]
+
+Decode = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], None]
 
 _DOCUMENTS_PER_CHUNK = 4096
 _BLOCK_TOKENS = 1024
@@ -48,17 +50,14 @@ def reduce_block_numpy(  # noqa: PLR0917
 
 
 def scan(
-    vectors: NDArray[np.float16],
-    offsets: NDArray[np.int64],
-    queries: NDArray[np.float32],
-    lanes: NDArray[np.int64],
+    decode: Decode, offsets: NDArray[np.int64], queries: NDArray[np.float32], lanes: NDArray[np.int64]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Score documents in chunks, in order.
 
     Parameters
     ----------
-    vectors
-        float16 ``[n_tokens, dim]``, C-contiguous.
+    decode
+        Writes ranges of the documents' vectors into a float32 ``[n, dim]``; see `Segment.decode`.
     offsets
         int64 ``[n_documents + 1]``.
     queries
@@ -72,13 +71,11 @@ def scan(
         The chunk's first document and float32 ``[n_queries, n]``: approximate scores, -inf where a document
         has no tokens.
     """
-    from ._kernels import reduce_block, widen
+    from ._kernels import reduce_block
 
     n_block = max(64, min(_BLOCK_TOKENS, _BLOCK_SIMILARITIES // len(queries)))
-    single = np.empty((n_block, vectors.shape[1]), np.float32)
-    bits = single.view(np.uint32)
+    single = np.empty((n_block, queries.shape[1]), np.float32)
     similarities = np.empty((n_block, len(queries)), np.float32)
-    half = vectors.view(np.uint16)
     columns = np.ascontiguousarray(queries.T)
     running = np.empty(len(queries), np.float32)
     for first in range(0, len(offsets) - 1, _DOCUMENTS_PER_CHUNK):
@@ -88,26 +85,10 @@ def scan(
         document = 0
         for start in range(int(offsets[first]), int(ends[-1]), n_block):
             n = min(n_block, int(ends[-1]) - start)
-            widen(half[start : start + n], bits[:n], single[:n])
+            decode(np.array([start]), np.array([start + n]), single[:n])
             np.matmul(single[:n], columns, out=similarities[:n])
             document = reduce_block(similarities[:n], ends - start, document, running, lanes, scores)
         yield first, scores
-
-
-def rescore(
-    query: NDArray[np.float32], vectors: NDArray[np.float16], offsets: NDArray[np.int64], document: int
-) -> np.float32:
-    """One document's MaxSim, summed in float64 and rounded once.
-
-    Parameters
-    ----------
-    query
-        float32 ``[n_lanes, dim]``.
-    vectors, offsets, document
-        As for `scan`; the document has tokens.
-    """
-    tokens = vectors[offsets[document] : offsets[document + 1]].astype(np.float64)
-    return np.float32((tokens @ query.T.astype(np.float64)).max(axis=0).sum())
 
 
 def best(scores: NDArray[np.float32], keys: NDArray[np.int64], k: int) -> NDArray[np.intp]:

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
+from .arrays import REMEDY, parse_files
 from .catalogue import read_settings
-from .segment import Segment, SegmentInfo, parse_files
+from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
+    from .compressed_segment import OpenCodec
 
 __all__ = ["Part", "Snapshot", "load", "newest_commit"]
 
@@ -37,6 +39,16 @@ class Part:
     segment: Segment
     keys: NDArray[np.int64]
 
+    @property
+    def compressed(self) -> bool:
+        """Whether the segment needs a trained codec."""
+        return self.segment.info.codec_id is not None
+
+    @cached_property
+    def found(self) -> NDArray[np.bool_]:
+        """bool ``[n_documents]``: those that a search can find, alive and not empty."""
+        return (self.keys > 0) & (self.segment.offsets[1:] > self.segment.offsets[:-1])
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -45,6 +57,7 @@ class Snapshot:
     commit: int
     settings: dict[str, Any]
     parts: tuple[Part, ...]
+    codecs: tuple[OpenCodec, ...] = ()
 
     @property
     def dim(self) -> int:
@@ -55,6 +68,11 @@ class Snapshot:
     def count(self) -> int:
         """How many documents are alive."""
         return sum(int(np.count_nonzero(part.keys)) for part in self.parts)
+
+    @cached_property
+    def n_loose(self) -> int:
+        """How many vectors are in segments that aren't compressed."""
+        return sum(part.segment.info.n_tokens for part in self.parts if not part.compressed)
 
     @cached_property
     def n_tokens(self) -> int:
@@ -82,16 +100,20 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
                 return known
             settings = read_settings(connection)
             rows = connection.execute(
-                "SELECT id, name, codec, n_documents, n_tokens, files FROM segments "
+                "SELECT id, name, codec, codec_id, n_documents, n_tokens, files FROM segments "
                 "WHERE died IS NULL ORDER BY id"
+            ).fetchall()
+            codec_rows = connection.execute(
+                "SELECT id, name, facts, files FROM codecs WHERE died IS NULL ORDER BY id"
             ).fetchall()
             stale = {row[0] for row in rows}
             if known is not None:
                 stale -= {part.segment.info.id for part in known.parts} - _touched(connection, known.commit)
             places = {segment: _read_places(connection, segment) for segment in stale}
         try:
-            parts = _open(catalogue.folder, settings, rows, places, known)
-            return Snapshot(commit, settings, parts)
+            codecs = _open_codecs(catalogue.folder, _dim(catalogue.folder, settings), codec_rows, known)
+            parts = _open(catalogue.folder, settings, rows, places, codecs, known)
+            return Snapshot(commit, settings, parts, codecs)
         except DamagedIndexError:
             # A writer may have retired and swept a segment since: then there is a newer commit without it.
             with catalogue.reading() as connection:
@@ -116,31 +138,38 @@ def _read_places(connection: sqlite3.Connection, segment: int) -> NDArray[np.int
         raise DamagedIndexError(f"index.db: documents of segment {segment!r} are damaged") from error
 
 
-def _open(
+def _open(  # noqa: PLR0917
     folder: Path,
     settings: dict[str, Any],
     rows: list[tuple[Any, ...]],
     places: dict[int, NDArray[np.int64]],
+    codecs: tuple[OpenCodec, ...],
     known: Snapshot | None,
 ) -> tuple[Part, ...]:
-    dim = settings.get("dim")
-    if not isinstance(dim, int) or dim < 1:
-        raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
+    dim = _dim(folder, settings)
     opened = {part.segment.info.id: part for part in known.parts} if known else {}
     parts = []
-    for id, name, codec, n_documents, n_tokens, files in rows:
+    for id, name, codec, codec_id, n_documents, n_tokens, files in rows:
         if id not in places:
             parts.append(opened[id])
             continue
         try:
             info = SegmentInfo(
-                id, str(name), str(codec), int(n_documents), int(n_tokens), parse_files(json.loads(files))
+                id,
+                str(name),
+                str(codec),
+                None if codec_id is None else int(codec_id),
+                int(n_documents),
+                int(n_tokens),
+                parse_files(json.loads(files)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedIndexError(
                 f"{folder / 'index.db'}: the row of segment {name!r} is damaged"
             ) from error
-        segment = opened[id].segment if id in opened else Segment(folder / "segments", info, dim)
+        segment = (
+            opened[id].segment if id in opened else _open_segment(folder / "segments", info, dim, codecs)
+        )
         positions, keys = places[id].T
         if np.any((positions < 0) | (positions >= info.n_documents)):
             raise DamagedIndexError(f"{folder / 'index.db'}: documents lie outside segment {name!r}")
@@ -148,3 +177,43 @@ def _open(
         all_keys[positions] = keys
         parts.append(Part(segment, all_keys))
     return tuple(parts)
+
+
+def _dim(folder: Path, settings: dict[str, Any]) -> int:
+    dim = settings.get("dim")
+    if not isinstance(dim, int) or dim < 1:
+        raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
+    return dim
+
+
+def _open_segment(folder: Path, info: SegmentInfo, dim: int, codecs: tuple[OpenCodec, ...]) -> Segment:
+    if info.n_documents < 0 or info.n_tokens < 0:
+        raise DamagedIndexError(f"index.db: segment {info.name!r} has impossible counts; {REMEDY}")
+    if info.codec == FP16:
+        return HalfSegment(folder, info, dim)
+    found = [opened.codec for opened in codecs if opened.codec.id == info.codec_id]
+    if not found:
+        raise DamagedIndexError(f"segment {info.name!r} has an unknown codec, {info.codec!r}; {REMEDY}")
+    from .compressed_segment import CompressedSegment
+
+    return CompressedSegment(folder, info, found[0])
+
+
+def _open_codecs(
+    folder: Path, dim: int, rows: list[tuple[Any, ...]], known: Snapshot | None
+) -> tuple[OpenCodec, ...]:
+    opened = {codec.codec.id: codec for codec in known.codecs} if known else {}
+    codecs = []
+    for id, name, facts, files in rows:
+        if id not in opened:
+            from .compressed_segment import load_codec
+
+            try:
+                checked, parsed = parse_files(json.loads(files)), dict(json.loads(facts))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise DamagedIndexError(
+                    f"{folder / 'index.db'}: the row of codec {name!r} is damaged"
+                ) from error
+            opened[id] = load_codec(folder / "codecs", id, str(name), checked, parsed, dim)
+        codecs.append(opened[id])
+    return tuple(codecs)

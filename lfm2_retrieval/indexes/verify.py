@@ -27,8 +27,8 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
         Naming everything that is damaged.
     """
     problems: list[str] = []
-    for part in snapshot.parts:
-        problems += part.segment.problems()
+    for folder in (*(part.segment for part in snapshot.parts), *(codec.folder for codec in snapshot.codecs)):
+        problems += folder.problems()
     with catalogue.reading() as connection:
         problems += [
             f"index.db: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, DuplicateIdError, IndexClosedError, InvalidInputError
+from .arrays import fsync_folder, sweep
 from .catalogue import CATALOGUE, IDS_PER_QUERY, read_settings, translated, write_settings
 from .lock import WriterLock
 from .rows import Row, decode_text, encode_rows, name_some
-from .segment import SegmentBuilder, fsync_folder, sweep
+from .segment import SegmentBuilder, SegmentInfo
 
 if TYPE_CHECKING:
     import sqlite3
@@ -129,31 +130,26 @@ class Writer:
     def commit(self) -> None:
         """Make what was added durable and visible, all of it at once. The writer can go on adding."""
         self._check_open()
-        if self._builder is None and self._replace is None:
+        if self._builder is None and self._replace is None and not self._connection.in_transaction:
             return
         try:
             with translated(self._catalogue.folder / CATALOGUE):
                 self._begin()
                 if self._builder is not None:
-                    info = self._builder.finish()
-                    self._connection.execute(
-                        "UPDATE segments SET name = ?, codec = ?, n_documents = ?, n_tokens = ?, files = ? "
-                        "WHERE id = ?",
-                        (
-                            info.name,
-                            info.codec,
-                            info.n_documents,
-                            info.n_tokens,
-                            json.dumps(info.files),
-                            info.id,
-                        ),
-                    )
+                    self._name_segment(self._builder.finish())
                 self._connection.execute("COMMIT")
         except BaseException:
             self._abandon()
             raise
         self._builder = None
         self._replace = None
+
+    def set(self, settings: Mapping[str, Any]) -> None:
+        """Change settings (JSON values), in the commit of what was added."""
+        self._check_open()
+        with translated(self._catalogue.folder / CATALOGUE):
+            self._begin()
+            write_settings(self._connection, {**read_settings(self._connection), **settings})
 
     def _check_open(self) -> None:
         if not self._open:
@@ -170,7 +166,7 @@ class Writer:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._commit = connection.execute("INSERT INTO commits (time) VALUES (?)", (now,)).lastrowid or 0
         if self._replace is not None:
-            for table in ("documents", "segments"):
+            for table in ("documents", "segments", "codecs"):
                 connection.execute(f"UPDATE {table} SET died = ? WHERE died IS NULL", (self._commit,))
             write_settings(connection, {"uuid": read_settings(connection)["uuid"], **self._replace})
 
@@ -187,12 +183,8 @@ class Writer:
 
     def _write(self, rows: Sequence[Row], vectors: NDArray[np.float16], embeddings: TokenEmbeddings) -> None:
         if self._builder is None:
-            number = self._connection.execute(
-                "INSERT INTO segments (name, codec, n_documents, n_tokens, files, born) "
-                "VALUES ('', '', 0, 0, '', ?)",
-                (self._commit,),
-            ).lastrowid
-            self._builder = SegmentBuilder(self._catalogue.folder / "segments", number or 0, self._dim)
+            number = self._number_segment()
+            self._builder = SegmentBuilder(self._catalogue.folder / "segments", number, self._dim)
         builder = self._builder
         first = builder.n_documents
         builder.append(vectors, embeddings.lengths, embeddings.token_ids)
@@ -207,6 +199,31 @@ class Writer:
             ),
         )
 
+    def _number_segment(self) -> int:
+        """Reserve the number of a new segment; only one at a time can be without a name."""
+        cursor = self._connection.execute(
+            "INSERT INTO segments (name, codec, n_documents, n_tokens, files, born) "
+            "VALUES ('', '', 0, 0, '', ?)",
+            (self._commit,),
+        )
+        return cursor.lastrowid or 0
+
+    def _name_segment(self, info: SegmentInfo) -> None:
+        """Fill in the row of a segment whose files are durable."""
+        facts = (
+            info.name,
+            info.codec,
+            info.codec_id,
+            info.n_documents,
+            info.n_tokens,
+            json.dumps(info.files),
+        )
+        self._connection.execute(
+            "UPDATE segments SET name = ?, codec = ?, codec_id = ?, n_documents = ?, n_tokens = ?, files = ? "
+            "WHERE id = ?",
+            (*facts, info.id),
+        )
+
     def _clean(self) -> None:
         """Forget what earlier commits retired, and sweep files that no row names."""
         connection = self._connection
@@ -217,16 +234,18 @@ class Writer:
                 "(SELECT id FROM segments WHERE died IS NOT NULL)"
             )
             connection.execute("DELETE FROM segments WHERE died IS NOT NULL")
+            connection.execute("DELETE FROM codecs WHERE died IS NOT NULL")
             connection.execute("COMMIT")
             connection.execute("PRAGMA incremental_vacuum").fetchall()
-        names = [name for (name,) in connection.execute("SELECT name FROM segments")]
-        segments = self._catalogue.folder / "segments"
-        if segments.is_symlink():
-            raise DamagedIndexError(f"{segments} is a link; put the folder itself there")
-        if not segments.is_dir():
-            segments.mkdir()
-            fsync_folder(segments.parent)
-        sweep(segments, names)
+        for table in ("segments", "codecs"):
+            names = [name for (name,) in connection.execute(f"SELECT name FROM {table}")]
+            folder = self._catalogue.folder / table
+            if folder.is_symlink():
+                raise DamagedIndexError(f"{folder} is a link; put the folder itself there")
+            if not folder.is_dir():
+                folder.mkdir()
+                fsync_folder(folder.parent)
+            sweep(folder, names)
 
     def _abandon(self) -> None:
         """Drop what isn't committed; the writer is of no further use."""

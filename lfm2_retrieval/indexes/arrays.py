@@ -1,0 +1,205 @@
+"""Folders of ``.npy`` files, each written once, checked when opened and memory-mapped."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import stat
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DamagedIndexError
+
+__all__ = [
+    "HEADER_BYTES",
+    "REMEDY",
+    "ArrayFolder",
+    "FileFacts",
+    "FolderBuilder",
+    "Shapes",
+    "fsync_folder",
+    "parse_files",
+    "sweep",
+]
+
+HEADER_BYTES = 128
+REMEDY = "restore the index from a backup or build it again"
+
+_CHUNK_BYTES = 1 << 24
+_NAME = re.compile(r"[0-9]{8,}")
+
+FileFacts = dict[str, dict[str, int]]
+"""Of each file: ``bytes`` (all of it) and ``crc32`` (of what follows the header)."""
+Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Of each file: dtype and shape."""
+
+
+def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The header of an ``.npy`` file (version 1.0), padded to a fixed size so that it can be written last."""
+    facts = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}".encode()
+    prefix = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    return prefix + facts.ljust(HEADER_BYTES - 11) + b"\n"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path, keep: Iterable[str]) -> None:
+    """Delete the folders that nothing names; for the holder of the writer lock only.
+
+    Anything whose name isn't of the shape that segments and codecs have is left alone.
+    """
+    kept = set(keep)
+    for path in folder.iterdir():
+        if (
+            _NAME.fullmatch(path.name.removesuffix(".tmp"))
+            and path.name not in kept
+            and not path.is_symlink()
+        ):
+            shutil.rmtree(path)
+
+
+def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
+    """The ``files`` column of a segment or a codec, with its types checked."""
+    return {
+        name: {"bytes": int(facts["bytes"]), "crc32": int(facts["crc32"])} for name, facts in value.items()
+    }
+
+
+class _ArrayWriter:
+    """An ``.npy`` file that grows at its end; its header is written when its length is known."""
+
+    def __init__(self, path: Path, dtype: str) -> None:
+        self._file = path.open("xb")
+        self._file.write(bytes(HEADER_BYTES))
+        self._dtype = dtype
+        self._crc32 = 0
+
+    def append(self, array: NDArray[Any]) -> None:
+        data = np.ascontiguousarray(array, dtype=self._dtype).reshape(-1).view(np.uint8).data
+        self._file.write(data)
+        self._crc32 = zlib.crc32(data, self._crc32)
+
+    def finish(self, shape: tuple[int, ...]) -> dict[str, int]:
+        size = self._file.tell()
+        self._file.seek(0)
+        self._file.write(_header(self._dtype, shape))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return {"bytes": size, "crc32": self._crc32}
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class FolderBuilder:
+    """Writes arrays under a temporary name, in memory that doesn't grow with them.
+
+    Parameters
+    ----------
+    folder
+        Where the new folder goes.
+    number
+        Its number in the catalogue, from which its name is made.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self.name = f"{number:08d}"
+        self._path = folder / self.name
+        self._building = folder / f"{self.name}.tmp"
+        self._building.mkdir()
+        self._writers: dict[str, _ArrayWriter] = {}
+
+    def write(self, name: str, dtype: str, array: NDArray[Any]) -> None:
+        """Append to a file, which begins with the first call for it."""
+        if name not in self._writers:
+            self._writers[name] = _ArrayWriter(self._building / name, dtype)
+        self._writers[name].append(array)
+
+    def seal(self, shapes: Shapes) -> FileFacts:
+        """Make the folder durable under its final name. It counts only once the catalogue names it."""
+        files = {name: self._writers[name].finish(shape) for name, (_, shape) in shapes.items()}
+        fsync_folder(self._building)
+        self._building.rename(self._path)
+        fsync_folder(self._path.parent)
+        return files
+
+    def abandon(self) -> None:
+        """Delete what was written, unless it is finished: then a commit that failed may yet have reached the
+        disk, and only the next writer can tell."""
+        for writer in self._writers.values():
+            writer.close()
+        shutil.rmtree(self._building, ignore_errors=True)
+
+
+class ArrayFolder:
+    """A folder of arrays, memory-mapped: sizes and headers are checked at once, the bytes by `problems`.
+
+    Parameters
+    ----------
+    folder, name
+        Where it lies.
+    files
+        What the catalogue says of its files.
+    shapes
+        The arrays to be found there.
+
+    Raises
+    ------
+    DamagedIndexError
+        If a file is missing, is a link, or has another size or header than the catalogue says.
+    """
+
+    def __init__(self, folder: Path, name: str, files: FileFacts, shapes: Shapes) -> None:
+        if not _NAME.fullmatch(name) or folder.is_symlink() or (folder / name).is_symlink():
+            raise DamagedIndexError(f"{name!r} doesn't lie in {folder}; {REMEDY}")
+        self.path = folder / name
+        self.files = files
+        self.arrays = {file: self._map(file, dtype, shape) for file, (dtype, shape) in shapes.items()}
+
+    def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        path = self.path / name
+        expected = HEADER_BYTES + math.prod(shape) * np.dtype(dtype).itemsize
+        try:
+            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise DamagedIndexError(f"{path} is not a plain file; {REMEDY}")
+                if not status.st_size == expected == self.files[name]["bytes"]:
+                    raise DamagedIndexError(
+                        f"{path} has {status.st_size} bytes instead of {expected}; {REMEDY}"
+                    )
+                if file.read(HEADER_BYTES) != _header(dtype, shape):
+                    raise DamagedIndexError(f"{path} has a damaged header; {REMEDY}")
+                # As a plain array, for which numba has compiled its kernels.
+                return np.memmap(file, dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
+        except (OSError, KeyError) as error:
+            raise DamagedIndexError(f"{path} can't be read: {error}; {REMEDY}") from error
+
+    def problems(self) -> list[str]:
+        """Read everything; which files don't match their checksums."""
+        found = []
+        for name, facts in self.files.items():
+            crc32 = 0
+            with (self.path / name).open("rb") as file:
+                file.seek(HEADER_BYTES)
+                while chunk := file.read(_CHUNK_BYTES):
+                    crc32 = zlib.crc32(chunk, crc32)
+            if crc32 != facts["crc32"]:
+                found.append(f"{self.path / name} doesn't match its checksum")
+        return found

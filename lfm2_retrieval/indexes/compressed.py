@@ -1,0 +1,268 @@
+"""The compressed index: exact while it is small, compressed once that pays."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from ..datatypes import SearchParams, TokenEmbeddings
+from ..errors import InvalidInputError
+from .codec import Tier
+from .exact import ExactIndex, make_settings
+from .policy import is_due, worth_compressing
+from .recall import Recall, draw_queries, overlap, settings_to_try, timed
+from .snapshot import Snapshot
+from .writer import Writer
+
+__all__ = ["CompressedIndex"]
+
+
+class CompressedIndex(ExactIndex):
+    """Documents and their token vectors in a folder, compressed to a tier.
+
+    It begins as an `ExactIndex`: what is added is stored as float16 and searched exactly. Past 2¹⁸ vectors a
+    codec is trained from them and they are compressed; later additions are, too, once they are many.
+    """
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str] | None,
+        dim: int = 128,
+        *,
+        if_exists: Literal["error", "overwrite"] = "error",
+        settings: Mapping[str, Any] | None = None,
+        timeout: float = 30.0,
+        tier: Tier | str = Tier.BALANCED,
+        seed: int = 0,
+    ) -> Self:
+        """Make an empty index.
+
+        Parameters
+        ----------
+        path, dim, if_exists, settings, timeout
+            As for `ExactIndex.create`.
+        tier
+            What to compress to: ``"compact"``, ``"balanced"``, ``"accurate"``, or ``"exact"`` for never.
+        seed
+            Of everything drawn at random.
+
+        Raises
+        ------
+        IndexExistsError
+            If something is there.
+        InvalidInputError
+            If an argument can't be used.
+        """
+        return cls._create(path, _settings(dim, settings, tier, seed), if_exists, timeout)
+
+    @property
+    def tier(self) -> Tier:
+        """What the index is compressed to."""
+        return _tier(self.settings["tier"])
+
+    def add(
+        self,
+        ids: Sequence[str],
+        embeddings: TokenEmbeddings,
+        texts: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> None:
+        """Add documents in one commit, and compress in another if enough have come together.
+
+        See `Writer.add`. For many batches use `writer`, and `build` at the end.
+        """
+        super().add(ids, embeddings, texts, metadata, timeout=timeout)
+        self.build(timeout=timeout)
+
+    def build(self, *, force: bool = False, timeout: float = 30.0) -> bool:
+        """Compress what was added since the last time, if it is much.
+
+        Searches go on meanwhile and see the documents throughout. An index of fewer than 4,096 vectors or 64
+        documents stays exact, forced or not.
+
+        Parameters
+        ----------
+        force
+            Also if it is little.
+        timeout
+            Seconds to wait for another writer.
+
+        Returns
+        -------
+        bool
+            Whether anything was compressed.
+        """
+        if not self._wanted(self._snapshot(), force):
+            return False
+        from .compress import Compressor
+
+        with Compressor(self._catalogue, timeout) as compressor:
+            snapshot = self._snapshot()  # under the lock: nobody changes it now
+            if not self._wanted(snapshot, force):
+                return False
+            compressor.compress(
+                snapshot, _tier(snapshot.settings["tier"]), int(snapshot.settings.get("seed", 0))
+            )
+        return True
+
+    def measure_recall(
+        self,
+        queries: TokenEmbeddings | None = None,
+        k: int | SearchParams = 10,
+        *,
+        sample: int = 100,
+        store: bool = True,
+    ) -> Recall:
+        """Compare searches with exact ones.
+
+        Parameters
+        ----------
+        queries
+            What people will ask; without them, pieces of stored documents, which are easier.
+        k
+            How many hits to compare, or how to search.
+        sample
+            How many queries at most.
+        store
+            Whether to keep the result in the settings, under ``recall``.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no query, or the index is empty.
+        """
+        params = k if isinstance(k, SearchParams) else SearchParams(k)
+        chosen = self._choose(queries, sample)
+        exact = self._exact_hits(chosen, params.k)
+        self.search(chosen.select([0]), params)  # compiles and reads what is needed
+        result = self._measure(chosen, params, exact, queries is None)
+        if store:
+            self._store({"recall": result.to_json()})
+        return result
+
+    def tune(
+        self,
+        target_recall: float = 0.98,
+        k: int = 10,
+        *,
+        queries: TokenEmbeddings | None = None,
+        sample: int = 50,
+    ) -> Recall:
+        """Find the fastest way to search that reaches a recall on this machine, and make it the default.
+
+        Where none reaches it, the one with the highest recall is taken; the result says so.
+
+        Parameters
+        ----------
+        target_recall
+            Between 0 and 1.
+        k, queries, sample
+            As for `measure_recall`.
+
+        Raises
+        ------
+        InvalidInputError
+            If the target isn't between 0 and 1, there is no query, or the index is empty.
+        """
+        if not 0 <= target_recall <= 1:
+            raise InvalidInputError(f"target_recall must lie between 0 and 1, not {target_recall!r}")
+        chosen = self._choose(queries, sample)
+        exact = self._exact_hits(chosen, k)
+        self.search(chosen.select([0]), settings_to_try(k)[0])
+        tried = [self._measure(chosen, params, exact, queries is None) for params in settings_to_try(k)]
+        reached = [result for result in tried if result.recall >= target_recall]
+        best = (
+            min(reached, key=lambda result: result.milliseconds)
+            if reached
+            else max(tried, key=lambda result: (result.recall, -result.milliseconds))
+        )
+        tuned = {name: getattr(best, name) for name in ("nprobe", "candidates", "rerank")}
+        self._store({"tuned": {**tuned, "target_recall": target_recall, "k": k}, "recall": best.to_json()})
+        return best
+
+    def size_bytes(self) -> dict[str, int]:
+        """Bytes on disk by part: kinds of segment files, the codecs, the catalogue with its journal."""
+        codecs = sum(
+            facts["bytes"] for codec in self._snapshot().codecs for facts in codec.folder.files.values()
+        )
+        return {**super().size_bytes(), **({"codec": codecs} if codecs else {})}
+
+    def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
+        """What the caller left open, as it was tuned. Tuned numbers of documents grow with ``k``."""
+        tuned = snapshot.settings.get("tuned")
+        if not tuned or params.exact:
+            return params
+        more = max(1.0, params.k / tuned["k"])
+        return replace(
+            params,
+            nprobe=params.nprobe or tuned["nprobe"],
+            candidates=params.candidates or round(tuned["candidates"] * more),
+            rerank=params.rerank or round(tuned["rerank"] * more),
+        )
+
+    def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings after the content was replaced: the same tier and seed."""
+        current = self.settings
+        return _settings(dim, settings, current["tier"], current.get("seed", 0))
+
+    def _wanted(self, snapshot: Snapshot, force: bool) -> bool:
+        if _tier(snapshot.settings["tier"]) is Tier.EXACT:
+            return False
+        return worth_compressing(snapshot) if force else is_due(snapshot)
+
+    def _choose(self, queries: TokenEmbeddings | None, sample: int) -> TokenEmbeddings:
+        snapshot = self._snapshot()
+        rng = np.random.default_rng(int(snapshot.settings.get("seed", 0)))
+        if not snapshot.n_tokens:
+            raise InvalidInputError("the index is empty: add documents first")
+        if queries is None:
+            return draw_queries(snapshot, sample, rng)
+        asked = np.flatnonzero(queries.lengths)
+        if not len(asked):
+            raise InvalidInputError("there is no query with a vector: give some, or None")
+        return queries.select(np.sort(rng.permutation(asked)[:sample]))
+
+    def _measure(
+        self, queries: TokenEmbeddings, params: SearchParams, exact: list[list[str]], drawn: bool
+    ) -> Recall:
+        hits, milliseconds = timed(self.search, queries, params)
+        used = self._resolve(params, self._snapshot())
+        return Recall(
+            recall=overlap(hits, exact),
+            k=params.k,
+            n_queries=len(queries),
+            from_documents=drawn,
+            milliseconds=milliseconds,
+            nprobe=used.nprobe,
+            candidates=used.candidates,
+            rerank=used.rerank,
+            n_documents=self.count,
+            n_tokens=self.n_tokens,
+        )
+
+    def _exact_hits(self, queries: TokenEmbeddings, k: int) -> list[list[str]]:
+        return [[hit.id for hit in hits] for hits in self.search(queries, SearchParams(k, exact=True))]
+
+    def _store(self, settings: Mapping[str, Any]) -> None:
+        with Writer(self._catalogue) as writer:
+            writer.set(settings)
+
+
+def _tier(name: object) -> Tier:
+    try:
+        return Tier(str(name))
+    except ValueError:
+        raise InvalidInputError(f"tier must be one of {', '.join(Tier)}, not {name!r}") from None
+
+
+def _settings(dim: int, settings: Mapping[str, Any] | None, tier: Tier | str, seed: int) -> dict[str, Any]:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 31:
+        raise InvalidInputError(f"seed must be a whole number from 0 to 2³¹ - 1, not {seed!r}")
+    return {**make_settings(dim, settings), "tier": str(_tier(tier)), "seed": int(seed)}

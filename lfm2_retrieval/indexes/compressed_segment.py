@@ -1,0 +1,224 @@
+"""Compressed segments: centroids and codes of the tokens, postings of the documents, and int8 vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datatypes import ScoreKind
+from ..errors import DamagedIndexError
+from . import _search_kernels as kernels
+from .arrays import HEADER_BYTES, REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes
+from .codec import Codec, Layout, to_int8
+from .segment import Segment, SegmentInfo, check_offsets
+
+__all__ = ["CompressedBuilder", "CompressedSegment", "OpenCodec", "load_codec", "save_codec"]
+
+
+class CompressedSegment(Segment):
+    """A compressed segment opened for reading.
+
+    Attributes
+    ----------
+    codec
+        What encoded it.
+    centroids, codes
+        uint16 ``[n_tokens]`` and uint8 ``[n_tokens, M]``.
+    lists, documents
+        int64 ``[n_centroids + 1]`` in memory, checked in full, and uint32: centroid ``c`` occurs in
+        ``documents[lists[c] : lists[c + 1]]``.
+    steps, scales
+        int8 ``[n_tokens, dim]`` and float32 ``[n_tokens]``, or of length 0 where the layout has none.
+    """
+
+    def __init__(self, folder: Path, info: SegmentInfo, codec: Codec) -> None:
+        layout = Layout.parse(info.codec)
+        if layout is None or layout.width != codec.width:
+            raise DamagedIndexError(f"segment {info.name!r} has an unknown codec, {info.codec!r}; {REMEDY}")
+        n_postings = (info.files.get("documents.npy", {}).get("bytes", HEADER_BYTES) - HEADER_BYTES) // 4
+        super().__init__(
+            folder, info, _shapes(layout, codec, info.n_documents, info.n_tokens, max(n_postings, 0))
+        )
+        self.codec = codec
+        self.layout = layout
+        self.score_kind = ScoreKind.MAXSIM if layout.int8 else ScoreKind.ESTIMATE
+        self.centroids: NDArray[np.uint16] = self.arrays["centroids.npy"]
+        self.codes: NDArray[np.uint8] = self.arrays["codes.npy"]
+        self.documents: NDArray[np.uint32] = self.arrays["documents.npy"]
+        self.lists: NDArray[np.int64] = np.array(self.arrays["lists.npy"])
+        check_offsets(self.lists, len(self.documents), self.path / "lists.npy")
+        self.steps: NDArray[np.int8] = self.arrays.get("int8.npy", np.empty((0, codec.dim), np.int8))
+        self.scales: NDArray[np.float32] = self.arrays.get("scales.npy", np.empty(0, np.float32))
+
+    def decode(
+        self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
+    ) -> None:
+        """As `Segment.decode`: the int8 vectors, or else what centroids and codes say."""
+        if self.layout.int8:
+            kernels.decode_int8(self.steps, self.scales, starts, ends, decoded)
+        elif not kernels.decode_pq(
+            self.codec.centroids,
+            self.codec.codebooks,
+            self.centroids,
+            self.codes,
+            self.layout.unit,
+            starts,
+            ends,
+            decoded,
+        ):
+            raise self.damaged("centroids.npy")
+
+    def damaged(self, name: str) -> DamagedIndexError:
+        """The error for a file whose numbers point to nothing."""
+        return DamagedIndexError(f"{self.path / name} is damaged; {REMEDY}")
+
+
+class CompressedBuilder(FolderBuilder):
+    """Writes one compressed segment.
+
+    Parameters
+    ----------
+    folder
+        The index's ``segments`` folder.
+    number
+        The segment's number in the catalogue.
+    codec
+        What encodes it.
+    int8
+        Whether to keep int8 vectors.
+    """
+
+    def __init__(self, folder: Path, number: int, codec: Codec, int8: bool) -> None:
+        super().__init__(folder, number)
+        self._codec = codec
+        self._int8 = int8
+        self._unit = True
+        self._centroids: list[NDArray[np.uint16]] = []
+        self._scales: list[NDArray[np.float32]] = []
+        self._lengths: list[NDArray[np.int64]] = []
+        self.n_documents = 0
+        self.n_tokens = 0
+
+    def encode(self, vectors: NDArray[np.float32]) -> None:
+        """Add tokens, float32 ``[n, dim]``."""
+        ids, codes = self._codec.encode(vectors)
+        steps, scales, unit = to_int8(vectors)
+        self._append(ids, codes, steps, scales, unit)
+
+    def copy(self, segment: CompressedSegment, start: int, end: int) -> None:
+        """Add tokens of another segment of the same codec as they are."""
+        steps = segment.steps[start:end]
+        scales = segment.scales[start:end]
+        if segment.layout.unit and segment.layout.int8:
+            scales = (1 / np.linalg.norm(steps.astype(np.float32), axis=1)).astype(np.float32)
+        self._append(
+            segment.centroids[start:end], segment.codes[start:end], steps, scales, segment.layout.unit
+        )
+
+    def end_documents(self, lengths: NDArray[np.int64]) -> None:
+        """Say how the tokens added belong to documents: int64 ``[n]``, in order."""
+        self._lengths.append(lengths)
+        self.n_documents += len(lengths)
+
+    def finish(self) -> SegmentInfo:
+        """Make the segment durable; it counts only once the catalogue names it."""
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))]).astype(np.int64)
+        lists = np.zeros(len(self._codec.centroids) + 1, np.int64)
+        documents = kernels.postings(np.concatenate(self._centroids), offsets, lists)
+        self.write("offsets.npy", "<i8", offsets)
+        self.write("lists.npy", "<i8", lists)
+        self.write("documents.npy", "<u4", documents)
+        layout = Layout(self._codec.width, self._int8, self._unit)
+        if self._int8 and not self._unit:
+            self.write("scales.npy", "<f4", np.concatenate(self._scales))
+        shapes = _shapes(layout, self._codec, self.n_documents, self.n_tokens, len(documents))
+        files = self.seal(shapes)
+        return SegmentInfo(
+            self.number, self.name, str(layout), self._codec.id, self.n_documents, self.n_tokens, files
+        )
+
+    def _append(
+        self,
+        ids: NDArray[np.uint16],
+        codes: NDArray[np.uint8],
+        steps: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        unit: bool,
+    ) -> None:
+        self.write("centroids.npy", "<u2", ids)
+        self.write("codes.npy", "|u1", codes)
+        self._centroids.append(ids)
+        if self._int8:
+            self.write("int8.npy", "|i1", steps)
+            self._scales.append(scales)
+        self._unit &= unit
+        self.n_tokens += len(ids)
+
+
+def _shapes(layout: Layout, codec: Codec, n_documents: int, n_tokens: int, n_postings: int) -> Shapes:
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+        "centroids.npy": ("<u2", (n_tokens,)),
+        "codes.npy": ("|u1", (n_tokens, codec.n_codes)),
+        "offsets.npy": ("<i8", (n_documents + 1,)),
+        "lists.npy": ("<i8", (len(codec.centroids) + 1,)),
+        "documents.npy": ("<u4", (n_postings,)),
+    }
+    if layout.int8:
+        shapes["int8.npy"] = ("|i1", (n_tokens, codec.dim))
+        if not layout.unit:
+            shapes["scales.npy"] = ("<f4", (n_tokens,))
+    return shapes
+
+
+def _codec_shapes(n_centroids: int, dim: int, n_codes: int, width: int) -> Shapes:
+    return {
+        "centroids.npy": ("<f2", (n_centroids, dim)),
+        "codebooks.npy": ("<f4", (n_codes, 256, width)),
+    }
+
+
+class OpenCodec(NamedTuple):
+    """A codec and the files it came from."""
+
+    codec: Codec
+    folder: ArrayFolder
+
+
+def save_codec(folder: Path, number: int, codec: Codec) -> tuple[str, FileFacts]:
+    """Write a codec's arrays to a folder of their own, durably. Returns its name and facts of the files."""
+    builder = FolderBuilder(folder, number)
+    try:
+        builder.write("centroids.npy", "<f2", codec.centroids)
+        builder.write("codebooks.npy", "<f4", codec.codebooks)
+        shapes = _codec_shapes(len(codec.centroids), codec.dim, codec.n_codes, codec.width)
+        return builder.name, builder.seal(shapes)
+    except BaseException:
+        builder.abandon()
+        raise
+
+
+def load_codec(  # noqa: PLR0917
+    folder: Path, number: int, name: str, files: FileFacts, facts: dict[str, Any], dim: int
+) -> OpenCodec:
+    """Open a codec.
+
+    Raises
+    ------
+    DamagedIndexError
+        If it isn't as the catalogue says.
+    """
+    try:
+        n_centroids, n_codes, width = (int(facts[key]) for key in ("n_centroids", "n_codes", "width"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedIndexError(f"index.db: the row of codec {name!r} is damaged; {REMEDY}") from error
+    if not 1 <= n_centroids <= 1 << 16 or width not in range(1, 10) or n_codes != -(-dim // width):
+        raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")
+    arrays = ArrayFolder(folder, name, files, _codec_shapes(n_centroids, dim, n_codes, width))
+    centroids = arrays.arrays["centroids.npy"].astype(np.float32)
+    codebooks = np.array(arrays.arrays["codebooks.npy"])
+    if not np.isfinite(centroids).all() or not np.isfinite(codebooks).all():
+        raise DamagedIndexError(f"{arrays.path} is damaged; {REMEDY}")
+    return OpenCodec(Codec(number, centroids, codebooks, facts), arrays)
