@@ -26,6 +26,11 @@ from ._output import print_json, progress_bar
 @click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
 @click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
 @click.option(
+    "--tier",
+    type=click.Choice(["compact", "balanced", "accurate", "exact"]),
+    help="What the index is compressed to once it is large.  [default: balanced]",
+)
+@click.option(
     "--if-exists",
     type=click.Choice(["error", "append", "overwrite"]),
     default="error",
@@ -55,6 +60,7 @@ def command(
     inputs: tuple[str, ...],
     more: tuple[str, ...],
     model: str | None,
+    tier: str | None,
     if_exists: Any,
     format: str | None,
     batch_size: int,
@@ -85,7 +91,8 @@ def command(
             retriever = Retriever.index(
                 read_documents(files, format),
                 path,
-                **({} if model is None else {"model": model}),
+                model=model,
+                tier=tier,
                 if_exists=if_exists,
                 device=device,
                 dtype=dtype,

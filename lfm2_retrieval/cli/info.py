@@ -14,10 +14,10 @@ from ._output import format_bytes, print_json
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, json_: bool) -> None:
     """Show what the index PATH holds, its model and its size."""
-    from ..indexes import ExactIndex
+    from ..indexes import CompressedIndex
     from ..indexes.catalogue import FORMAT
 
-    with ExactIndex.open(path) as index:
+    with CompressedIndex.open(path) as index:
         settings, sizes = index.settings, index.size_bytes()
         tokens, documents = index.n_tokens, len(index)
     model = settings.get("encoder") or {}
@@ -31,6 +31,8 @@ def command(path: Path, json_: bool) -> None:
         "model": model.get("name"),
         "model_revision": model.get("revision"),
         "model_fingerprint": model.get("fingerprint"),
+        "recall": settings.get("recall"),
+        "tuned": settings.get("tuned"),
         "format": FORMAT,
         "created_by": settings["created_by"],
         "bytes": {**sizes, "total": total},
@@ -48,5 +50,9 @@ def command(path: Path, json_: bool) -> None:
         "size": format_bytes(total) + (f", {total / tokens:,.1f} bytes a token" if tokens else ""),
         **{f"  {name}": format_bytes(size) for name, size in sizes.items()},
     }
+    if recall := settings.get("recall"):
+        shown["recall"] = (
+            f"{recall['recall']:.3f} of the exact top {recall['k']} ({recall['n_queries']} queries)"
+        )
     for name, value in shown.items():
         click.echo(f"{name:<14} {value}")

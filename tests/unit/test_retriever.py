@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,28 @@ def test_if_exists(model: Encoder, tmp_path: Path) -> None:
         assert retriever.store.ids() == ["0"]
     with pytest.raises(InvalidInputError, match="append"):
         Retriever.index(TEXTS, path, model=model, if_exists="replace")
+
+
+def test_a_tier_is_kept_and_can_be_replaced(model: Encoder, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    with Retriever.index(TEXTS, path, model=model) as retriever:
+        assert retriever.store.tier == "balanced"
+    with pytest.raises(InvalidInputError, match="balanced"):
+        Retriever.index(["more"], path, model=model, if_exists="append", tier="compact")
+    with Retriever.index(["more"], path, model=model, if_exists="overwrite", tier="exact") as retriever:
+        assert retriever.store.tier == "exact"
+    with pytest.raises(InvalidInputError, match="compact, balanced"):
+        Retriever.index(TEXTS, model=model, tier="tiny")
+
+
+def test_a_compressed_index_finds_the_same(model: Encoder) -> None:
+    texts = [
+        f"{a} {b} {c} {i}" for i, (a, b, c) in enumerate(product(("fox", "wine", "hills"), repeat=3))
+    ] * 6
+    with Retriever.index([f"{t} {i}" for i, t in enumerate(texts)], model=model) as retriever:
+        before = {hit.id for hit in retriever.search("wine and hills", k=10)}
+        if retriever.store.build(force=True):
+            assert len(before & {hit.id for hit in retriever.search("wine and hills", k=10)}) >= 7
 
 
 def test_something_else_at_the_path_is_left_alone(model: Encoder, tmp_path: Path) -> None:
