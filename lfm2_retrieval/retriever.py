@@ -25,7 +25,7 @@ from .errors import (
     InvalidTypeError,
     ModelMismatchError,
 )
-from .indexes import ExactIndex
+from .indexes import CompressedIndex, Tier
 from .indexes.catalogue import is_index, is_vacant
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Retriever:
         The index with its documents.
     """
 
-    def __init__(self, store: ExactIndex, load: Callable[[], Encoder]) -> None:
+    def __init__(self, store: CompressedIndex, load: Callable[[], Encoder]) -> None:
         self.store = store
         self._load = load
         self._encoder: Encoder | None = None
@@ -74,6 +74,7 @@ class Retriever:
         path: str | Path | None = None,
         *,
         model: str | Path | Encoder | None = None,
+        tier: Tier | str | None = None,
         if_exists: IfExists = "error",
         device: str = "auto",
         dtype: Precision = "auto",
@@ -96,6 +97,9 @@ class Retriever:
         model
             An encoder, or what :meth:`Encoder.load` takes. By default the one an index to append to was made
             with, else LFM2-ColBERT-350M.
+        tier
+            What the index is compressed to once it is large: ``"compact"``, ``"balanced"``, ``"accurate"`` or
+            ``"exact"`` for never. By default that of the index at ``path``, else ``"balanced"``.
         if_exists
             What to do when ``path`` already holds an index.
         device, dtype
@@ -120,6 +124,8 @@ class Retriever:
         """
         if if_exists not in ("error", "append", "overwrite"):
             raise InvalidInputError(f"if_exists must be 'error', 'append' or 'overwrite', not {if_exists!r}")
+        if tier is not None and tier not in set(Tier):
+            raise InvalidInputError(f"tier must be one of {', '.join(Tier)}, not {tier!r}")
         if batch_size < 1:
             raise InvalidInputError(f"batch_size must be at least 1, not {batch_size}")
         if isinstance(documents, (str, bytes, Mapping, Document)):
@@ -129,6 +135,12 @@ class Retriever:
         held = path is not None and _holds_index(Path(path), if_exists)
         if held and if_exists == "append" and path is not None:
             retriever = cls.open(path, model=model, device=device, dtype=dtype)
+            held_tier = retriever.store.tier
+            if tier is not None and held_tier != tier:
+                retriever.close()
+                raise InvalidInputError(
+                    f"{path} has the tier {str(held_tier)!r}: leave tier= out to append to it"
+                )
             batches: Iterator[list[Document]] = _batches(documents, batch_size, retriever.store)
             _ = retriever.encoder  # a wrong model shows before any work
             settings = None
@@ -137,11 +149,12 @@ class Retriever:
             encoder = _encoder(DEFAULT_MODEL if model is None else model, device, dtype)
             batches = chain([next(batches, [])], batches)  # a bad first batch leaves nothing behind
             identity = {"encoder": dict(encoder.identity)}
-            settings = {"dim": encoder.dim, **identity} if held else None
+            chosen = {} if tier is None else {"tier": str(tier)}
+            settings = {"dim": encoder.dim, **identity, **chosen} if held else None
             store = (
-                ExactIndex.open(path)
+                CompressedIndex.open(path)
                 if held and path is not None
-                else ExactIndex.create(path, encoder.dim, settings=identity)
+                else CompressedIndex.create(path, encoder.dim, settings=identity, tier=tier or Tier.BALANCED)
             )
             retriever = cls(store, lambda: encoder)
         try:
@@ -176,7 +189,7 @@ class Retriever:
         IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
             If there is no index, something else, one of a newer version or a damaged one.
         """
-        store = ExactIndex.open(path)
+        store = CompressedIndex.open(path)
         recorded: dict[str, Any] = store.settings.get("encoder") or {}
 
         def load() -> Encoder:
@@ -191,8 +204,8 @@ class Retriever:
             if recorded and encoder.fingerprint != recorded["fingerprint"]:
                 raise ModelMismatchError(
                     f"{store.path} was made with {recorded['name']} (fingerprint {recorded['fingerprint']}), "
-                    f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, or "
-                    "index the documents anew"
+                    f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, "
+                    "or index the documents anew"
                 )
             return encoder
 
@@ -322,6 +335,7 @@ class Retriever:
                         writer.commit()
                         error.add_note(f"the {done.documents} documents before it are in the index")
                 raise
+        self.store.build()
         if done.cut and on_progress is None:
             warnings.warn(
                 f"{done.cut} of {done.documents} documents were longer than the "
@@ -341,8 +355,8 @@ def _holds_index(path: Path, if_exists: IfExists) -> bool:
         raise IndexExistsError(f"{folder} holds something that is not an index; choose another folder")
     if if_exists == "error":
         raise IndexExistsError(
-            f"{folder} already holds an index: if_exists='append' adds to it, 'overwrite' replaces it; "
-            "'error' is the default"
+            f"{folder} already holds an index; if_exists decides: 'append' adds to it, 'overwrite' replaces "
+            "it, 'error', the default, refuses"
         )
     return True
 
@@ -356,7 +370,7 @@ def _encoder(
 
 
 def _batches(
-    documents: Iterable[Source], size: int, store: ExactIndex | None = None
+    documents: Iterable[Source], size: int, store: CompressedIndex | None = None
 ) -> Iterator[list[Document]]:
     """Documents by the batch; those of a list are checked as a whole before the first comes out."""
     first = 0 if store is None else len(store)
@@ -365,17 +379,21 @@ def _batches(
         checked = list(stream)
         _refuse_duplicates(checked, set(), store)
         return iter([checked[i : i + size] for i in range(0, len(checked), size)])
-    return _stream(stream, size)
+    return _stream(stream, size, store)
 
 
-def _stream(documents: Iterator[Document], size: int) -> Iterator[list[Document]]:
+def _stream(
+    documents: Iterator[Document], size: int, store: CompressedIndex | None
+) -> Iterator[list[Document]]:
     seen: set[str] = set()
     while batch := list(islice(documents, size)):
-        _refuse_duplicates(batch, seen)
+        _refuse_duplicates(batch, seen, store)
         yield batch
 
 
-def _refuse_duplicates(documents: list[Document], seen: set[str], store: ExactIndex | None = None) -> None:
+def _refuse_duplicates(
+    documents: list[Document], seen: set[str], store: CompressedIndex | None = None
+) -> None:
     for document in documents:
         if document.id in seen:
             raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")

@@ -5,10 +5,10 @@ python examples/train_nano/export.py WORK/refine.pt lfm2_retrieval/models/nano
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import string
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,12 @@ def config() -> dict[str, Any]:
     }
 
 
-def export(checkpoint: Path, folder: Path) -> None:
-    work = checkpoint.parent
+def export(work: Path, folder: Path, share: float) -> None:
+    first, second = (
+        torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")
+    )
     student = Student(work)
-    student.load_state_dict(torch.load(checkpoint, weights_only=True)["model"], strict=False)
+    student.load_state_dict({name: value.lerp(second[name], share) for name, value in first.items()})
     dense = folder / "1_Dense"
     dense.mkdir(parents=True, exist_ok=True)
     halves = {
@@ -59,6 +61,8 @@ def export(checkpoint: Path, folder: Path) -> None:
     }
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
     save_file({"linear.weight": student.dense.weight.detach().half()}, dense / "model.safetensors")
+    for weights in folder.rglob("*.safetensors"):
+        weights.chmod(0o644)
     shutil.copyfile(work / "tokenizer.json", folder / "tokenizer.json")
     marks = list(string.punctuation)
     files: dict[str, Any] = {
@@ -97,4 +101,9 @@ def export(checkpoint: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    export(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--share", type=float, default=1.0)
+    arguments = parser.parse_args()
+    export(arguments.work, arguments.folder, arguments.share)

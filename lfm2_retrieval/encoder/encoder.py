@@ -61,11 +61,12 @@ class Encoder:
         self.folder, self.name, self.revision = folder, name, revision
         self.device, self.dtype = device, dtype
         self.settings = EncoderSettings.read(folder)
-        self.config = BackboneConfig.from_dict(read_json(folder / "config.json"))
-        self._tokenizer = TextTokenizer(folder, self.settings, self.config.max_positions)
+        home = folder / self.settings.backbone
+        self.config = BackboneConfig.from_dict(read_json(home / "config.json"))
+        self._tokenizer = TextTokenizer(home, self.settings, self.config.max_positions)
         with torch.device("meta"):
             backbone = Backbone(self.config)
-        backbone.load_state_dict(fuse_weights(read_tensors(folder), self.config), assign=True)
+        backbone.load_state_dict(fuse_weights(read_tensors(home), self.config), assign=True)
         projection = Projection.load(folder, self.settings.dense, self.config.hidden_size)
         self._model = nn.Sequential(backbone, projection).requires_grad_(False).eval().to(device, dtype)
         self.dim = projection.out_features
@@ -158,7 +159,8 @@ class Encoder:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of weights, tokenizer and settings: two encoders with one fingerprint give one result."""
-        return fingerprint(self.folder, ("", *(dense.folder for dense in self.settings.dense)))
+        modules = (self.settings.backbone, *(dense.folder for dense in self.settings.dense))
+        return fingerprint(self.folder, modules)
 
     @property
     def identity(self) -> Mapping[str, Any]:

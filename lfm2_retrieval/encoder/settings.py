@@ -72,6 +72,10 @@ class EncoderSettings:
         Whether texts are lower-cased before the tokenizer sees them.
     normalize
         Whether vectors are scaled to length 1.
+    backbone
+        The folder of backbone and tokenizer in the checkpoint; mostly empty, for the checkpoint's own.
+    dense
+        The projections, in order.
     """
 
     query_prefix: str
@@ -87,6 +91,7 @@ class EncoderSettings:
     strip: bool
     lower: bool
     normalize: bool
+    backbone: str
     dense: tuple[DenseSettings, ...]
 
     @classmethod
@@ -100,16 +105,18 @@ class EncoderSettings:
         """
         modules = _modules(folder)
         top = read_json(folder / "config_sentence_transformers.json", missing={})
-        text = read_json(folder / modules["Transformer"][0] / "sentence_bert_config.json", missing={})
+        [backbone] = modules["Transformer"]
+        text = read_json(folder / backbone / "sentence_bert_config.json", missing={})
         dense = tuple(_dense(folder, path) for path in modules.get("Dense", ()))
         if "MultiVectorMask" in modules:
             mask = read_json(folder / modules["MultiVectorMask"][0] / "config.json", missing={})
-            return _sentence_transformers(top, text, mask, dense, normalize="Normalize" in modules)
-        return _pylate(top, text, dense)
+            normalize = "Normalize" in modules
+            return _sentence_transformers(top, text, mask, backbone, dense, normalize=normalize)
+        return _pylate(top, text, backbone, dense)
 
 
 def _pylate(
-    top: Mapping[str, Any], text: Mapping[str, Any], dense: tuple[DenseSettings, ...]
+    top: Mapping[str, Any], text: Mapping[str, Any], backbone: str, dense: tuple[DenseSettings, ...]
 ) -> EncoderSettings:
     names = [name for name in _DEFAULTS if top.get(name) is None]
     if "document_length" in names and text.get("max_seq_length"):
@@ -132,6 +139,7 @@ def _pylate(
         strip=True,
         lower=bool(text.get("do_lower_case", False)),
         normalize=True,
+        backbone=backbone,
         dense=dense,
     )
 
@@ -140,6 +148,7 @@ def _sentence_transformers(
     top: Mapping[str, Any],
     text: Mapping[str, Any],
     mask: Mapping[str, Any],
+    backbone: str,
     dense: tuple[DenseSettings, ...],
     *,
     normalize: bool,
@@ -168,6 +177,7 @@ def _sentence_transformers(
         strip=False,
         lower=bool(text.get("do_lower_case", False)),
         normalize=normalize,
+        backbone=backbone,
         dense=dense,
     )
 
@@ -185,8 +195,8 @@ def _modules(folder: Path) -> dict[str, list[str]]:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise CheckpointError(f"modules.json points outside the checkpoint: {path!r}")
         kinds.setdefault(kind, []).append(path)
-    if "Transformer" not in kinds:
-        raise CheckpointError("modules.json lists no Transformer: this is no encoder checkpoint")
+    if len(kinds.get("Transformer", ())) != 1:
+        raise CheckpointError("modules.json must list one Transformer: this is no encoder checkpoint")
     return kinds
 
 

@@ -37,15 +37,15 @@ class TextTokenizer:
     def __init__(self, folder: Path, settings: EncoderSettings, max_positions: int) -> None:
         self._settings = settings
         text = _tokenizer_json(folder)
-        vocabulary = Tokenizer.from_str(text)
+        vocabulary = _parse(text, folder)
         document_length = min(settings.document_length, max_positions)
         query_length = max_positions
         if settings.query_length is not None and settings.truncate_queries:
             query_length = min(settings.query_length, max_positions)
-        self._document = _Side(text, settings.document_prefix, document_length)
-        self._query = _Side(text, settings.query_prefix, query_length)
+        self._document = _Side(vocabulary, settings.document_prefix, document_length)
+        self._query = _Side(_parse(text, folder), settings.query_prefix, query_length)
         skipped = [vocabulary.token_to_id(word) for word in settings.skiplist]
-        unknown = _unknown_id(vocabulary)
+        unknown = _unknown_id(text, vocabulary)
         self.skiplist = np.array(
             sorted({i for i in skipped if i is not None and i != unknown}), dtype=np.int64
         )
@@ -112,8 +112,8 @@ class TextTokenizer:
 class _Side:
     """A tokenizer with one prefix and one length."""
 
-    def __init__(self, text: str, prefix: str, length: int) -> None:
-        self._tokenizer = Tokenizer.from_str(text)
+    def __init__(self, tokenizer: Tokenizer, prefix: str, length: int) -> None:
+        self._tokenizer = tokenizer
         self._tokenizer.no_padding()
         self._prefix_id = self._tokenizer.token_to_id(prefix) if prefix else None
         # A prefix that is no single token stands as text in front of the text.
@@ -150,23 +150,26 @@ def _tokenizer_json(folder: Path) -> str:
     """The tokenizer as the tokenizers library writes it; older forms are converted by transformers."""
     file = folder / "tokenizer.json"
     if file.is_file():
-        text = file.read_text(encoding="utf-8")
-    else:
-        from transformers import AutoTokenizer
+        return file.read_text(encoding="utf-8")
+    from transformers import AutoTokenizer
 
-        try:
-            text = AutoTokenizer.from_pretrained(folder, trust_remote_code=False).backend_tokenizer.to_str()
-        except (OSError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{folder} holds no tokenizer that can be loaded: {error}") from error
     try:
-        Tokenizer.from_str(text)
-    except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(f"{file} is not a tokenizer: {error}; fetch the model again") from error
-    return text
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return str(tokenizer.backend_tokenizer.to_str())
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder} holds no tokenizer that can be loaded: {error}") from error
 
 
-def _unknown_id(vocabulary: Tokenizer) -> int | None:
-    model = json.loads(vocabulary.to_str())["model"]
+def _parse(text: str, folder: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(text)
+    except Exception as error:
+        message = f"{folder}/tokenizer.json is not a tokenizer: {error}; fetch the model again"
+        raise CheckpointError(message) from error
+
+
+def _unknown_id(text: str, vocabulary: Tokenizer) -> int | None:
+    model = json.loads(text)["model"]
     unknown = model.get("unk_token")
     found = vocabulary.token_to_id(unknown) if isinstance(unknown, str) else model.get("unk_id")
     return None if found is None else int(found)

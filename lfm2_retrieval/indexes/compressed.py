@@ -208,9 +208,10 @@ class CompressedIndex(ExactIndex):
         )
 
     def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings after the content was replaced: the same tier and seed."""
+        """The settings after the content was replaced: the same seed, and tier unless another is given."""
         current = self.settings
-        return _settings(dim, settings, current["tier"], current.get("seed", 0))
+        others = {key: value for key, value in settings.items() if key != "tier"}
+        return _settings(dim, others, settings.get("tier", current["tier"]), current.get("seed", 0))
 
     def _wanted(self, snapshot: Snapshot, force: bool) -> bool:
         if _tier(snapshot.settings["tier"]) is Tier.EXACT:

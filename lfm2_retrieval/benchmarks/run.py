@@ -1,0 +1,246 @@
+"""Building and searching, measured. What each figure means is told in ``eval/README.md``."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import MissingExtraError
+from ..evaluation import evaluate
+from .systems import BRUTE, ONE_THREAD, System, Worker
+from .workload import Workload
+
+__all__ = ["measure"]
+
+DEPTHS = (10, 100)
+_TIES = 50
+"""How many documents beyond k the oracle gives, so that those as good as the k-th are known."""
+_ROUNDING = 1e-5
+_WARM_UP = 3
+_UNDISTURBED = 0.9
+"""CPU time per second of brute force on a machine that does nothing else, at least."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A system searching with certain options, and what came of it."""
+
+    system: System
+    label: str
+    worker: Worker
+
+    def search(self, query: int, k: int) -> dict[str, Any]:
+        return self.worker.ask("search", query=query, k=k, options=dict(self.system.searches[self.label]))
+
+
+def measure(
+    workload: Workload,
+    systems: Sequence[System],
+    pythons: Mapping[str, str],
+    *,
+    rounds: int = 3,
+    search: bool = True,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Build every system's index and search in it, each in processes of its own, on one thread.
+
+    Parameters
+    ----------
+    workload
+        The vectors.
+    systems
+        What to measure; brute force is always there too.
+    pythons
+        Kind of system → the interpreter that has it; the others run in this one.
+    rounds
+        How often each query is asked.
+    search
+        False to stop after building.
+    on_progress
+        Told what begins.
+
+    Returns
+    -------
+    dict
+        The report: JSON values.
+
+    Raises
+    ------
+    RetrievalError
+        If a system is missing or fails.
+    """
+    chosen = [BRUTE, *systems]
+    with tempfile.TemporaryDirectory(prefix="lfm2-bench-") as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        files = workload.write(folder)
+        folders = {system.name: str(folder / f"index-{number}") for number, system in enumerate(chosen)}
+        report = _heading(workload, rounds if search else 0)
+        for system in chosen:
+            on_progress(f"building {system.name}")
+            report["systems"].append(_build(system, pythons, files, folders[system.name], workload))
+        if not search:
+            return report
+        ways = []
+        for system in chosen:
+            worker = stack.enter_context(Worker(system, pythons.get(system.kind)))
+            worker.ask("open", folder=folders[system.name], options=dict(system.open), **files)
+            ways += [_Way(system, label, worker) for label in system.searches]
+        for facts in report["systems"]:
+            facts["searches"] = {way.label: {} for way in ways if way.system.name == facts["name"]}
+        for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
+            on_progress(f"searching, k = {k}")
+            for way, result in zip(ways, _search(workload, ways, k, rounds, report["notes"]), strict=True):
+                facts = next(one for one in report["systems"] if one["name"] == way.system.name)
+                facts["searches"][way.label][str(k)] = result
+        for way in ways:
+            facts = next(one for one in report["systems"] if one["name"] == way.system.name)
+            facts["search_peak_bytes"] = way.worker.ask("memory")["peak"]
+    return report
+
+
+def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "library": __version__,
+        "machine": {
+            "cpu": _cpu(),
+            "cpus": os.cpu_count(),
+            "system": platform.system(),
+            "load_at_start": [round(load, 2) for load in os.getloadavg()],
+        },
+        "workload": workload.describe(),
+        "protocol": {"rounds": rounds, "threads": 1, "environment": ONE_THREAD},
+        "systems": [],
+        "notes": [],
+    }
+
+
+def _cpu() -> str:
+    facts = Path("/proc/cpuinfo")
+    names = (
+        [
+            line.split(":")[1].strip()
+            for line in facts.read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if facts.exists()
+        else []
+    )
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _build(
+    system: System, pythons: Mapping[str, str], files: Mapping[str, str], folder: str, workload: Workload
+) -> dict[str, Any]:
+    with Worker(system, pythons.get(system.kind)) as worker:
+        facts = {"name": system.name, "build_options": dict(system.build), **worker.about}
+        if system is BRUTE:
+            return facts
+        idle = worker.ask("memory")["peak"]
+        built = worker.ask(
+            "build",
+            vectors=files["vectors"],
+            offsets=files["offsets"],
+            folder=folder,
+            options=dict(system.build),
+        )
+        peak = worker.ask("memory")["peak"]
+    tokens = len(workload.documents.embeddings)
+    return facts | {
+        "build": {
+            "seconds": built["seconds"],
+            "tokens_per_second": tokens / built["seconds"],
+            "idle_bytes": idle,
+            "peak_bytes": peak,
+            "bytes": built["bytes"],
+            "bytes_per_token": {part: size / tokens for part, size in built["bytes"].items()},
+            "bytes_per_token_total": sum(built["bytes"].values()) / tokens,
+        }
+    }
+
+
+def _search(
+    workload: Workload, ways: Sequence[_Way], k: int, rounds: int, notes: list[str]
+) -> list[dict[str, Any]]:
+    """Ask every query of every way in turn, in another order each time; a summary of each way."""
+    queries = np.flatnonzero(workload.queries.lengths).tolist()
+    for query in queries[:_WARM_UP]:
+        for way in ways:
+            way.search(query, k)
+    seconds = np.empty((len(ways), rounds, len(queries)))
+    cpu = np.empty_like(seconds)
+    found: list[dict[int, list[int]]] = [{} for _ in ways]
+    for turn in range(rounds):
+        for place, query in enumerate(queries):
+            for number in np.roll(np.arange(len(ways)), -(turn + place)).tolist():
+                answer = ways[number].search(query, k)
+                seconds[number, turn, place] = answer["seconds"]
+                cpu[number, turn, place] = answer["cpu"]
+                found[number].setdefault(query, answer["ids"])
+    oracle = [ways[0].search(query, k + _TIES) for query in queries]
+    share = float(cpu[0].sum() / seconds[0].sum())
+    if share < _UNDISTURBED:
+        notes.append(
+            f"k = {k}: the machine was busy, brute force got {share:.0%} of a processor. Milliseconds and "
+            "their ratios mean little; CPU times suffer less."
+        )
+    medians, cpu_medians = np.median(seconds, axis=1) * 1000, np.median(cpu, axis=1) * 1000
+    results = []
+    for number in range(len(ways)):
+        p50, p95, p99 = (float(np.percentile(medians[number], q)) for q in (50, 95, 99))
+        results.append(
+            {
+                "p50_ms": p50,
+                "p95_ms": p95,
+                "p99_ms": p99,
+                "ratio_to_brute": p50 / float(np.median(medians[0])),
+                "p50_cpu_ms": float(np.median(cpu_medians[number])),
+                "cpu_ratio_to_brute": float(np.median(cpu_medians[number]) / np.median(cpu_medians[0])),
+                "cpu_per_second": round(float(cpu[number].sum() / seconds[number].sum()), 2),
+                "recall": _recall(oracle, [found[number][query] for query in queries], k),
+                **_quality(workload, found[number], k, notes),
+            }
+        )
+    return results
+
+
+def _recall(oracle: Sequence[Mapping[str, Any]], found: Sequence[Sequence[int]], k: int) -> float:
+    """The mean share of the exact top k that was found; documents tied with the k-th count as well."""
+    shares = []
+    for exact, ids in zip(oracle, found, strict=True):
+        wanted = min(k, len(exact["ids"]))
+        worst = exact["scores"][wanted - 1]
+        good = {
+            id
+            for id, score in zip(exact["ids"], exact["scores"], strict=True)
+            if score >= worst - _ROUNDING * abs(worst)
+        }
+        shares.append(min(wanted, len(good & set(ids))) / wanted)
+    return float(np.mean(shares))
+
+
+def _quality(
+    workload: Workload, found: Mapping[int, Sequence[int]], k: int, notes: list[str]
+) -> dict[str, float]:
+    """NDCG@10, of the searches that ask for ten."""
+    if workload.qrels is None or k != DEPTHS[0]:
+        return {}
+    ranking = {workload.query_ids[query]: [workload.ids[one] for one in ids] for query, ids in found.items()}
+    judged = {id: workload.qrels[id] for id in workload.query_ids if id in workload.qrels}
+    try:
+        return {"ndcg@10": evaluate(judged, ranking)["nDCG@10"]}
+    except MissingExtraError as error:
+        if str(error) not in notes:
+            notes.append(str(error))
+        return {}

@@ -1,0 +1,170 @@
+"""Token vectors without a model: clustered as an encoder's are, in any number, the same for the same seed.
+
+What an index's speed and loss depend on is how vectors cluster, so that is what is imitated:
+
+- every vector belongs to one of `CLUSTERS` clusters ("words"), and their frequencies follow Zipf's law, so a
+  few inverted lists are very long and most are short;
+- the clusters' centres have a decaying spectrum and a common mean, as real vectors have, so their inner
+  products spread around a positive value instead of around zero;
+- every document has a topic; half of its vectors come from the topic's own few clusters, and all lean
+  towards the topic, so documents that share a topic compete for the first places of a ranking;
+- lengths are log-normal.
+
+The constants were chosen by hand and fitted to no encoder: figures from these vectors compare systems and
+show growth. Statements about quality need real text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..datatypes import TokenEmbeddings
+from ..errors import InvalidInputError
+
+__all__ = ["SyntheticCorpus", "draw_queries"]
+
+CLUSTERS = 8192
+DOCUMENTS_PER_TOPIC = 25
+_WORDS_PER_TOPIC = 64
+_BLOCK = 100
+"""Documents that share a generator: any of them are made without making those before."""
+_LENGTH, _SPREAD, _SHORTEST, _LONGEST = 115.0, 0.45, 8, 512
+_MEAN, _TOPIC, _NOISE, _QUERY_NOISE = 0.45, 0.35, 0.55, 0.9
+"""Lengths of the common mean, the topic and the noises, beside a centre of length 1."""
+
+
+@dataclass(frozen=True)
+class SyntheticCorpus:
+    """Documents and queries of unit vectors.
+
+    Parameters
+    ----------
+    n_documents
+        How many documents there are.
+    dim
+        The width of a vector.
+    seed
+        The same seed gives the same vectors; a document's don't depend on ``n_documents`` as long as the
+        count of topics, ``n_documents / DOCUMENTS_PER_TOPIC``, is the same.
+
+    Raises
+    ------
+    InvalidInputError
+        If a number is not positive.
+    """
+
+    n_documents: int
+    dim: int = 128
+    seed: int = 0
+    _centres: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _topics: NDArray[np.float32] = field(init=False, repr=False, compare=False)
+    _words: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    _frequency: NDArray[np.float64] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.n_documents < 1 or self.dim < 1:
+            raise InvalidInputError(
+                f"a corpus needs documents and dimensions, not {self.n_documents} and {self.dim}"
+            )
+        rng = np.random.default_rng([self.seed, 0])
+        topics = max(1, self.n_documents // DOCUMENTS_PER_TOPIC)
+        spectrum = np.arange(1, self.dim + 1) ** -0.35
+        mean = _unit(rng.standard_normal((1, self.dim)))
+        centres = _unit(_unit(rng.standard_normal((CLUSTERS, self.dim)) * spectrum) + _MEAN * mean)
+        weights = 1.0 / np.arange(1, CLUSTERS + 1)
+        for name, value in (
+            ("_centres", centres),
+            ("_topics", _unit(rng.standard_normal((topics, self.dim)) * spectrum)),
+            ("_words", rng.integers(0, CLUSTERS, (topics, _WORDS_PER_TOPIC))),
+            ("_frequency", np.cumsum(weights) / weights.sum()),
+        ):
+            object.__setattr__(self, name, value)
+
+    def documents(self, start: int = 0, stop: int | None = None) -> TokenEmbeddings:
+        """Documents ``start`` to ``stop``.
+
+        The vectors are rounded to float16, as encoders' are stored: an index of float16 loses nothing.
+
+        Returns
+        -------
+        TokenEmbeddings
+            float16 ``[n_tokens, dim]``.
+        """
+        stop = self.n_documents if stop is None else min(stop, self.n_documents)
+        first = start // _BLOCK * _BLOCK
+        blocks = [self._block(at // _BLOCK) for at in range(first, max(stop, first + 1), _BLOCK)]
+        return TokenEmbeddings.concatenate(blocks).select(np.arange(start - first, stop - first))
+
+    def queries(self, count: int, vectors: int = 12) -> TokenEmbeddings:
+        """Queries, each of some vectors of one document, disturbed.
+
+        Parameters
+        ----------
+        count
+            How many.
+        vectors
+            How many vectors each has.
+
+        Returns
+        -------
+        TokenEmbeddings
+            float32 ``[count * vectors, dim]``.
+        """
+        rng = np.random.default_rng([self.seed, 1])
+        sources = np.sort(rng.integers(0, self.n_documents, count))
+        blocks = {number: self._block(number) for number in np.unique(sources // _BLOCK).tolist()}
+        parts = [
+            draw_queries(blocks[source // _BLOCK].select([source % _BLOCK]), 1, vectors, rng)
+            for source in sources.tolist()
+        ]
+        return TokenEmbeddings.concatenate(parts)
+
+    def _block(self, number: int) -> TokenEmbeddings:
+        rng = np.random.default_rng([self.seed, 2, number])
+        drawn = _LENGTH * np.exp(_SPREAD * rng.standard_normal(_BLOCK))
+        lengths = np.clip(drawn, _SHORTEST, _LONGEST).astype(np.int64)
+        topic = np.repeat(rng.integers(0, len(self._topics), _BLOCK), lengths)
+        total = len(topic)
+        words = np.searchsorted(self._frequency, rng.random(total))
+        own = self._words[topic, rng.integers(0, _WORDS_PER_TOPIC, total)]
+        words = np.where(rng.random(total) < 0.5, own, words)
+        vectors = self._centres[words] + _TOPIC * self._topics[topic]
+        vectors += _NOISE * _unit(rng.standard_normal((total, self.dim), dtype=np.float32))
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        return TokenEmbeddings(_unit(vectors).astype(np.float16), offsets)
+
+
+def draw_queries(
+    documents: TokenEmbeddings, count: int, vectors: int, rng: np.random.Generator
+) -> TokenEmbeddings:
+    """Queries that ask for documents: some vectors of a random one, with repetition, disturbed.
+
+    Parameters
+    ----------
+    documents
+        Not all of them empty.
+    count, vectors
+        How many queries, and how many vectors each has.
+    rng
+        Where the choice and the disturbance come from.
+
+    Returns
+    -------
+    TokenEmbeddings
+        Unit vectors, float32 ``[count * vectors, dim]``.
+    """
+    source = rng.choice(np.flatnonzero(documents.lengths), count)
+    place = (rng.random((count, vectors)) * documents.lengths[source][:, None]).astype(np.int64)
+    chosen = documents.embeddings[(documents.offsets[source][:, None] + place).ravel()]
+    noise = _unit(rng.standard_normal((count * vectors, documents.dim), dtype=np.float32))
+    return TokenEmbeddings(
+        _unit(_unit(chosen.astype(np.float32)) + _QUERY_NOISE * noise), np.arange(count + 1) * vectors
+    )
+
+
+def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    norms: NDArray[np.floating] = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / norms).astype(np.float32)

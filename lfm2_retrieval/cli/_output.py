@@ -1,0 +1,127 @@
+"""How the commands print: JSON for machines, hits for people, a progress bar while something runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..datatypes import Hit
+    from ..retriever import Progress
+
+__all__ = ["as_json", "format_bytes", "format_hit", "mark", "print_json", "progress_bar"]
+
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
+_WIDTH = 96
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON, in ASCII, which any terminal and pipe can carry."""
+    click.echo(json.dumps(value))
+
+
+def as_json(hit: Hit) -> dict[str, Any]:
+    """A hit as JSON values."""
+    return {
+        "rank": hit.rank,
+        "id": hit.id,
+        "score": hit.score,
+        "score_kind": str(hit.score_kind),
+        "text": hit.text,
+        "metadata": dict(hit.metadata),
+    }
+
+
+def format_hit(hit: Hit, spans: Sequence[tuple[int, int]] = (), limit: int = 600) -> str:
+    """A hit in a few lines: rank, score, id and title, then the text with ``spans`` marked.
+
+    Control characters are blanked, so that no document can steer the terminal.
+    """
+    text = hit.text or ""
+    title = hit.metadata.get("title")
+    title = title if isinstance(title, str) and title and text.startswith(title) else ""
+    body = [(start, end) for start, end in spans if start >= len(title)]
+    head = f"{hit.rank:>3}. {hit.score:7.3f}  {_plain(hit.id)}"
+    if title:
+        head += f"  {_plain(mark(title, [(start, end) for start, end in spans if end <= len(title)]))}"
+    cut = text[len(title) : len(title) + limit] + ("…" if len(text) > len(title) + limit else "")
+    shown = mark(cut, [(start - len(title), end - len(title)) for start, end in body])
+    wide = any(unicodedata.east_asian_width(character) in "WF" for character in cut)
+    lines = textwrap.wrap(
+        _plain(shown), _WIDTH // (2 if wide else 1), initial_indent=" " * 5, subsequent_indent=" " * 5
+    )
+    return _emphasize("\n".join([head, *lines]))
+
+
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private use: as wide as what they become, or nearly
+
+
+def mark(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """``text`` with placeholders around the spans, which ascend and do not overlap."""
+    parts, at = [], 0
+    for start, end in spans:
+        if start < at or end > len(text):
+            continue
+        parts += [text[at:start], _OPEN, text[start:end], _CLOSE]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _emphasize(text: str) -> str:
+    """Bold on a terminal, asterisks elsewhere."""
+    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("*", "*")
+    return text.replace(_OPEN, bold).replace(_CLOSE, plain)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.translate(_CONTROLS).split())
+
+
+def format_bytes(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+@contextmanager
+def progress_bar(total: int | None, *, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr with documents per second and time left; nothing where that is no terminal.
+
+    Parameters
+    ----------
+    total
+        How many documents there will be, if that is known.
+    quiet
+        Show nothing.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(
+        TextColumn("indexing"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=quiet or not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("indexing", total=total, rate="")
+
+        def update(done: Progress) -> None:
+            bar.update(task, completed=done.documents, rate=f"{done.documents_per_second:,.0f} documents/s")
+
+        yield update

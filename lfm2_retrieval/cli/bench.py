@@ -1,0 +1,222 @@
+"""``lfm2-retrieve bench``: measure building and searching, beside other systems."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._output import print_json
+
+_TIERS = ("exact", "compact", "balanced", "accurate")
+_PEERS = ("brute", "fast-plaid", "warp")
+
+
+def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Each ``NAME=VALUE,…`` → its pairs, the values whole numbers, fractions, true or false."""
+    try:
+        return {
+            value: {name: json.loads(text) for name, text in (pair.split("=") for pair in value.split(","))}
+            for value in values
+        }
+    except ValueError as error:
+        raise click.BadParameter("NAME=VALUE,… is expected, with JSON values") from error
+
+
+def _interpreters(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Each ``NAME=PATH``: name → path."""
+    pairs = dict(value.partition("=")[::2] for value in values)
+    for name, path in pairs.items():
+        if name not in _PEERS or not Path(path).is_file():
+            raise click.BadParameter(
+                f"{name}={path}: one of {', '.join(_PEERS)} = an interpreter is expected"
+            )
+    return pairs
+
+
+def _shared(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that both commands have."""
+    options = (
+        click.option(
+            "--docs",
+            type=click.IntRange(min=1),
+            help="How many documents, from the first.  [default: 5000 synthetic ones, or all of the file]",
+        ),
+        click.option(
+            "--synthetic",
+            is_flag=True,
+            help="Make up clustered vectors; what happens without --embeddings and --input.",
+        ),
+        click.option(
+            "--embeddings",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="An .npz of embeddings, offsets and perhaps query_embeddings, query_offsets, ids, "
+            "query_ids.",
+        ),
+        click.option(
+            "--input",
+            "input_",
+            type=click.Path(exists=True, path_type=Path),
+            help="A folder in BEIR layout or a file of documents, to encode.",
+        ),
+        click.option(
+            "--model",
+            help="For --input: nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]",
+        ),
+        click.option(
+            "--qrels",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="For --embeddings: a table of judgements, for NDCG@10.",
+        ),
+        click.option(
+            "--tier",
+            "tiers",
+            type=click.Choice(_TIERS),
+            multiple=True,
+            default=("exact",),
+            show_default=True,
+            help="Of this library. Repeatable.",
+        ),
+        click.option(
+            "--against",
+            type=click.Choice(_PEERS),
+            multiple=True,
+            help="Other systems; brute is always there. Repeatable.",
+        ),
+        click.option(
+            "--peer-python",
+            "pythons",
+            metavar="NAME=PATH",
+            callback=_interpreters,
+            multiple=True,
+            help="The interpreter that has a system. Repeatable.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Of synthetic documents and drawn queries.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="A folder for the report: JSON, Markdown and, from a search, a plot.",
+        ),
+        click.option("--json", "json_", is_flag=True, help="Print the report as a JSON object."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group()
+def command() -> None:
+    """Measure building and searching, beside other systems.
+
+    Each system runs in a process of its own, on one thread.
+    """
+
+
+@command.command("index")
+@_shared
+def index(**options: Any) -> None:
+    """Measure building: seconds, peak memory and bytes per token vector on disk."""
+    _bench("index", queries=1, vectors=12, searches={}, rounds=1, **options)
+
+
+@command.command("search")
+@_shared
+@click.option("--queries", type=click.IntRange(min=1), default=100, show_default=True, help="How many.")
+@click.option(
+    "--query-vectors",
+    "vectors",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    help="Of each query that is drawn from the documents because none are given.",
+)
+@click.option(
+    "--search",
+    "searches",
+    metavar="NAME=VALUE,...",
+    callback=_pairs,
+    multiple=True,
+    help="Parameters of a search to measure beside the default, for each compressed tier. Repeatable.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often to ask each query."
+)
+def search(**options: Any) -> None:
+    """Measure searching too: latency and recall for k = 10 and 100, NDCG@10 where there are judgements.
+
+    Systems take turns query by query; a query counts with the median of its rounds. Recall is the share of
+    the exact top k, by MaxSim in float32, which the system called brute computes.
+    """
+    _bench("search", **options)
+
+
+def _bench(
+    what: str,
+    *,
+    tiers: tuple[str, ...],
+    against: tuple[str, ...],
+    pythons: dict[str, str],
+    searches: dict[str, dict[str, Any]],
+    rounds: int,
+    out: Path | None,
+    json_: bool,
+    **data: Any,
+) -> None:
+    from ..benchmarks.report import markdown, write
+    from ..benchmarks.run import measure
+    from ..benchmarks.systems import PEERS, lfm2
+
+    systems = [lfm2(tier, {} if tier == "exact" else searches) for tier in dict.fromkeys(tiers)]
+    systems += [PEERS[name] for name in dict.fromkeys(against) if name in PEERS]
+    report = measure(
+        _workload(**data),
+        systems,
+        pythons,
+        rounds=rounds,
+        search=what == "search",
+        on_progress=lambda step: click.echo(step, err=True),
+    )
+    written = [] if out is None else write(report, out, f"bench-{what}")
+    if json_:
+        print_json(report)
+    else:
+        click.echo(markdown(report), nl=False)
+    for file in written:
+        click.echo(f"wrote {file}", err=True)
+    if what == "search" and len(written) == 2:
+        click.echo("no plot: that needs an extra: pip install 'lfm2-retrieval[bench]'", err=True)
+
+
+def _workload(
+    *,
+    docs: int | None,
+    synthetic: bool,
+    embeddings: Path | None,
+    input_: Path | None,
+    model: str | None,
+    qrels: Path | None,
+    queries: int,
+    vectors: int,
+    seed: int,
+) -> Any:
+    from ..benchmarks import workload
+    from ..encoder import DEFAULT_MODEL
+
+    if sum((synthetic, embeddings is not None, input_ is not None)) > 1:
+        raise click.UsageError("--synthetic, --embeddings and --input exclude each other")
+    if (model is not None and input_ is None) or (qrels is not None and embeddings is None):
+        raise click.UsageError("--model goes with --input, --qrels with --embeddings")
+    if embeddings is not None:
+        return workload.from_npz(embeddings, docs, queries, vectors=vectors, seed=seed, qrels=qrels)
+    if input_ is not None:
+        return workload.from_texts(input_, model or DEFAULT_MODEL, docs, queries, vectors=vectors, seed=seed)
+    return workload.synthetic(docs or 5000, queries, vectors, seed=seed)

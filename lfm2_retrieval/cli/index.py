@@ -1,0 +1,155 @@
+"""``lfm2-retrieve index``: read files, encode them, put them into an index."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..readers import STDIN, DocumentFormat, read_documents
+from ._output import print_json, progress_bar
+
+
+@click.command(options_metavar="")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    required=True,
+    multiple=True,
+    metavar="FILE...",
+    help="Files and folders to read; - is the standard input. Repeatable.",
+)
+@click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
+@click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
+@click.option(
+    "--tier",
+    type=click.Choice(["compact", "balanced", "accurate", "exact"]),
+    help="What the index is compressed to once it is large.  [default: balanced]",
+)
+@click.option(
+    "--if-exists",
+    type=click.Choice(["error", "append", "overwrite"]),
+    default="error",
+    show_default=True,
+    help="What to do when PATH holds an index.",
+)
+@click.option(
+    "--format",
+    type=click.Choice([str(one) for one in DocumentFormat]),
+    help="How to read the files.  [default: as their names say; the standard input is jsonl]",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the model's forward pass.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object; no progress bar.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    path: Path,
+    inputs: tuple[str, ...],
+    more: tuple[str, ...],
+    model: str | None,
+    tier: str | None,
+    if_exists: Any,
+    format: str | None,
+    batch_size: int,
+    device: str,
+    dtype: Any,
+    json_: bool,
+) -> None:
+    """Index the documents of FILEs in the folder PATH.
+
+    Reads JSON Lines in BEIR layout (_id, text, title; other keys are metadata), CSV and TSV with a header of
+    these names, and folders of .txt and .md files, one document each; .gz of any of them. Files are checked
+    as a whole before the model is loaded. Ctrl-C leaves what was encoded until then, ready to be searched.
+    """
+    files = (*inputs, *more)
+    total = _check(files, format, path if if_exists == "append" and path.exists() else None)
+
+    from ..retriever import Progress, Retriever
+
+    last = Progress(0, 0, 0.0, 0)
+    try:
+        with progress_bar(total, quiet=json_) as show:
+
+            def follow(done: Progress) -> None:
+                nonlocal last
+                last = done
+                show(done)
+
+            retriever = Retriever.index(
+                read_documents(files, format),
+                path,
+                model=model,
+                tier=tier,
+                if_exists=if_exists,
+                device=device,
+                dtype=dtype,
+                batch_size=batch_size,
+                on_progress=follow,
+            )
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted: {_held(path):,} documents are safely indexed in {path}", err=True)
+        ctx.exit(130)
+    with retriever:
+        held, limit = len(retriever), retriever.encoder.settings.document_length
+    if json_:
+        facts = {"documents": last.documents, "tokens": last.tokens, "seconds": last.seconds, "cut": last.cut}
+        print_json({"path": str(path), **facts, "documents_in_index": held})
+        return
+    click.echo(
+        f"Indexed {last.documents:,} documents ({last.tokens:,} token vectors) in {last.seconds:,.1f} s, "
+        f"{last.documents_per_second:,.0f} documents/s: {path} holds {held:,}"
+    )
+    if last.cut:
+        click.echo(
+            f"Warning: {last.cut:,} documents were longer than the {limit} tokens this model reads and were "
+            "cut; split long documents into passages to search all of them",
+            err=True,
+        )
+
+
+def _check(files: tuple[str, ...], format: str | None, existing: Path | None) -> int | None:
+    """Read all files once, so that a bad line or a double id shows before any work; how many documents.
+
+    None if the files can be read only once (the standard input, pipes).
+    """
+    from ..errors import DuplicateIdError
+    from ..indexes import ExactIndex
+
+    if any(file == STDIN or _is_stream(Path(file)) for file in files):
+        return None
+    seen: set[str] = set()
+    with nullcontext(()) if existing is None else ExactIndex.open(existing) as held:
+        for row in read_documents(files, format):
+            if row["id"] in seen or row["id"] in held:
+                where = "comes twice" if row["id"] in seen else f"is already in the index {existing}"
+                raise DuplicateIdError(f"the document id {row['id'][:80]!r} {where}; ids must be unique")
+            seen.add(row["id"])
+    return len(seen)
+
+
+def _is_stream(path: Path) -> bool:
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _held(path: Path) -> int:
+    from ..errors import RetrievalError
+    from ..indexes import ExactIndex
+
+    try:
+        with ExactIndex.open(path) as index:
+            return len(index)
+    except RetrievalError:
+        return 0

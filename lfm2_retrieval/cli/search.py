@@ -1,0 +1,42 @@
+"""``lfm2-retrieve search``: ask an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ._output import as_json, format_hit, print_json
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("queries", metavar="QUERY...", nargs=-1, required=True)
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
+@click.option("--model", help="Where the index's model lies now, if it was moved.")
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
+def command(path: Path, queries: tuple[str, ...], k: int, model: str | None, json_: bool) -> None:
+    """Search the index PATH for one or more QUERYs.
+
+    A QUERY of - reads queries from the standard input, one a line.
+    """
+    from ..readers import STDIN, read_lines
+    from ..retriever import Retriever
+
+    with Retriever.open(path, model=model) as retriever:
+        asked = [
+            line.strip()
+            for query in queries
+            for line in ([query] if query != STDIN else [text for _, text in read_lines(STDIN)])
+            if line.strip() or query != STDIN
+        ]
+        for number, (query, hits) in enumerate(zip(asked, retriever.search(asked, k), strict=True)):
+            if json_:
+                print_json({"query": query, "hits": [as_json(hit) for hit in hits]})
+                continue
+            if len(asked) > 1:
+                click.echo(("\n" if number else "") + click.style(query, bold=True))
+            for hit in hits:
+                click.echo(format_hit(hit))
+            if not hits:
+                click.echo("  nothing found")

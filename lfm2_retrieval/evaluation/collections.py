@@ -1,0 +1,94 @@
+"""Collections in BEIR layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv`` (or gzipped)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInputError
+from ..readers import read_documents, read_lines
+
+__all__ = ["Collection", "load_collection", "read_qrels"]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Documents, questions and which of them answer which.
+
+    Parameters
+    ----------
+    folder
+        Where it lies.
+    queries
+        Query id → text, of the judged queries.
+    qrels
+        Query id → document id → grade.
+    """
+
+    folder: Path
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+
+    def corpus(self) -> Iterator[dict[str, Any]]:
+        """The documents, read anew each time, as :func:`lfm2_retrieval.readers.read_documents` gives them."""
+        return read_documents([_find(self.folder / "corpus.jsonl")])
+
+
+def load_collection(folder: str | os.PathLike[str], split: str = "test") -> Collection:
+    """Read a collection's questions and judgements; its documents are read when asked for.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming file and line, if something is missing or contradicts itself.
+    """
+    home = Path(folder)
+    _find(home / "corpus.jsonl")
+    judgements = _find(home / "qrels" / f"{split}.tsv")
+    qrels = read_qrels(judgements)
+    questions = _find(home / "queries.jsonl")
+    queries: dict[str, str] = {}
+    for row in read_documents([questions]):
+        if row["id"] in queries:
+            raise InvalidInputError(f"{questions}: the query {row['id']!r} comes twice")
+        queries[row["id"]] = row["text"]
+    if missing := qrels.keys() - queries.keys():
+        raise InvalidInputError(f"{judgements}: judges the query {min(missing)!r}, which {questions} lacks")
+    return Collection(home, {id: text for id, text in queries.items() if id in qrels}, qrels)
+
+
+def _find(path: Path) -> str:
+    packed = path.with_name(path.name + ".gz")
+    for file in (path, packed):
+        if file.is_file():
+            return str(file)
+    raise InvalidInputError(f"{path}: no such file, nor {packed.name}; a collection in BEIR layout has it")
+
+
+def read_qrels(path: str) -> dict[str, dict[str, int]]:
+    """Judgements from a table of query id, document id and grade: query id → document id → grade.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming file and line, if one is no judgement.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in read_lines(path):
+        fields = line.rstrip("\r\n").split("\t")
+        if not line.strip() or (number == 1 and fields[-1] == "score"):
+            continue
+        try:
+            query, document, grade = fields[0], fields[1], int(fields[2])
+        except (IndexError, ValueError):
+            raise InvalidInputError(
+                f"{path}:{number}: query id, document id and a whole number are expected, separated by tabs"
+            ) from None
+        if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise InvalidInputError(
+                f"{path}:{number}: another grade of {document!r} for {query!r} than before"
+            )
+    return qrels

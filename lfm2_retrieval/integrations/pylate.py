@@ -1,0 +1,245 @@
+"""Our index behind PyLate's interfaces: code that encodes and searches with PyLate changes one line.
+
+    from lfm2_retrieval.integrations.pylate import LFM2Index
+
+    index = LFM2Index(index_folder="indexes", index_name="colbert", override=True)  # was indexes.PLAID(…)
+    index.add_documents(documents_ids=ids, documents_embeddings=model.encode(texts, is_query=False))
+    results = retrieve.ColBERT(index=index).retrieve(queries_embeddings, k=10)
+
+Nothing of PyLate is imported, so this works whatever PyLate's own index needs. The extra ``pylate`` installs
+PyLate too; version 1.6 of it pins sentence-transformers 5.3.0, transformers at most 5.3.0 and, through
+fast-plaid, torch 2.11: give it an environment of its own, or install it with ``--no-deps`` beside a newer
+torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import indexes
+from ..datatypes import Hit, SearchParams, TokenEmbeddings
+from ..errors import InvalidInputError
+
+__all__ = ["ColBERT", "LFM2Index", "Result"]
+
+Id = str | int
+Embeddings = Any
+"""A list of ``[n_tokens, dim]`` arrays or tensors, one such, or one of ``[n_texts, n_tokens, dim]``."""
+Subset = Sequence[Id] | Sequence[Collection[Id]]
+
+# Also opens an index of any tier; the exact one stands in for it until it is there.
+_Index: Any = getattr(indexes, "CompressedIndex", indexes.ExactIndex)
+
+
+class Result(TypedDict):
+    """A found document, as PyLate has them."""
+
+    id: Id
+    score: float
+
+
+class LFM2Index:
+    """PyLate's ``indexes.PLAID``, on this library's index; needs no PyLate.
+
+    Ids are strings, or whole numbers, which come back as such; ``1`` and ``"1"`` are one id. Other arguments
+    of ``PLAID`` have no meaning here.
+
+    Parameters
+    ----------
+    index_folder, index_name
+        The index lies in ``index_folder/index_name``. One that is there is opened.
+    override
+        Begin anew: the first documents replace what is there.
+    params
+        How to search; its ``k`` gives way to each call's.
+    options
+        Of the index that is made at the first `add_documents`, such as ``tier``.
+
+    Raises
+    ------
+    StoredIndexError
+        If what is there is no index, or damaged.
+    """
+
+    is_end_to_end_index = True
+    """Tells PyLate's retrievers that the results are ranked."""
+
+    def __init__(
+        self,
+        index_folder: str = "indexes",
+        index_name: str = "colbert",
+        override: bool = False,
+        *,
+        params: SearchParams | None = None,
+        **options: Any,
+    ) -> None:
+        self.path = Path(index_folder) / index_name
+        self.params = params or SearchParams()
+        self._override, self._options = override, options
+        self._index = None if override or not self.path.exists() else _Index.open(self.path)
+
+    def add_documents(
+        self, documents_ids: Id | Iterable[Id], documents_embeddings: Embeddings, **_: Any
+    ) -> LFM2Index:
+        """Add documents in one commit.
+
+        Parameters
+        ----------
+        documents_ids
+            Each new to the index.
+        documents_embeddings
+            One an id, float32 or narrower ``[n_tokens, dim]``.
+
+        Raises
+        ------
+        DuplicateIdError
+            If an id comes twice or is in the index.
+        InvalidInputError
+            If the numbers or shapes don't fit, or a vector isn't finite.
+        """
+        ids = [documents_ids] if isinstance(documents_ids, (str, int)) else list(documents_ids)
+        texts = _texts(documents_embeddings)
+        if not len(texts):
+            return self
+        if self._index is None:
+            if_exists = "overwrite" if self._override else "error"
+            self._index = _Index.create(self.path, texts.dim, if_exists=if_exists, **self._options)
+        metadata = [{} if isinstance(id, str) else {"id": int(id)} for id in ids]
+        self._index.add([str(id) for id in ids], texts, metadata=metadata)
+        return self
+
+    def remove_documents(self, documents_ids: Sequence[Id]) -> LFM2Index:
+        """Not yet: the index can't delete.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError(
+            "deleting documents comes with a later version of lfm2-retrieval; until then, make the index "
+            "anew without them: LFM2Index(…, override=True)"
+        )
+
+    def get_documents_embeddings(self, documents_ids: Sequence[Sequence[Id]]) -> list[list[Any]]:
+        """Not needed, as results are ranked already.
+
+        Raises
+        ------
+        NotImplementedError
+            Always.
+        """
+        raise NotImplementedError("the index ranks documents itself and doesn't give out their vectors")
+
+    def __call__(
+        self, queries_embeddings: Embeddings, k: int = 10, subset: Subset | None = None
+    ) -> list[list[Result]]:
+        """The best documents of each query.
+
+        Parameters
+        ----------
+        queries_embeddings
+            Of one query, or of several.
+        k
+            How many documents a query gets at most.
+        subset
+            Ids to choose from, for all queries or a list for each; unknown ones are ignored. The index can't
+            filter yet: every document is scored, and the others are dropped.
+
+        Raises
+        ------
+        InvalidInputError
+            If shapes or widths don't fit, or the lists of ``subset`` are not one a query.
+        """
+        queries = _texts(queries_embeddings)
+        params = replace(self.params, k=k)
+        if self._index is None or not len(queries) or not len(self._index):
+            return [[] for _ in range(len(queries))]
+        if subset is None:
+            return [[_result(hit) for hit in hits] for hits in self._index.search(queries, params)]
+        everything = self._index.search(queries, SearchParams(len(self._index), exact=True))
+        return [
+            [_result(hit) for hit in hits if hit.id in allowed][:k]
+            for hits, allowed in zip(everything, _allowed(subset, len(queries)), strict=True)
+        ]
+
+    def close(self) -> None:
+        """Close the index."""
+        if self._index is not None:
+            self._index.close()
+
+    def __len__(self) -> int:
+        return 0 if self._index is None else len(self._index)
+
+
+class ColBERT:
+    """PyLate's ``retrieve.ColBERT``, where PyLate is not installed; its own does the same.
+
+    Parameters
+    ----------
+    index
+        What searches.
+    """
+
+    def __init__(self, index: LFM2Index) -> None:
+        self.index = index
+
+    def retrieve(  # noqa: PLR0917  as PyLate has it
+        self,
+        queries_embeddings: Embeddings,
+        k: int = 10,
+        k_token: int | None = None,
+        device: str | None = None,
+        batch_size: int | None = None,
+        subset: Subset | None = None,
+    ) -> list[list[Result]]:
+        """The best documents of each query, see `LFM2Index`.
+
+        ``k_token``, ``device`` and ``batch_size`` are unused.
+        """
+        return self.index(queries_embeddings, k=k, subset=subset)
+
+
+def _result(hit: Hit) -> Result:
+    return Result(id=hit.metadata.get("id", hit.id), score=hit.score)
+
+
+def _allowed(subset: Subset, queries: int) -> list[set[str]]:
+    """The ids that each query may find."""
+    if all(isinstance(one, (str, int)) for one in subset):
+        return [{str(id) for id in subset}] * queries
+    if len(subset) != queries:
+        raise InvalidInputError(f"subset has {len(subset)} lists of ids for {queries} queries")
+    return [{str(id) for id in ids} for ids in subset if isinstance(ids, Collection)]
+
+
+def _texts(embeddings: Embeddings) -> TokenEmbeddings:
+    """PyLate's forms of embeddings as one.
+
+    Raises
+    ------
+    InvalidInputError
+        If they are of no such form.
+    """
+    several = isinstance(embeddings, (list, tuple)) or embeddings.ndim == 3
+    texts = [_array(one) for one in embeddings] if several else [_array(embeddings)]
+    if bad := [text.shape for text in texts if text.ndim != 2 or text.shape[1] != texts[0].shape[1]]:
+        raise InvalidInputError(
+            f"a text's embeddings must be [n_tokens, dim], all of one dim; found {bad[0]}"
+        )
+    if not texts:
+        return TokenEmbeddings(np.empty((0, 1), np.float32), np.zeros(1, np.int64))
+    return TokenEmbeddings(np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
+
+
+def _array(embeddings: Any) -> NDArray[np.float32]:
+    """float32, from an array or from a tensor of any type and device."""
+    if hasattr(embeddings, "detach"):
+        embeddings = embeddings.detach().cpu().float()
+    return np.asarray(embeddings, np.float32)

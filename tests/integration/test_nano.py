@@ -1,0 +1,83 @@
+"""The bundled model: that it is what its card says, and that it searches well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import forward
+
+from lfm2_retrieval import Encoder, Retriever
+from lfm2_retrieval.evaluation import evaluate, load_collection
+
+COLLECTIONS = Path(__file__).parents[2] / "lfm2_retrieval/collections"
+TEXTS = [
+    "Why does bread dough rise?",
+    "The Moon's gravity pulls on the sea (tides); twice a day the water comes and goes.",
+    "Wie entstehen die Gezeiten? 潮の満ち引きはなぜ起こるのか。",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def nano() -> Encoder:
+    return Encoder.load("nano")
+
+
+def score(nano: Encoder, folder: Path) -> float:
+    collection = load_collection(folder)
+    with Retriever.index(collection.corpus(), model=nano, on_progress=lambda progress: None) as retriever:
+        found = retriever.search(list(collection.queries.values()), k=10)
+    ranking = {id: [hit.id for hit in hits] for id, hits in zip(collection.queries, found, strict=True)}
+    return evaluate(collection.qrels, ranking)["nDCG@10"]
+
+
+def test_it_has_the_architecture_and_fits_in_25_megabytes(nano: Encoder) -> None:
+    assert nano.config.bidirectional
+    assert set(nano.config.layer_types) == {"conv", "full_attention"}
+    assert nano.dim == 128
+    assert sum(file.stat().st_size for file in nano.folder.rglob("*") if file.is_file()) <= 25_000_000
+
+
+@pytest.mark.parametrize("role", ["documents", "queries"])
+def test_it_equals_the_reference(nano: Encoder, role: str) -> None:
+    tokens = getattr(nano._tokenizer, role)(TEXTS)
+    encoded = getattr(nano, f"encode_{role}")(TEXTS)
+    for ours, token in zip(encoded, tokens, strict=True):
+        expected = forward(nano.folder, token.ids.tolist(), token.real).numpy()
+        if role == "documents":
+            expected = expected[~np.isin(token.ids, nano._tokenizer.skiplist)]
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_alone_equals_in_a_batch(nano: Encoder) -> None:
+    together = nano.encode_documents(TEXTS * 8)
+    for i, text in enumerate(TEXTS):
+        np.testing.assert_allclose(nano.encode_documents([text])[0], together[i], atol=1e-5)
+
+
+def test_spans_follow_normalisation(nano: Encoder) -> None:
+    """Its tokenizer lower-cases and composes; spans are of the text as given."""
+    text = "ＦＵＬＬ Ｗｉｄｔｈ, Cafe\u0301 and ÉTÉ"
+    encoded = nano.encode_documents([text])
+    pieces = [text[a:b] for a, b in encoded.spans]
+    assert any(piece.startswith("Ｆ") for piece in pieces)
+    assert encoded.spans.max() == len(text)
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 0.75)])
+def test_it_answers_the_demo_collection(nano: Encoder, language: str, least: float) -> None:
+    assert score(nano, COLLECTIONS / f"demo-{language}") >= least
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "least"), [("xquad-en", 0.96), ("cranfield-en", 0.32)])
+def test_it_reaches_its_card(nano: Encoder, data: Path, name: str, least: float) -> None:
+    assert score(nano, data / "eval" / name) >= least
+
+
+@pytest.mark.data
+@pytest.mark.campaign
+def test_it_reaches_its_card_on_scifact(nano: Encoder, data: Path) -> None:
+    assert score(nano, data / "eval" / "scifact-en") >= 0.68

@@ -1,0 +1,54 @@
+"""What an installation puts on a machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory):
+    """The names in the wheel, built from a copy of what it is made of."""
+    pytest.importorskip("hatchling")
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        if not (ROOT / file).exists():
+            pytest.skip(f"{file} is not there yet")
+        shutil.copy(ROOT / file, source)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "lfm2_retrieval", source / "lfm2_retrieval", ignore=ignored)
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
+    subprocess.run(build, cwd=source, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""})
+    (wheel,) = target.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.namelist()
+
+
+def test_it_claims_one_name(names):
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"lfm2_retrieval"}
+
+
+def test_it_holds_the_types_marker_collections_and_models(names):
+    assert "lfm2_retrieval/py.typed" in names
+    package = ROOT / "lfm2_retrieval"
+    data = [
+        file.relative_to(ROOT).as_posix()
+        for folder in ("collections", "models")
+        for file in (package / folder).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    ]
+    assert len(data) > 24
+    assert set(data) <= set(names)
+
+
+def test_it_installs_the_command(names):
+    assert any(name.endswith(".dist-info/entry_points.txt") for name in names)
+    assert any(name.endswith("licenses/LICENSE") for name in names)

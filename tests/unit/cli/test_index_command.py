@@ -1,0 +1,147 @@
+import json
+import signal
+import time
+
+import pytest
+
+from lfm2_retrieval.indexes import ExactIndex
+
+
+@pytest.fixture
+def model(checkpoint):
+    return checkpoint()
+
+
+def count(path):
+    with ExactIndex.open(path) as index:
+        return len(index)
+
+
+def test_index_then_ask(run, tmp_path, corpus, model):
+    path = tmp_path / "index"
+    result = run("index", path, "--input", corpus, "--model", model)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Indexed 4 documents (")
+    assert result.stdout.endswith("holds 4\n")
+    assert result.stderr == ""
+    with ExactIndex.open(path) as index:
+        assert index.ids() == ["fox", "rain", "town", "cat"]
+        assert index.get("fox").text == "Foxes the quick brown fox jumps over a lazy dog"
+        assert index.get("rain").metadata == {"lang": "en"}
+
+
+def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
+    (tmp_path / "a.csv").write_text("text\none\n")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/b.md").write_text("two")
+    inputs = ["--input", corpus, tmp_path / "a.csv", "--input", tmp_path / "texts"]
+    result = run("index", tmp_path / "index", *inputs, "--model", model, "--json", "--batch-size", "2")
+    facts = json.loads(result.stdout)
+    assert (facts["documents"], facts["documents_in_index"], facts["cut"]) == (6, 6, 0)
+    assert facts.keys() == {"path", "documents", "tokens", "seconds", "cut", "documents_in_index"}
+    with ExactIndex.open(tmp_path / "index") as index:
+        assert {f"{tmp_path}/a.csv:2", "b.md"} < set(index.ids())
+
+
+def test_stdin(run, tmp_path, model):
+    arguments = ["index", tmp_path / "index", "--input", "-", "--format", "lines", "--model", model]
+    assert run(*arguments, input="one\ntwo\n").exit_code == 0
+    assert count(tmp_path / "index") == 2
+    with ExactIndex.open(tmp_path / "index") as index:
+        assert index.ids() == ["stdin:1", "stdin:2"]
+
+
+def test_an_index_that_is_there(run, tmp_path, corpus, model):
+    path, more = tmp_path / "index", tmp_path / "more.txt"
+    more.write_text("one")
+    run("index", path, "--input", corpus, "--model", model)
+    result = run("index", path, "--input", more, "--model", model)
+    assert result.exit_code == 1
+    assert all(f"'{word}'" in result.stderr for word in ("error", "append", "overwrite"))
+    assert run("index", path, "--input", more, "--if-exists", "append").stdout.endswith("holds 5\n")
+    result = run("index", path, "--input", corpus, "--if-exists", "append")
+    assert "'fox' is already in the index" in result.stderr
+    result = run("index", path, "--input", more, "--model", model, "--if-exists", "overwrite")
+    assert result.stdout.endswith("holds 1\n")
+
+
+def test_texts_that_were_cut_are_counted_once(run, tmp_path, model):
+    (tmp_path / "a.txt").write_text("word " * 2000)
+    result = run("index", tmp_path / "index", "--input", tmp_path / "a.txt", "--model", model)
+    assert result.stderr.startswith("Warning: 1 documents were longer than the 512 tokens")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"text":"a"}', "{"], "bad.jsonl:2: not valid JSON"),
+        (['{"_id":"x","text":"a"}', '{"_id":"x","text":"b"}'], "'x' comes twice"),
+        (['{"_id":1,"text":"a"}'], "bad.jsonl:1: 'id' must be a string"),
+        (['{"_id":"x","text":1}'], "bad.jsonl:1: 'text' must be a string"),
+    ],
+)
+def test_bad_input_leaves_nothing(run, tmp_path, model, lines, message):
+    bad = tmp_path / "bad.jsonl"
+    good = [json.dumps({"text": "good"})] * 5
+    bad.write_text("\n".join(lines + good))
+    arguments = ["--model", model, "--batch-size", "1"]
+    result = run("index", tmp_path / "index", "--input", bad, *arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "index").exists()
+
+
+def test_bad_input_is_seen_before_the_model_is_loaded(run, tmp_path, corpus):
+    result = run("index", tmp_path / "index", "--input", tmp_path / "none.txt", "--model", "no-such-model")
+    assert "none.txt" in result.stderr
+    result = run("index", tmp_path / "index", "--input", corpus, "--model", "no-such-model")
+    assert result.exit_code == 1
+    assert "nano" in result.stderr
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_path_that_holds_something_else(run, tmp_path, corpus, model):
+    for path in (tmp_path, corpus):
+        result = run("index", path, "--input", corpus, "--model", model, "--if-exists", "overwrite")
+        assert result.exit_code == 1
+        assert "not an index" in result.stderr
+    assert corpus.stat().st_size
+
+
+def test_an_unknown_device(run, tmp_path, corpus, model):
+    result = run("index", tmp_path / "index", "--input", corpus, "--model", model, "--device", "abacus")
+    assert result.exit_code == 1
+    assert "abacus" in result.stderr
+
+
+def test_interrupted_before_anything_was_read(run, monkeypatch, tmp_path, model):
+    def interrupted(files, format):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("lfm2_retrieval.cli.index.read_documents", interrupted)
+    result = run("index", tmp_path / "index", "--input", "-", "--model", model)
+    assert result.exit_code == 130
+    assert "0 documents are safely indexed" in result.stderr
+
+
+def test_control_c_keeps_what_was_encoded(spawn, run, tmp_path, model):
+    path = tmp_path / "index"
+    arguments = ["--format", "lines", "--batch-size", "4", "--model", model]
+    process = spawn("index", path, "--input", "-", *arguments)
+    # stdin is read in blocks: what is longer than one shows that the reader has come that far.
+    process.stdin.write(b"some words about rivers and boats\n" * 2000)
+    process.stdin.flush()
+    waited = time.monotonic() + 120
+    while not list(path.glob("segments/*/*")) and time.monotonic() < waited:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert output == b""
+    kept = count(path)
+    assert 0 < kept <= 2000
+    assert errors.decode() == f"Interrupted: {kept:,} documents are safely indexed in {path}\n"
+    assert run("search", path, "rivers", "-k", "1").exit_code == 0

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from lfm2_retrieval import Retriever
+from lfm2_retrieval.cli._output import format_hit
+from lfm2_retrieval.datatypes import Hit
+
+
+def test_one_query_lists_its_hits(run, made):
+    result = run("search", made, "quick fox", "-k", "3")
+    assert result.exit_code == 0
+    assert [line.split(".")[0].strip() for line in result.stdout.splitlines() if line[:5].strip()] == list(
+        "123"
+    )
+    with Retriever.open(made) as retriever:
+        best = retriever.search("quick fox", 1)[0]
+    assert f"{best.score:.3f}  {best.id}" in result.stdout.splitlines()[0]
+
+
+def test_several_queries_are_grouped(run, made):
+    lines = run("search", made, "fox", "", "rain", "-k", "1").stdout.splitlines()
+    assert lines[0] == "fox"
+    assert "rain" in lines
+    assert "  nothing found" in lines
+
+
+def test_json_is_a_line_a_query(run, made):
+    result = run("search", made, "fox", "-", "--json", "-k", "2", input="rain\n\n猫\n")
+    found = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["query"] for one in found] == ["fox", "rain", "猫"]
+    assert [hit["rank"] for hit in found[0]["hits"]] == [1, 2]
+    assert found[0]["hits"][0].keys() == {"rank", "id", "score", "score_kind", "text", "metadata"}
+    assert found[0]["hits"][0]["score_kind"] == "maxsim"
+
+
+def test_no_query_on_stdin_is_no_output(run, made):
+    assert run("search", made, "-", input="\n").output == ""
+
+
+def test_a_moved_model_and_a_wrong_one(run, made, checkpoint):
+    assert run("search", made, "fox", "--model", checkpoint()).exit_code == 0
+    result = run("search", made, "fox", "--model", checkpoint(hidden=64))
+    assert result.exit_code == 1
+    assert "was made with" in result.stderr
+
+
+def test_a_query_that_is_cut_is_warned_about_in_one_line(run, made):
+    result = run("search", made, "word " * 100, "-k", "1")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Warning: 1 of 1 query texts")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["search", "{}", "q"], ["info", "{}"]])
+def test_what_is_no_index(run, tmp_path, command):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "none", tmp_path, tmp_path / "file"):
+        result = run(*[part.format(path) for part in command])
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("Error: ")
+
+
+def test_a_real_process_prints_what_no_terminal_can(spawn, made):
+    process = spawn("search", made, "fox\udcff", "-k", "1", "--json")
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, b"")
+    assert json.loads(output)["query"] == "fox\udcff"
+
+
+def test_a_hit_is_printed_without_control_characters():
+    hit = Hit(
+        "id\x1b[2J", 1.5, 1, text="T\x07itle body\x00 with\x9b31m\n\n lines", metadata={"title": "T\x07itle"}
+    )
+    printed = format_hit(hit)
+    assert not any(character < " " and character != "\n" for character in printed)
+    assert "\x9b" not in printed
+    assert "id [2J" in printed
+
+
+def test_marks_stay_within_title_and_text():
+    hit = Hit("a", 1.0, 1, text="Red fox runs far", metadata={"title": "Red fox"})
+    printed = format_hit(hit, [(0, 3), (8, 12)])
+    assert printed.splitlines()[0].endswith("a  *Red* fox")
+    assert printed.splitlines()[1].strip() == "*runs* far"
+
+
+def test_long_and_wide_texts_are_cut_and_wrapped():
+    printed = format_hit(Hit("a", 1.0, 1, text="猫" * 2000), [(590, 610)])
+    assert max(map(len, printed.splitlines())) <= 48
+    assert printed.endswith("…")
+    assert format_hit(Hit("a", 1.0, 1)).strip() == "1.   1.000  a"

@@ -1,0 +1,312 @@
+"""The facade: from documents to hits."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lfm2_retrieval import Document, Encoder, Retriever, ScoreKind
+from lfm2_retrieval.encoder import TruncationWarning
+from lfm2_retrieval.errors import (
+    CheckpointError,
+    DuplicateIdError,
+    IndexClosedError,
+    IndexExistsError,
+    IndexFormatError,
+    IndexNotFoundError,
+    InvalidInputError,
+    InvalidTypeError,
+    ModelMismatchError,
+    ModelNotFoundError,
+)
+from lfm2_retrieval.retriever import Progress
+
+TEXTS = [
+    "rain falls on quiet hills",
+    "the quick brown fox",
+    "bread, cheese and wine",
+    "trains leave at seven",
+]
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Callable[..., Path]) -> Encoder:
+    return Encoder.load(checkpoint())
+
+
+def best(model: Encoder, query: str, texts: list[str] = TEXTS) -> str:
+    """The id of the best text by brute force."""
+    [vectors] = model.encode_queries([query])
+    stored = model.encode_documents(texts, output="float16")
+    scores = [(vectors @ document.T.astype(np.float32)).max(axis=1).sum() for document in stored]
+    return str(np.argmax(scores))
+
+
+def test_strings_are_indexed_and_found(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        hits = retriever.search("the quick brown fox", k=3)
+        assert [hit.rank for hit in hits] == [1, 2, 3]
+        assert (hits[0].id, hits[0].text) == (best(model, "the quick brown fox"), TEXTS[int(hits[0].id)])
+        assert hits[0].score_kind is ScoreKind.MAXSIM
+        assert hits[0].score >= hits[1].score >= hits[2].score
+        assert len(retriever) == 4
+        assert "2" in retriever
+
+
+def test_scores_are_maxsim_of_the_encoder(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        [query], documents = model.encode_queries(["quiet rain"]), model.encode_documents(TEXTS)
+        expected = [float((query @ document.T).max(axis=1).sum()) for document in documents]
+        for hit in retriever.search("quiet rain", k=10):
+            assert hit.score == pytest.approx(expected[int(hit.id)], abs=0.02)  # stored as float16
+
+
+def test_a_list_of_queries_gives_a_list_of_lists(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        together = retriever.search(["bread", "  ", "trains"], k=2)
+        assert together[1] == []
+        assert together[0] == retriever.search("bread", k=2)
+        assert retriever.search([], k=2) == []
+        assert retriever.search("", k=2) == []
+
+
+def test_mappings_documents_titles_and_metadata(model: Encoder) -> None:
+    documents = [
+        Document("a", "the quick fox", {"year": 2020}),
+        {"_id": "b", "title": "Bread", "text": "and wine", "lang": "en", "metadata": {"year": 2021}},
+        {"id": "c", "text": "trains"},
+        {"text": "no id"},
+    ]
+    with Retriever.index(documents, model=model) as retriever:
+        assert retriever.get("b") == Document(
+            "b", "Bread and wine", {"title": "Bread", "lang": "en", "year": 2021}
+        )
+        assert retriever.get("3").text == "no id"
+        assert retriever.get("nowhere") is None
+        assert retriever.search("quick fox", k=1)[0].metadata == {"year": 2020}
+
+
+def test_documents_without_text_are_stored_and_never_found(model: Encoder) -> None:
+    with Retriever.index(["", "fox", " \n"], model=model) as retriever:
+        assert len(retriever) == 3
+        assert [hit.id for hit in retriever.search("fox", k=10)] == ["1"]
+        assert retriever.get("2").text == " \n"
+
+
+@pytest.mark.parametrize("documents", [[], iter([])])
+def test_nothing_to_index_gives_an_empty_index(model: Encoder, documents: object) -> None:
+    with Retriever.index(documents, model=model) as retriever:
+        assert len(retriever) == 0
+        assert retriever.search("fox") == []
+
+
+def test_reopened_it_gives_the_same_hits(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    folder = checkpoint()
+    with Retriever.index(TEXTS, tmp_path / "index", model=folder) as retriever:
+        expected = retriever.search("quiet hills")
+    with Retriever.open(tmp_path / "index") as reopened:
+        assert reopened._encoder is None  # opening loads no model
+        assert reopened.search("quiet hills") == expected
+
+
+def test_a_model_that_moved_is_given_and_another_refused(
+    checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    moved = shutil.copytree(checkpoint(), tmp_path / "before")
+    Retriever.index(TEXTS, tmp_path / "index", model=moved).close()
+    moved = moved.rename(tmp_path / "after")
+    with Retriever.open(tmp_path / "index") as lost, pytest.raises(ModelNotFoundError, match="before"):
+        lost.search("fox")
+    with Retriever.open(tmp_path / "index", model=moved) as found:
+        assert found.search("fox")[0].id == best(found.encoder, "fox")
+    other = checkpoint(dense_bias=True)
+    with (
+        Retriever.open(tmp_path / "index", model=other) as wrong,
+        pytest.raises(ModelMismatchError, match=r"before.*fingerprint"),
+    ):
+        wrong.search("fox")
+    with pytest.raises(ModelMismatchError):
+        Retriever.index(["new"], tmp_path / "index", model=other, if_exists="append")
+
+
+def test_if_exists(model: Encoder, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    Retriever.index(TEXTS, path, model=model).close()
+    with pytest.raises(IndexExistsError, match=r"'error'|append.*overwrite"):
+        Retriever.index(TEXTS, path, model=model)
+    with Retriever.index(["a fifth"], path, model=model, if_exists="append") as retriever:
+        assert len(retriever) == 5
+        assert retriever.get("4").text == "a fifth"
+    with pytest.raises(DuplicateIdError, match="already"):
+        Retriever.index([{"id": "4", "text": "again"}], path, model=model, if_exists="append")
+    with Retriever.index(["only"], path, model=model, if_exists="overwrite") as retriever:
+        assert retriever.store.ids() == ["0"]
+    with pytest.raises(InvalidInputError, match="append"):
+        Retriever.index(TEXTS, path, model=model, if_exists="replace")
+
+
+def test_a_tier_is_kept_and_can_be_replaced(model: Encoder, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    with Retriever.index(TEXTS, path, model=model) as retriever:
+        assert retriever.store.tier == "balanced"
+    with pytest.raises(InvalidInputError, match="balanced"):
+        Retriever.index(["more"], path, model=model, if_exists="append", tier="compact")
+    with Retriever.index(["more"], path, model=model, if_exists="overwrite", tier="exact") as retriever:
+        assert retriever.store.tier == "exact"
+    with pytest.raises(InvalidInputError, match="compact, balanced"):
+        Retriever.index(TEXTS, model=model, tier="tiny")
+
+
+def test_a_compressed_index_finds_the_same(model: Encoder) -> None:
+    texts = [
+        f"{a} {b} {c} {i}" for i, (a, b, c) in enumerate(product(("fox", "wine", "hills"), repeat=3))
+    ] * 6
+    with Retriever.index([f"{t} {i}" for i, t in enumerate(texts)], model=model) as retriever:
+        before = {hit.id for hit in retriever.search("wine and hills", k=10)}
+        if retriever.store.build(force=True):
+            assert len(before & {hit.id for hit in retriever.search("wine and hills", k=10)}) >= 7
+
+
+def test_something_else_at_the_path_is_left_alone(model: Encoder, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for if_exists in ("error", "append", "overwrite"):
+        with pytest.raises(IndexExistsError, match="not an index"):
+            Retriever.index(TEXTS, tmp_path, model=model, if_exists=if_exists)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    with pytest.raises(IndexFormatError):
+        Retriever.open(tmp_path)
+    with pytest.raises(IndexNotFoundError):
+        Retriever.open(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+BAD = [
+    ([{"id": 5, "text": "x"}], InvalidTypeError, "id must be a str"),
+    ([{"id": "", "text": "x"}], InvalidInputError, "empty"),
+    ([{"id": "a"}], InvalidInputError, "no 'text'"),
+    ([{"id": "a", "text": None}], InvalidTypeError, "text of document 'a'"),
+    ([{"id": "a", "text": "x", "metadata": 3}], InvalidTypeError, "metadata"),
+    ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], DuplicateIdError, "'a'"),
+    ([b"bytes"], InvalidTypeError, "bytes"),
+    ("a single text", InvalidTypeError, "iterable"),
+    ({"id": "a", "text": "x"}, InvalidTypeError, "iterable"),
+]
+
+
+@pytest.mark.parametrize(("documents", "error", "says"), BAD)
+@pytest.mark.parametrize("lazily", [False, True])
+def test_bad_documents_leave_nothing_behind(
+    model: Encoder, tmp_path: Path, documents: object, error: type[Exception], says: str, lazily: bool
+) -> None:
+    if lazily and isinstance(documents, list):
+        documents = iter(["good", *documents])
+    with pytest.raises(error, match=says):
+        Retriever.index(documents, tmp_path / "index", model=model)
+    assert not (tmp_path / "index").exists()
+
+
+def test_what_came_before_a_bad_document_of_a_stream_stays(model: Encoder, tmp_path: Path) -> None:
+    def stream() -> Iterator[object]:
+        yield from TEXTS
+        yield 42
+
+    with pytest.raises(InvalidTypeError, match="document 4") as caught:
+        Retriever.index(stream(), tmp_path / "index", model=model, batch_size=2)
+    assert caught.value.__notes__ == ["the 4 documents before it are in the index"]
+    with Retriever.open(tmp_path / "index", model=model) as retriever:
+        assert len(retriever) == 4
+    with pytest.raises(InvalidTypeError):
+        Retriever.index(stream(), tmp_path / "index", model=model, batch_size=2, if_exists="overwrite")
+    with Retriever.open(tmp_path / "index", model=model) as retriever:
+        assert retriever.store.ids() == ["0", "1", "2", "3"]  # the old index
+
+
+def test_an_interrupt_leaves_a_usable_index(model: Encoder, tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.documents >= 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Retriever.index(TEXTS, tmp_path / "index", model=model, batch_size=1, on_progress=interrupt)
+    with Retriever.open(tmp_path / "index", model=model) as retriever:
+        assert retriever.store.ids() == ["0", "1"]
+        assert retriever.search("fox")[0].id == best(model, "fox", TEXTS[:2])
+
+
+def test_cut_documents_are_reported_once(model: Encoder) -> None:
+    texts = ["fox " * 2000, "fox", "wine " * 2000]
+    with pytest.warns(TruncationWarning, match="2 of 3") as caught:
+        Retriever.index(texts, model=model, batch_size=1).close()
+    assert len(caught) == 1
+    seen: list[Progress] = []
+    Retriever.index(texts, model=model, batch_size=1, on_progress=seen.append).close()
+    assert [(progress.documents, progress.cut) for progress in seen] == [(1, 1), (2, 1), (3, 2)]
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "10", True])
+def test_k_is_checked(model: Encoder, k: object) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever, pytest.raises(InvalidInputError, match="k must"):
+        retriever.search("fox", k=k)
+
+
+def test_k_beyond_the_collection_gives_all(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        assert len(retriever.search("fox", k=1000)) == 4
+
+
+@pytest.mark.parametrize("query", [None, 3, [None], b"fox"])
+def test_a_query_that_is_no_text(model: Encoder, query: object) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever, pytest.raises(TypeError):
+        retriever.search(query)
+
+
+def test_many_threads_and_an_event_loop(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        expected = retriever.search(TEXTS, k=2)
+        with ThreadPoolExecutor(8) as pool:
+            for hits in pool.map(lambda i: retriever.search(TEXTS[i % 4], k=2), range(64)):
+                assert hits in expected
+
+        async def ask() -> list[object]:
+            return await asyncio.gather(*(retriever.asearch(text, k=2) for text in TEXTS))
+
+        assert asyncio.run(ask()) == expected
+
+
+def test_a_temporary_index_goes_with_close(model: Encoder) -> None:
+    retriever = Retriever.index(TEXTS, model=model)
+    path = retriever.path
+    assert path.is_dir()
+    retriever.close()
+    retriever.close()
+    assert not path.exists()
+    with pytest.raises(IndexClosedError):
+        retriever.search("fox")
+
+
+def test_the_default_model_names_its_remedies_without_a_network(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r'LFM2-ColBERT-350M.*model="nano".*local'):
+        Retriever.index(TEXTS, tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_broken_model_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(CheckpointError):
+        Retriever.index(TEXTS, tmp_path / "index", model=tmp_path / "model")
+    assert not (tmp_path / "index").exists()
+
+
+def test_vectors_are_stored_in_half_precision(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        n_tokens = len(model.encode_documents(TEXTS).embeddings)
+        assert retriever.store.n_tokens == n_tokens
+        assert retriever.store.size_bytes()["vectors"] == pytest.approx(n_tokens * model.dim * 2, rel=0.5)
+        assert np.isfinite(retriever.search("fox")[0].score)
