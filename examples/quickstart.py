@@ -34,7 +34,7 @@ with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "my-index"
 
     with Retriever.index(documents, path, model=MODEL) as retriever:
-        query = "why does bread get bigger before baking?"
+        query = "what makes bread dough rise?"
         show(query, retriever.search(query, k=2))
 
     # if_exists="append" adds to an index; the model is the one that it was made with.
@@ -42,7 +42,7 @@ with tempfile.TemporaryDirectory() as folder:
     Retriever.index(more, path, if_exists="append").close()
 
     with Retriever.open(path) as retriever:
-        queries = ["why does the sea rise and fall?", "my plumbing broke in January"]
+        queries = ["why does the sea rise and fall?", "frozen water broke the pipes"]
         for query, hits in zip(queries, retriever.search(queries, k=1), strict=True):
             show(query, hits)
         print(f"\n{len(retriever)} documents; {retriever.get('rust')}")

@@ -76,7 +76,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
             "tiers",
             type=click.Choice(_TIERS),
             multiple=True,
-            default=("exact",),
+            default=("balanced",),
             show_default=True,
             help="Of this library. Repeatable.",
         ),

@@ -22,9 +22,9 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import indexes
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError
+from ..indexes import CompressedIndex
 
 __all__ = ["ColBERT", "LFM2Index", "Result"]
 
@@ -32,9 +32,6 @@ Id = str | int
 Embeddings = Any
 """A list of ``[n_tokens, dim]`` arrays or tensors, one such, or one of ``[n_texts, n_tokens, dim]``."""
 Subset = Sequence[Id] | Sequence[Collection[Id]]
-
-# Also opens an index of any tier; the exact one stands in for it until it is there.
-_Index: Any = getattr(indexes, "CompressedIndex", indexes.ExactIndex)
 
 
 class Result(TypedDict):
@@ -82,7 +79,7 @@ class LFM2Index:
         self.path = Path(index_folder) / index_name
         self.params = params or SearchParams()
         self._override, self._options = override, options
-        self._index = None if override or not self.path.exists() else _Index.open(self.path)
+        self._index = None if override or not self.path.exists() else CompressedIndex.open(self.path)
 
     def add_documents(
         self, documents_ids: Id | Iterable[Id], documents_embeddings: Embeddings, **_: Any
@@ -109,7 +106,7 @@ class LFM2Index:
             return self
         if self._index is None:
             if_exists = "overwrite" if self._override else "error"
-            self._index = _Index.create(self.path, texts.dim, if_exists=if_exists, **self._options)
+            self._index = CompressedIndex.create(self.path, texts.dim, if_exists=if_exists, **self._options)
         metadata = [{} if isinstance(id, str) else {"id": int(id)} for id in ids]
         self._index.add([str(id) for id in ids], texts, metadata=metadata)
         return self
