@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ class LFM2Index:
         if not len(texts):
             return self
         if self._index is None:
-            if_exists = "overwrite" if self._override else "error"
+            if_exists: Literal["error", "overwrite"] = "overwrite" if self._override else "error"
             self._index = CompressedIndex.create(self.path, texts.dim, if_exists=if_exists, **self._options)
         metadata = [{} if isinstance(id, str) else {"id": int(id)} for id in ids]
         self._index.add([str(id) for id in ids], texts, metadata=metadata)
