@@ -191,7 +191,7 @@ def test_a_missing_system_names_the_remedy():
 def test_bench_search_writes_a_report(run, tmp_path):
     result = run("search", "--docs", 40, "--queries", 3, "--rounds", 1, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "| lfm2 exact | default |" in result.stdout
+    assert "| lfm2 balanced | default |" in result.stdout
     assert (tmp_path / "out/bench-search.json").is_file()
     assert (tmp_path / "out/bench-search.md").read_text() == result.stdout
 

@@ -9,7 +9,7 @@ def test_info_tells_what_the_index_holds(run, made, checkpoint):
     with ExactIndex.open(made) as index:
         assert (facts["documents"], facts["tokens"], facts["dim"]) == (4, index.n_tokens, index.dim)
         assert facts["bytes"] == {**index.size_bytes(), "total": sum(index.size_bytes().values())}
-    assert facts["tier"] == "exact"
+    assert facts["tier"] == "balanced"
     assert facts["model"] == str(checkpoint())
     assert len(facts["model_fingerprint"]) == 32
     assert facts["created_by"] == f"lfm2-retrieval {__version__}"
@@ -19,7 +19,7 @@ def test_info_tells_what_the_index_holds(run, made, checkpoint):
 def test_info_for_people(run, made):
     lines = dict(line.split(None, 1) for line in run("info", made).stdout.splitlines())
     assert lines["documents"] == "4"
-    assert lines["tier"] == "exact"
+    assert lines["tier"] == "balanced"
     assert "bytes a token" in lines["size"]
 
 
