@@ -64,7 +64,9 @@ class Backbone(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        # Not drawn at random: on the meta device that would import torch's compiler, a second's work.
+        words = torch.empty(config.vocab_size, config.hidden_size)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=words)
         self.layers = nn.ModuleList(_Layer(config, kind) for kind in config.layer_types)
         self.embedding_norm = _norm(config.hidden_size, config)
 
