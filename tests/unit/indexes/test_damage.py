@@ -201,3 +201,4 @@ def test_a_damaged_index_can_be_overwritten(folder):
     with ExactIndex.create(folder, DIM, if_exists="overwrite") as index:
         index.add(["a"], embeddings([1]))
         index.verify()
+        assert index.ids() == ["a"]
