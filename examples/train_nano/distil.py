@@ -1,8 +1,8 @@
 """Stage 1: the student learns the teacher's token vectors by characters, other languages by translation.
 
-    python examples/train_nano/distil.py WORK --minutes 60
+    python examples/train_nano/distil.py WORK --minutes 60 [--start CHECKPOINT_FOLDER]
 
-Resumes from WORK/distil.pt when that exists.
+Resumes from WORK/distil.pt when that exists; ``--start`` takes the first weights from an exported student.
 """
 
 from __future__ import annotations
@@ -106,16 +106,29 @@ def translation_loss(
     return torch.stack(losses).mean()
 
 
-def train(work: Path, minutes: float, seed: int = 0) -> None:
+@torch.no_grad()
+def text_means(student: Student, teacher: Teacher, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Mean vectors [n_texts, 128] of the student and of the teacher."""
+    vectors, lengths = student.encode(student.tokenizer.encode_batch(texts), [DOCUMENT] * len(texts))
+    taught = [teacher.project(states).mean(0) for states in teacher.states(teacher.tokenize(texts))]
+    return torch.stack([part.mean(0) for part in vectors.split(lengths)]), torch.stack(taught)
+
+
+def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) -> None:
     torch.manual_seed(seed)
     teacher, student = Teacher(), Student(work)
     texts = Texts(seed)
+    if start is None:
+        student.initialise(teacher)
+    else:
+        student.load(start)
     if (work / "teacher.pt").exists():
         teacher.load(work / "teacher.pt")
     else:
         teacher.fit(texts.batch(400_000))
+        if start is not None:
+            teacher.turn_towards(*text_means(student, teacher, texts.batch(40_000)))
         teacher.save(work / "teacher.pt")
-    student.initialise(teacher)
     matrices = [p for p in student.parameters() if p.ndim == 2]
     rest = [p for p in student.parameters() if p.ndim != 2]
     optimiser = torch.optim.AdamW(
@@ -142,9 +155,9 @@ def train(work: Path, minutes: float, seed: int = 0) -> None:
         batch = texts.batch(int(TOKENS_PER_STEP * 4.2))
         loss = aligned_loss(student, teacher, batch, texts.rng)
         mean[0] += loss.item() / 50
-        if step > 300 and step % 2 == 0:
+        if step > 300 and step % 3 == 0:
             other = translation_loss(student, teacher, texts.translations(12), texts.rng)
-            mean[1] += other.item() / 25
+            mean[1] += 3 * other.item() / 50
             loss = loss + 0.3 * other
         optimiser.zero_grad()
         loss.backward()
@@ -179,5 +192,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--start", type=Path)
     arguments = parser.parse_args()
-    train(arguments.work, arguments.minutes)
+    train(arguments.work, arguments.minutes, arguments.start)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from teacher import Teacher
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
 from lfm2_retrieval.encoder.backbone import Backbone, PackedBatch
 from lfm2_retrieval.encoder.config import BackboneConfig
+from lfm2_retrieval.encoder.weights import fuse_weights
 
 PAD, BOS, EOS, QUERY, DOCUMENT = range(5)
 PUNCTUATION = set(string.punctuation)
@@ -62,6 +64,13 @@ class Student(nn.Module):
                     weight[token] = words[pieces].mean(0)
             weight.mul_(0.5)
 
+    def load(self, folder: Path) -> None:
+        """Take the weights of an exported checkpoint."""
+        self.backbone.load_state_dict(fuse_weights(load_file(folder / "model.safetensors"), SHAPE))
+        self.dense.load_state_dict(
+            {"weight": load_file(folder / "1_Dense/model.safetensors")["linear.weight"]}
+        )
+
     def encode(
         self, encodings: Iterable[Encoding], prefixes: Iterable[int], limit: int = 512
     ) -> tuple[Tensor, tuple[int, ...]]:
@@ -69,4 +78,6 @@ class Student(nn.Module):
         ids = [[BOS, prefix, *e.ids[1 : limit - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
         lengths = tuple(map(len, ids))
         batch = PackedBatch(torch.tensor([token for row in ids for token in row]), lengths)
-        return F.normalize(self.dense(self.backbone(batch)), dim=-1), lengths
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors = self.dense(self.backbone(batch))
+        return F.normalize(vectors.float(), dim=-1), lengths

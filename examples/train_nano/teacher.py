@@ -49,7 +49,8 @@ class Teacher:
             for row, i in enumerate(part):
                 ids[row, : lengths[row]] = torch.tensor(encodings[i].ids)
                 mask[row, : lengths[row]] = 1
-            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
             for row, i in enumerate(part):
                 out[i] = hidden[row, : lengths[row]]
         return out
@@ -60,6 +61,15 @@ class Teacher:
         self.mean = states.mean(0)
         _, vectors = torch.linalg.eigh(torch.cov((states - self.mean).T))
         self.components = vectors.flip(1)[:, :128]
+
+    def turn_towards(self, vectors: Tensor, taught: Tensor) -> None:
+        """Flip the components on which a trained student's text means disagree with this teacher's.
+
+        Eigenvectors have no sign of their own, so another machine may find some reversed.
+        ``vectors`` and ``taught`` are the means [n_texts, 128] of the same texts.
+        """
+        agreement = ((vectors - vectors.mean(0)) * (taught - taught.mean(0))).sum(0)
+        self.components = self.components * agreement.sign()
 
     def project(self, states: Tensor) -> Tensor:
         return F.normalize((states - self.mean) @ self.components, dim=-1)
