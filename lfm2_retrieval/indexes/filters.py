@@ -1,0 +1,331 @@
+"""Filters on metadata: SQL text or a mapping, turned into one SQL condition whose every value is bound.
+
+A condition compares a **field**, a dotted path into the metadata (``author.name``), with values:
+
+- A list compares as any of its elements would: ``tags = 'new'`` holds where one of the tags is ``'new'``.
+- Numbers compare with numbers, strings with strings (by code points), booleans with booleans. A value of another
+  type, an object or a field that isn't there compares as false.
+- ``!=``, ``NOT IN`` and ``NOT`` are the exact opposite of ``=``, ``IN`` and of what follows: they hold where
+  the field is missing.
+- ``LIKE`` has ``%`` and ``_``, and ignores the case of ASCII letters.
+- ``IS NULL`` and ``None`` hold where the field is null or missing; ``$exists`` tells the two apart.
+
+========  =====================================================================================================
+mapping   ``{"lang": "de", "year": {"$gte": 2020}, "$or": [{"tags": {"$in": ["a", "b"]}}, {"draft": False}]}``
+SQL       ``lang = 'de' AND year >= 2020 AND (tags IN ('a', 'b') OR draft = FALSE)``
+========  =====================================================================================================
+
+Mapping operators: ``$eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not``. SQL: ``= != <> > >= < <= IN
+BETWEEN LIKE IS NULL AND OR NOT`` and parentheses; ``"a field"`` in double quotes where it isn't a plain
+word. SQL is read by sqlglot (the extra ``sql``), and no part of it reaches the database: names and values
+are bound as parameters, operators come from a fixed list.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
+
+__all__ = ["Condition", "Where", "parse_where"]
+
+Where = str | Mapping[str, Any]
+"""A filter as callers write it."""
+
+_OPERATORS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_NAMES = (*_OPERATORS, "$ne", "$in", "$nin", "$exists", "$and", "$or", "$not")
+_DEEPEST = 100
+_MOST_VALUES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition on the column ``metadata``.
+
+    Parameters
+    ----------
+    sql
+        An expression that is 1 or 0 for every row.
+    parameters
+        What its question marks stand for, in order.
+    """
+
+    sql: str
+    parameters: tuple[Any, ...] = ()
+
+    def __invert__(self) -> Condition:
+        return Condition(f"NOT {self.sql}", self.parameters)
+
+
+def parse_where(where: Where) -> Condition:
+    """Turn a filter into SQL.
+
+    Raises
+    ------
+    InvalidInputError
+        If it isn't understood; the message says which part.
+    InvalidTypeError
+        If it is neither a str nor a mapping.
+    MissingExtraError
+        If it is a str and sqlglot isn't there.
+    """
+    if isinstance(where, str):
+        return _from_sql(where)
+    if isinstance(where, Mapping):
+        return _from_mapping(where, 0)
+    raise InvalidTypeError(f"where must be a str or a mapping, not {type(where).__name__}")
+
+
+# Conditions on one field
+
+
+def _compare(field: str, operator: str, value: Any) -> Condition:
+    """``operator`` is one of `_OPERATORS`' values, or ``LIKE``."""
+    if value is None:
+        if operator != "=":
+            raise InvalidInputError(f"the filter on {field!r} compares with null; only equality can")
+        return Condition("(coalesce(json_type(metadata, ?), 'null') = 'null')", (_path(field),))
+    types, bound = _typed(field, value)
+    if types in ("'true'", "'false'"):
+        if operator != "=":
+            raise InvalidInputError(f"the filter on {field!r} orders booleans; they are only equal or not")
+        return _any_element(field, f"e.type = {types}", ())
+    return _any_element(field, f"e.type IN ({types}) AND e.value {operator} ?", (bound,))
+
+
+def _any_element(field: str, test: str, parameters: tuple[Any, ...]) -> Condition:
+    """Whether the field, or an element of it where it is a list, passes a test on ``e``."""
+    path = _path(field)
+    return Condition(
+        "(json_type(metadata, ?) IS NOT 'object' AND EXISTS "
+        f"(SELECT 1 FROM json_each(metadata, ?) AS e WHERE {test}))",
+        (path, path, *parameters),
+    )
+
+
+def _is_in(field: str, values: Any) -> Condition:
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
+        raise InvalidInputError(f"the filter on {field!r} needs a list of values, not {values!r}")
+    if len(values) > _MOST_VALUES:
+        raise InvalidInputError(f"the filter on {field!r} lists {len(values)} values; at most {_MOST_VALUES}")
+    alone = [value for value in values if value is None or isinstance(value, bool)]
+    conditions = [_compare(field, "=", value) for value in dict.fromkeys(alone)]
+    by_type: dict[str, list[Any]] = {}
+    for value in values:
+        if value is not None and not isinstance(value, bool):
+            types, bound = _typed(field, value)
+            by_type.setdefault(types, []).append(bound)
+    for types, bound_values in by_type.items():
+        # One parameter for the whole list: SQLite limits how many there may be.
+        test = f"e.type IN ({types}) AND e.value IN (SELECT value FROM json_each(?))"
+        conditions.append(_any_element(field, test, (json.dumps(bound_values),)))
+    return _join("OR", conditions)
+
+
+def _exists(field: str, wanted: Any) -> Condition:
+    if not isinstance(wanted, bool):
+        raise InvalidInputError(f"$exists on {field!r} takes true or false, not {wanted!r}")
+    return Condition(f"(json_type(metadata, ?) IS {'NOT ' * wanted}NULL)", (_path(field),))
+
+
+def _typed(field: str, value: Any) -> tuple[str, Any]:
+    """The JSON types that a value compares with, as SQL, and the value as SQLite takes it."""
+    if isinstance(value, bool):
+        return ("'true'" if value else "'false'"), value
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(f"the filter on {field!r} compares with a lone surrogate") from error
+        return "'text'", value
+    if isinstance(value, int):
+        return "'integer', 'real'", value if -(1 << 63) <= value < 1 << 63 else float(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInputError(f"the filter on {field!r} compares with {value}, which no JSON value is")
+        return "'integer', 'real'", value
+    raise InvalidTypeError(
+        f"the filter on {field!r} compares with a {type(value).__name__}; "
+        "values are strings, numbers, booleans or None"
+    )
+
+
+def _path(field: str) -> str:
+    """A dotted field as a path of SQLite's, escaped as the stored JSON is."""
+    parts = field.split(".")
+    if not all(parts):
+        raise InvalidInputError(f"the filter's field {field!r} has an empty part; write it like author.name")
+    if any(character in '"\\' for character in field) or any(ord(character) < 32 for character in field):
+        raise InvalidInputError(
+            f"the filter's field {field!r} has a quote, a backslash or a control character, which no filter can"
+            " name; rename the field"
+        )
+    return "$" + "".join("." + json.dumps(part) for part in parts)
+
+
+def _join(word: str, conditions: Sequence[Condition]) -> Condition:
+    """All or any of some conditions; of none, true or false."""
+    if not conditions:
+        return Condition("(1)" if word == "AND" else "(0)")
+    if len(conditions) == 1:
+        return conditions[0]
+    sql = f" {word} ".join(condition.sql for condition in conditions)
+    return Condition(f"({sql})", tuple(p for condition in conditions for p in condition.parameters))
+
+
+# Mappings
+
+
+def _from_mapping(where: Mapping[str, Any], depth: int) -> Condition:
+    if depth > _DEEPEST:
+        raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
+    conditions = []
+    for key, value in where.items():
+        if not isinstance(key, str):
+            raise InvalidTypeError(f"the filter's keys are fields or operators, str; not {key!r}")
+        if key in ("$and", "$or"):
+            if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
+                raise InvalidInputError(f"{key} takes a list of filters, not {value!r}")
+            word = key[1:].upper()
+            conditions.append(_join(word, [_nested(part, key, depth) for part in value]))
+        elif key == "$not":
+            conditions.append(~_nested(value, key, depth))
+        elif key.startswith("$"):
+            raise InvalidInputError(f"the filter has no operator {key!r} here; there are {', '.join(_NAMES)}")
+        elif isinstance(value, Mapping):
+            conditions.append(_operators(key, value, depth))
+        else:
+            conditions.append(_compare(key, "=", value))
+    return _join("AND", conditions)
+
+
+def _nested(part: Any, key: str, depth: int) -> Condition:
+    if not isinstance(part, Mapping):
+        raise InvalidInputError(f"{key} takes filters like {{'lang': 'de'}}, not {part!r}")
+    return _from_mapping(part, depth + 1)
+
+
+def _operators(field: str, operators: Mapping[str, Any], depth: int) -> Condition:
+    """``{"$gte": 2020, "$lt": 2024}``: all of them."""
+    if depth > _DEEPEST:
+        raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
+    if not operators:
+        raise InvalidInputError(f"the filter on {field!r} is empty: give a value or an operator")
+    conditions = []
+    for name, value in operators.items():
+        if name in _OPERATORS:
+            conditions.append(_compare(field, _OPERATORS[name], value))
+        elif name == "$ne":
+            conditions.append(~_compare(field, "=", value))
+        elif name == "$in":
+            conditions.append(_is_in(field, value))
+        elif name == "$nin":
+            conditions.append(~_is_in(field, value))
+        elif name == "$exists":
+            conditions.append(_exists(field, value))
+        elif name == "$not" and isinstance(value, Mapping):
+            conditions.append(~_operators(field, value, depth + 1))
+        else:
+            raise InvalidInputError(
+                f"the filter on {field!r} has no operator {name!r}; there are {', '.join(_NAMES)}"
+            )
+    return _join("AND", conditions)
+
+
+# SQL
+
+
+def _from_sql(text: str) -> Condition:
+    try:
+        import sqlglot
+        from sqlglot import expressions as sql
+    except ImportError as error:
+        raise MissingExtraError("a filter in SQL (mappings work without)", "sql") from error
+    try:
+        trees = sqlglot.parse(text, read="sqlite")
+        if len(trees) != 1 or trees[0] is None:
+            raise InvalidInputError(f"the filter must be one condition, like lang = 'de'; not {text!r}")
+        return _translator(sql, text)(trees[0], 0)
+    except (sqlglot.errors.SqlglotError, RecursionError) as error:
+        first = str(error).split("\n", 1)[0] or "it is nested too deep"
+        raise InvalidInputError(f"the filter {text!r} is not SQL: {first}") from error
+
+
+def _translator(sql: Any, text: str) -> Callable[[Any, int], Condition]:
+    """What turns sqlglot's trees into conditions; everything it doesn't know is refused."""
+    comparisons = {sql.EQ: "=", sql.GT: ">", sql.GTE: ">=", sql.LT: "<", sql.LTE: "<="}
+    mirrored = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
+
+    def refuse(tree: Any) -> InvalidInputError:
+        return InvalidInputError(
+            f"the filter {text!r} can't use {tree.sql()!r}: it takes fields, values, = != < <= > >= IN BETWEEN "
+            "LIKE IS NULL AND OR NOT and parentheses"
+        )
+
+    def field(tree: Any) -> str:
+        if isinstance(tree, sql.Dot):
+            return f"{field(tree.this)}.{field(tree.expression)}"
+        if isinstance(tree, sql.Identifier):
+            return str(tree.this)
+        if not isinstance(tree, sql.Column) or isinstance(tree.this, sql.Star):
+            raise refuse(tree)
+        return ".".join(part.name for part in tree.parts)
+
+    def value(tree: Any) -> Any:
+        if isinstance(tree, sql.Paren):
+            return value(tree.this)
+        if isinstance(tree, sql.Neg) and isinstance(number := value(tree.this), (int, float)):
+            return -number
+        if isinstance(tree, sql.Boolean):
+            return bool(tree.this)
+        if isinstance(tree, sql.Null):
+            return None
+        if not isinstance(tree, sql.Literal):
+            raise refuse(tree)
+        if tree.is_string:
+            return str(tree.this)
+        return float(tree.this) if set(tree.this) & set(".eE") else int(tree.this)
+
+    def condition(tree: Any, depth: int) -> Condition:
+        if depth > _DEEPEST:
+            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
+        kind = type(tree)
+        if kind in (sql.And, sql.Or):
+            parts = list(tree.flatten(unnest=False))
+            return _join("AND" if kind is sql.And else "OR", [condition(part, depth + 1) for part in parts])
+        if kind is sql.Paren:
+            return condition(tree.this, depth + 1)
+        if kind is sql.Not:
+            return ~condition(tree.this, depth + 1)
+        if kind in comparisons or kind is sql.NEQ:
+            operator, left, right = comparisons.get(kind, "="), tree.this, tree.expression
+            if not isinstance(left, (sql.Column, sql.Dot)):
+                operator, left, right = mirrored[operator], right, left
+            found = _compare(field(left), operator, value(right))
+            return ~found if kind is sql.NEQ else found
+        if kind is sql.In and tree.expressions and not tree.args.get("query"):
+            return _is_in(field(tree.this), [value(part) for part in tree.expressions])
+        if kind is sql.Between:
+            name = field(tree.this)
+            lowest, highest = value(tree.args["low"]), value(tree.args["high"])
+            return _join("AND", [_compare(name, ">=", lowest), _compare(name, "<=", highest)])
+        if kind is sql.Like:
+            pattern = value(tree.expression)
+            if not isinstance(pattern, str):
+                raise refuse(tree)
+            return _compare(field(tree.this), "LIKE", pattern)
+        if kind is sql.Is:
+            wanted = value(tree.expression)
+            if wanted is None or isinstance(wanted, bool):
+                return _compare(field(tree.this), "=", wanted)
+        if kind in (sql.Column, sql.Dot):  # a bare boolean field
+            return _compare(field(tree), "=", True)
+        if kind is sql.Boolean:
+            return Condition("(1)" if tree.this else "(0)")
+        raise refuse(tree)
+
+    return condition

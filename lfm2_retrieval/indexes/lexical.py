@@ -1,0 +1,70 @@
+"""Words of a text for SQLite's FTS5, and queries for it in which every character is text.
+
+FTS5 splits at white space what it is given, so the words are ours to choose:
+
+- NFKC, case folded. Accents of Latin, Greek and Cyrillic letters and the vowel signs of Arabic and Hebrew are dropped; Arabic
+  letters that are written in several ways become one.
+- A word is a run of letters and digits. Where writing has no spaces between words (Chinese, Japanese, Thai and
+  their neighbours), and in Korean, whose words carry endings, a run becomes its overlapping pairs of characters, and
+  its last character: every word of two characters is then a term, and one character finds the pairs that begin
+  with it and the runs that end with it. FTS5's own trigrams would miss both.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["match_expression", "words"]
+
+_MOST_WORDS = 256
+"""Of a query; SQLite limits how deep its expressions nest."""
+
+_PAIRED = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\u1780-\u17ff"  # Myanmar, Khmer
+    "\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\ua960-\ua97f\uac00-\ud7ff"  # Hangul, kana
+    "\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+)
+_RUN = re.compile(rf"[{_PAIRED}]+|[^\W_{_PAIRED}]+")
+_ACCENTED = re.compile("[\u00c0-\u052f\u1e00-\u1fff]")
+_SIGNS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed]")
+_ARABIC = str.maketrans("\u0622\u0623\u0625\u0671\u0649\u06cc\u06a9\u0629", "\u0627\u0627\u0627\u0627\u064a\u064a\u0643\u0647")
+
+
+def words(text: str) -> str:
+    """The terms of a text, separated by spaces: what is indexed."""
+    return " ".join(term for run in _runs(text) for term in _terms(run))
+
+
+def match_expression(query: str) -> str | None:
+    """An FTS5 expression that finds documents with any word of the query; None if it has no word."""
+    terms: dict[str, None] = {}
+    for run in _runs(query):
+        if _is_paired(run):
+            # Its last character was made a term for queries of one character; here it would match noise.
+            found = [f'"{pair}"' for pair in _terms(run)[:-1]] or [f'"{run}" *']
+        else:
+            found = [f'"{run}"']
+        terms.update(dict.fromkeys(found))
+    return " OR ".join(list(terms)[:_MOST_WORDS]) or None
+
+
+def _runs(text: str) -> list[str]:
+    return _RUN.findall(_folded(text))
+
+
+def _folded(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text).casefold().replace("\x00", " ")
+    text = _ACCENTED.sub(lambda match: unicodedata.normalize("NFD", match[0]), text)
+    return _SIGNS.sub("", text).translate(_ARABIC)
+
+
+def _is_paired(run: str) -> bool:
+    return re.match(f"[{_PAIRED}]", run) is not None
+
+
+def _terms(run: str) -> list[str]:
+    if not _is_paired(run):
+        return [run]
+    return [*(run[i : i + 2] for i in range(len(run) - 1)), run[-1]]

@@ -1,0 +1,249 @@
+"""Filters in SQLite, held to the same filters in plain Python."""
+
+import json
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lfm2_retrieval.errors import InvalidInputError, RetrievalError
+from lfm2_retrieval.indexes.filters import parse_where
+
+FIELDS = ["lang", "year", "a.b", "straße", "with space"]
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 5),
+    st.sampled_from([0.5, 2.0, -1e300]),
+    st.sampled_from(["", "de", "en", "5", "'; DROP TABLE documents; --", "ß😀", 'a"b']),
+)
+values = st.one_of(scalars, st.lists(scalars, max_size=3), st.dictionaries(st.sampled_from("bx"), scalars))
+records = st.fixed_dictionaries(
+    {}, optional={"lang": values, "year": values, "a": values, "straße": values, "with space": values}
+)
+
+
+def lookup(record, field):
+    """The values that a field stands for, and whether it is there."""
+    for part in field.split("."):
+        if not isinstance(record, dict) or part not in record:
+            return [], False
+        record = record[part]
+    if isinstance(record, dict):
+        return [], True
+    return (record if isinstance(record, list) else [record]), True
+
+
+def kind(value):
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, (int, float)) else type(value).__name__
+
+
+COMPARE = {
+    "$eq": lambda a, b: a == b,
+    "$gt": lambda a, b: a > b,
+    "$gte": lambda a, b: a >= b,
+    "$lt": lambda a, b: a < b,
+    "$lte": lambda a, b: a <= b,
+}
+
+
+def holds(record, where):
+    """The meaning of a mapping, as the module's documentation says it."""
+    return all(holds_one(record, key, value) for key, value in where.items())
+
+
+def holds_one(record, key, value):
+    if key == "$and":
+        return all(holds(record, part) for part in value)
+    if key == "$or":
+        return any(holds(record, part) for part in value)
+    if key == "$not":
+        return not holds(record, value)
+    if not isinstance(value, dict):
+        value = {"$eq": value}
+    return all(compares(record, key, operator, operand) for operator, operand in value.items())
+
+
+def compares(record, field, operator, operand):
+    found, present = lookup(record, field)
+    if operator == "$ne":
+        return not compares(record, field, "$eq", operand)
+    if operator == "$nin":
+        return not compares(record, field, "$in", operand)
+    if operator == "$in":
+        return any(compares(record, field, "$eq", one) for one in operand)
+    if operator == "$exists":
+        return present == operand
+    if operator == "$not":
+        return not all(compares(record, field, *pair) for pair in operand.items())
+    if operand is None:
+        raw = record
+        for part in field.split("."):
+            raw = raw.get(part) if isinstance(raw, dict) else None
+        return raw is None
+    return any(kind(one) == kind(operand) and COMPARE[operator](one, operand) for one in found)
+
+
+fields = st.sampled_from(FIELDS)
+ordered = st.one_of(st.integers(-5, 5), st.sampled_from([0.5, 2.0]), st.sampled_from(["de", "5", "ß😀"]))
+operators = st.one_of(
+    st.builds(lambda o, v: {o: v}, st.sampled_from(["$eq", "$ne"]), scalars),
+    st.builds(lambda o, v: {o: v}, st.sampled_from(["$gt", "$gte", "$lt", "$lte"]), ordered),
+    st.builds(lambda o, v: {o: v}, st.sampled_from(["$in", "$nin"]), st.lists(scalars, max_size=4)),
+    st.builds(lambda v: {"$exists": v}, st.booleans()),
+    st.builds(lambda v: {"$not": {"$gte": v}}, ordered),
+)
+leaves = st.builds(lambda f, v: {f: v}, fields, st.one_of(scalars, operators))
+wheres = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.builds(
+            lambda o, parts: {o: parts}, st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)
+        ),
+        st.builds(lambda part: {"$not": part}, inner),
+        st.builds(lambda a, b: {**a, **b}, inner, inner),
+    ),
+    max_leaves=6,
+)
+
+
+def matches(record, condition):
+    connection = sqlite3.connect(":memory:")
+    connection.execute("CREATE TABLE documents (metadata TEXT)")
+    connection.execute("INSERT INTO documents VALUES (?)", (json.dumps(record),))
+    (found,) = connection.execute(f"SELECT {condition.sql} FROM documents", condition.parameters).fetchone()
+    connection.close()
+    assert found in (0, 1)
+    return bool(found)
+
+
+@settings(max_examples=400, deadline=None)
+@given(records, wheres)
+def test_a_mapping_means_in_sqlite_what_it_means_in_python(record, where):
+    assert matches(record, parse_where(where)) == holds(record, where)
+
+
+PAIRS = [
+    ("lang = 'de' AND year >= 2020", {"lang": "de", "year": {"$gte": 2020}}),
+    ("lang = 'de' OR NOT (year < 3)", {"$or": [{"lang": "de"}, {"$not": {"year": {"$lt": 3}}}]}),
+    ("2020 <= year", {"year": {"$gte": 2020}}),
+    ("year BETWEEN -1 AND 2.5", {"year": {"$gte": -1, "$lte": 2.5}}),
+    ("lang IN ('de', 'en', NULL)", {"lang": {"$in": ["de", "en", None]}}),
+    ("lang NOT IN ('de', 'en')", {"lang": {"$nin": ["de", "en"]}}),
+    ("lang != 'it''s'", {"lang": {"$ne": "it's"}}),
+    ("a.b IS NULL", {"a.b": None}),
+    ("a.b IS NOT NULL", {"a.b": {"$ne": None}}),
+    ('"with space" = TRUE', {"with space": True}),
+    ('"straße" <> 5', {"straße": {"$ne": 5}}),
+    ("draft", {"draft": True}),
+    ("NOT draft", {"$not": {"draft": True}}),
+    ("a.b.c.d.e.f = 1", {"a.b.c.d.e.f": 1}),
+    ("TRUE", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "mapping"), PAIRS)
+@settings(max_examples=40, deadline=None)
+@given(record=records)
+def test_sql_means_what_the_mapping_means(text, mapping, record):
+    assert matches(record, parse_where(text)) == holds(record, mapping)
+
+
+def test_like():
+    for pattern, found in (("ab%", True), ("AB_", True), ("b%", False), ("%'%", False)):
+        quoted = pattern.replace("'", "''")
+        assert matches({"x": "abc"}, parse_where(f"x LIKE '{quoted}'")) is found
+
+
+HOSTILE = [
+    "",
+    "   ",
+    "lang = ",
+    "lang = 'de'; DROP TABLE documents",
+    "lang = 'de' --",
+    "1 = 1",
+    "lang = (SELECT id FROM documents)",
+    "EXISTS (SELECT 1)",
+    "lang IN (SELECT id FROM documents)",
+    "load_extension('x')",
+    "lang = load_extension('x')",
+    "lang = year",
+    "lang || 'x' = 'y'",
+    "CASE WHEN 1 THEN 1 ELSE 0 END",
+    "lang = ?",
+    "lang = :x",
+    "year + 1 = 2",
+    "lang LIKE 'a' ESCAPE '\\'",
+    "lang GLOB '*'",
+    "lang REGEXP '.*'",
+    "* = 1",
+    "lang = x'00'",
+    "year > NULL",
+    "draft > TRUE",
+    "(" * 500 + "a" + ")" * 500,
+    "NOT " * 300 + "a",
+    "lang = 'de' UNION SELECT 1",
+    "'; --",
+    "\x00",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_other_sql_is_refused(text):
+    try:
+        condition = parse_where(text)
+    except RetrievalError:
+        return
+    # What is read as a harmless condition must be one: no text of the caller's in the SQL.
+    assert matches({"lang": "de"}, condition) in (True, False)
+    assert set(condition.sql) <= set(parse_where("lang = 'x' AND NOT (a IN (1, 'b', NULL)) OR b < 1").sql) | set("01")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"lang": {"$regex": "x"}},
+        {"$where": "1"},
+        {"$and": []},
+        {"$or": {"lang": "de"}},
+        {"$not": 1},
+        {"lang": {}},
+        {"lang": {"$in": "de"}},
+        {"lang": {"$in": {"a": 1}}},
+        {"lang": {"$exists": 1}},
+        {"lang": {"$gt": None}},
+        {"lang": {"$gt": True}},
+        {"lang": float("nan")},
+        {"lang": "\ud800"},
+        {"": 1},
+        {"a..b": 1},
+        {'a"b': 1},
+        {"a\\b": 1},
+        {"a\x00": 1},
+        {"lang": object()},
+        {"lang": ["de"]},
+        {"lang": b"de"},
+        {1: 1},
+        5,
+        ["lang"],
+        None,
+    ],
+)
+def test_bad_mappings_are_refused(where):
+    with pytest.raises(InvalidInputError):
+        parse_where(where)
+
+
+def test_nesting_and_lists_have_a_limit():
+    deep = {"a": 1}
+    for _ in range(200):
+        deep = {"$not": deep}
+    with pytest.raises(InvalidInputError, match="deep"):
+        parse_where(deep)
+    with pytest.raises(InvalidInputError, match="at most"):
+        parse_where({"a": {"$in": list(range(20_000))}})
+    assert matches({"a": 4999}, parse_where({"a": {"$in": list(range(5_000))}}))
+    assert matches({"a": 1 << 70}, parse_where({"a": {"$gte": 1 << 69}}))
