@@ -141,7 +141,7 @@ class CompressedIndex(ExactIndex):
             If there is no query, or the index is empty.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
-        trials = self._trials(queries, params.k, sample)
+        trials = self._trials(queries, sample, params)
         trials.run([params], len(trials))
         result = self._recall(trials, params, queries is None)
         if store:
@@ -180,13 +180,13 @@ class CompressedIndex(ExactIndex):
             raise InvalidInputError(f"target_recall must be above 0 and at most 1, not {target_recall!r}")
         default = SearchParams(k)
         on_progress("finding the exact hits")
-        trials = self._trials(queries, k, sample)
+        trials = self._trials(queries, sample, self._planned(default) if self._compressed else default)
         if not self._compressed:
             trials.run([default], len(trials))
             best = self._recall(trials, default, queries is None)
             self._store({"recall": best.to_json()})
             return Tuning(best, target_recall)
-        chosen = find_fastest(trials, self._planned(default), target_recall, on_progress)
+        chosen = find_fastest(trials, target_recall, on_progress)
         results = {one: self._recall(trials, one, queries is None) for one in trials.tried}
         best = results[chosen]
         tuned = {
@@ -239,14 +239,14 @@ class CompressedIndex(ExactIndex):
         numbers = plan(params)
         return replace(params, nprobe=numbers.nprobe, candidates=numbers.candidates, rerank=numbers.rerank)
 
-    def _trials(self, queries: TokenEmbeddings | None, k: int, sample: int) -> Trials:
+    def _trials(self, queries: TokenEmbeddings | None, sample: int, reference: SearchParams) -> Trials:
         """Queries with their exact hits, ready to be asked."""
         if sample < 1:
             raise InvalidInputError(f"sample must be at least 1, not {sample}")
         chosen = self._choose(queries, sample)
-        exact = self.search(chosen, SearchParams(k, exact=True))
-        self.search(chosen.select([0]), SearchParams(k))  # compiles and reads what is needed
-        return Trials(self.search, chosen, exact)
+        exact = self.search(chosen, SearchParams(reference.k, exact=True))
+        self.search(chosen.select([0]), reference)  # compiles and reads what is needed
+        return Trials(self.search, chosen, exact, reference)
 
     def _choose(self, queries: TokenEmbeddings | None, sample: int) -> TokenEmbeddings:
         snapshot = self._snapshot()

@@ -66,8 +66,10 @@ class Recall:
 class Trials:
     """Searches with several settings for the same queries, in turns.
 
-    For each query all settings take their turn before the next query, each time beginning with another, so
-    that a change of the machine's speed meets all of them alike.
+    For each query all settings take their turn before the next query, each time beginning with another, and a
+    reference is always among them. Times are corrected by what the reference took in the same turn, compared
+    with what it takes as a rule: settings that were tried at different times, by a machine that was busy now
+    and then, can still be compared.
 
     Parameters
     ----------
@@ -77,14 +79,24 @@ class Trials:
         One search each; none of them empty.
     exact
         Their exact hits.
+    reference
+        The setting that is always among them.
     """
 
-    def __init__(self, search: Search, queries: TokenEmbeddings, exact: Sequence[Sequence[Hit]]) -> None:
+    def __init__(
+        self,
+        search: Search,
+        queries: TokenEmbeddings,
+        exact: Sequence[Sequence[Hit]],
+        reference: SearchParams,
+    ) -> None:
         self._search = search
         self._queries = [queries.select([i]) for i in range(len(queries))]
         self._exact = exact
+        self.reference = reference
+        self._paces: list[list[float]] = [[] for _ in self._queries]
         self._shares: dict[SearchParams, dict[int, float]] = {}
-        self._times: dict[SearchParams, dict[int, list[float]]] = {}
+        self._times: dict[SearchParams, dict[int, list[tuple[int, float]]]] = {}
 
     def __len__(self) -> int:
         return len(self._queries)
@@ -96,19 +108,26 @@ class Trials:
 
     def run(self, settings: Sequence[SearchParams], n_queries: int, rounds: int = 1) -> None:
         """Search with each of some settings for the first queries, until each was asked ``rounds`` times."""
-        for params in settings:
+        for params in (self.reference, *settings):
             self._shares.setdefault(params, {})
             self._times.setdefault(params, {})
         for turn in range(rounds):
-            for number, query in enumerate(self._queries[:n_queries]):
+            for number in range(min(n_queries, len(self))):
                 waiting = [one for one in settings if len(self._times[one].get(number, ())) <= turn]
-                first = (number + turn) % max(len(waiting), 1)
-                for params in waiting[first:] + waiting[:first]:
-                    start = time.perf_counter()
-                    (hits,) = self._search(query, params)
-                    elapsed = time.perf_counter() - start
-                    self._times[params].setdefault(number, []).append(1000 * elapsed)
-                    self._shares[params][number] = share_found(hits, self._exact[number])
+                if waiting:
+                    self._take_turns(number, list(dict.fromkeys([self.reference, *waiting])))
+
+    def _take_turns(self, number: int, settings: list[SearchParams]) -> None:
+        turn = len(self._paces[number])
+        first = (number + turn) % len(settings)
+        for params in settings[first:] + settings[:first]:
+            start = time.perf_counter()
+            (hits,) = self._search(self._queries[number], params)
+            elapsed = 1000 * (time.perf_counter() - start)
+            self._times[params].setdefault(number, []).append((turn, elapsed))
+            self._shares[params][number] = share_found(hits, self._exact[number])
+            if params == self.reference:
+                self._paces[number].append(elapsed)
 
     def n_queries(self, params: SearchParams) -> int:
         """How many queries a setting was asked."""
@@ -124,9 +143,13 @@ class Trials:
         return float(np.std(shares, ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else 0.0
 
     def milliseconds(self, params: SearchParams, n_queries: int | None = None) -> float:
-        """The median over queries of the median over rounds."""
-        times = self._times[params]
-        return float(np.median([np.median(times[i]) for i in self._first(params, n_queries)]))
+        """The median over queries of the median over rounds, corrected."""
+        medians = []
+        for i in self._first(params, n_queries):
+            usual = float(np.median(self._paces[i]))
+            times = [elapsed * usual / self._paces[i][turn] for turn, elapsed in self._times[params][i]]
+            medians.append(np.median(times))
+        return float(np.median(medians))
 
     def _first(self, params: SearchParams, n_queries: int | None) -> list[int]:
         return [i for i in self._shares[params] if n_queries is None or i < n_queries]
@@ -194,5 +217,5 @@ def draw_queries(snapshot: Snapshot, n: int, rng: np.random.Generator) -> TokenE
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths > 0, lengths, np.float32(1))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)

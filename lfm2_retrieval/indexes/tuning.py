@@ -82,7 +82,6 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
 def find_fastest(
     trials: Trials,
-    default: SearchParams,
     target: float,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> SearchParams:
@@ -91,9 +90,8 @@ def find_fastest(
     Parameters
     ----------
     trials
-        Asks the queries, and keeps the answers.
-    default
-        A setting to compare with in any case; its ``k`` is that of all.
+        Asks the queries, and keeps the answers. Its reference is compared with in any case, and has the ``k``
+        of all.
     target
         The recall to reach.
     on_progress
@@ -105,6 +103,7 @@ def find_fastest(
         The fastest setting that reaches the target, or else the one with the highest recall. It and the
         other finalists were asked all queries.
     """
+    default = trials.reference
     k, few = default.k, min(_FEW, len(trials))
     corner = (len(_PROBES) - 1, len(_CANDIDATES) - 1, len(_RERANKED) - 1)
     coarse = [_setting(k, place) for place in product((1, 3, 5), (1, 3, 5), (1, 3, 5))]
