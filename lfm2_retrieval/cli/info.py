@@ -22,9 +22,9 @@ _STALE = 1.5
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, json_: bool) -> None:
-    """Show what the index PATH holds, its model, its size by part, and its recall if that was measured.
+    """Show what the index PATH holds, its model, size and recall.
 
-    A search may read any of the part that counts as memory. The rest is read where the hits are.
+    The size is told by part, and by when searches read it. The recall is there once it was measured.
     """
     from ..indexes import CompressedIndex
     from ..indexes.catalogue import FORMAT

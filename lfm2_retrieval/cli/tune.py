@@ -67,11 +67,11 @@ def command(
     plot: Path | None,
     json_: bool,
 ) -> None:
-    """Find the fastest settings that reach a recall in the index PATH, and make them its default.
+    """Find the fastest settings for the index PATH that reach a recall.
 
-    Recall is the share of the exact hits that a search finds; it is measured on this machine, as is the
-    time. Searches that name their own settings are not changed by it. Run it again when the index has grown
-    a lot.
+    They become the index's default; searches that name their own settings are not changed. Recall is the
+    share of the exact hits that a search finds. It is measured on this machine, as is the time. Run it again
+    when the index has grown a lot.
     """
     if model is not None and file is None:
         raise click.UsageError("--model goes with --queries")
