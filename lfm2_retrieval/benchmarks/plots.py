@@ -11,7 +11,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from ..indexes import Tuning
 
-__all__ = ["plot_report", "plot_tuning", "require_matplotlib"]
+__all__ = ["depths", "plot_growth", "plot_report", "plot_tuning", "require_matplotlib"]
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Okabe and Ito's, which colour-blind people can tell apart, and one more."""
@@ -134,7 +134,111 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
-    raise NotImplementedError
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    panels = [[(kind, k) for k in measured] for kind, measured in depths(report).items()]
+    with rc_context(_STYLE):
+        size = (3.9 * len(panels[0]), 0.75 + 2.9 * len(panels))
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(len(panels), len(panels[0]), squeeze=False)
+        for row, places in zip(grid, panels, strict=True):
+            for axes, (kind, k) in zip(row, places, strict=True):
+                _panel(axes, report, kind, k)
+        handles, labels = grid[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), fontsize=8)
+        facts = report["workload"]
+        figure.suptitle(
+            f"{facts['documents']:,} documents, {facts['tokens']:,} vectors ({facts['source']}), one thread",
+            fontsize=8.5,
+            color="0.25",
+            x=0.01,
+            ha="left",
+        )
+        figure.savefig(path, metadata=_metadata(path))
+
+
+def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Several sizes of one collection: latency (or, without searches, build time) against documents.
+
+    Parameters
+    ----------
+    reports
+        Of `benchmarks.run.measure`, smallest first, of the same systems.
+    path
+        Its suffix says how to draw: .png, .svg or .pdf.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    panels = [(kind, k) for kind, measured in depths(reports[0]).items() for k in measured] or [("build", "")]
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(0.6 + 3.4 * len(panels), 3.5), layout="constrained")
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        sizes = [report["workload"]["documents"] for report in reports]
+        for axes, (kind, k) in zip(grid, panels, strict=True):
+            for number, system in enumerate(reports[0]["systems"]):
+                values = [_growth(report["systems"][number], kind, k) for report in reports]
+                if None not in values:
+                    axes.plot(sizes, values, **_look(number), ms=5, lw=1.3, label=system["name"])
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(sizes))
+            axes.xaxis.set_minor_locator(NullLocator())
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.set_xlabel("documents")
+            axes.set_ylabel("build, s" if kind == "build" else "median time of a query, ms")
+            axes.set_title("" if kind == "build" else f"{kind} queries, k = {k}", fontsize=9, loc="left")
+            axes.grid(color="0.92", lw=0.7)
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), fontsize=8)
+        figure.savefig(path, metadata=_metadata(path))
+
+
+def _growth(system: Mapping[str, Any], kind: str, k: str) -> float | None:
+    """What of a system is drawn against size: its first search, or its build."""
+    if kind == "build":
+        return system["build"]["seconds"] if "build" in system else None
+    first = next(iter(system["searches"].values()))
+    return first[kind][k]["p50_ms"] if k in first[kind] else None
+
+
+def _panel(axes: Any, report: Mapping[str, Any], kind: str, k: str) -> None:
+    """One kind of query and k: each system's searches, in order of time."""
+    times, recalls = [], []
+    for number, system in enumerate(report["systems"]):
+        points = sorted(
+            (one[kind][k]["p50_ms"], one[kind][k]["recall"]) for one in system["searches"].values()
+        )
+        x, y = ([point[i] for point in points] for i in (0, 1))
+        axes.plot(x, y, **_look(number), ms=5, lw=1.2, label=system["name"], clip_on=False)
+        times += x
+        recalls += y
+    _latency_axis(axes, times)
+    _recall_axis(axes, recalls, f"recall@{k}")
+    vectors = report["workload"]["vectors_per_query"][kind]
+    axes.set_title(f"{kind} queries of {vectors:g} vectors, k = {k}", fontsize=9, loc="left")
+
+
+def _look(number: int) -> dict[str, str]:
+    style = "-" if number < len(_COLOURS) else "--"
+    place = number % len(_COLOURS)
+    return {"color": _COLOURS[place], "marker": _MARKERS[place], "ls": style}
+
+
+def depths(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The kinds of queries that a report has, and the values of k measured with each."""
+    searches: Mapping[str, Any] = next(iter(report["systems"][0].get("searches", {}).values()), {})
+    return {kind: list(results) for kind, results in searches.items() if results}
 
 
 def _points(results: Sequence[Any]) -> tuple[list[float], list[float]]:
