@@ -147,7 +147,7 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
             for axes, (kind, k) in zip(row, places, strict=True):
                 _panel(axes, report, kind, k)
         handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), fontsize=8)
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
         facts = report["workload"]
         figure.suptitle(
             f"{facts['documents']:,} documents, {facts['tokens']:,} vectors ({facts['source']}), one thread",
@@ -200,7 +200,7 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set_title("" if kind == "build" else f"{kind} queries, k = {k}", fontsize=9, loc="left")
             axes.grid(color="0.92", lw=0.7)
         handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)), fontsize=8)
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
         figure.savefig(path, metadata=_metadata(path))
 
 
