@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["markdown", "write"]
+from ..errors import MissingExtraError
+from .plots import depths, plot_growth, plot_report
+
+__all__ = ["markdown", "markdown_growth", "write", "write_growth"]
 
 Report = Mapping[str, Any]
 
@@ -20,11 +23,31 @@ def write(report: Report, folder: Path, name: str) -> list[Path]:
     list of Path
         What was written.
     """
+    draw = (lambda path: plot_report(report, path)) if depths(report) else None
+    return _write(report, markdown(report), draw, folder, name)
+
+
+def write_growth(reports: Sequence[Report], folder: Path, name: str) -> list[Path]:
+    """The same for several sizes of one collection, smallest first, together."""
+    return _write(
+        {"format": 2, "runs": list(reports)},
+        markdown_growth(reports),
+        lambda path: plot_growth(reports, path),
+        folder,
+        name,
+    )
+
+
+def _write(value: Any, text: str, draw: Callable[[Path], None] | None, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.json", folder / f"{name}.md"]
-    files[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    files[1].write_text(markdown(report), encoding="utf-8")
-    if _depths(report) and _plot(report, folder / f"{name}.png"):
+    files[0].write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    files[1].write_text(text, encoding="utf-8")
+    if draw is not None:
+        try:
+            draw(folder / f"{name}.png")
+        except MissingExtraError:
+            return files
         files.append(folder / f"{name}.png")
     return files
 
@@ -32,43 +55,81 @@ def write(report: Report, folder: Path, name: str) -> list[Path]:
 def markdown(report: Report) -> str:
     """The report as tables."""
     workload, machine = report["workload"], report["machine"]
+    kinds = " and ".join(
+        f"{kind} ones of {mean:g} vectors" for kind, mean in workload["vectors_per_query"].items()
+    )
     lines = [
         f"{workload['documents']:,} documents, {workload['tokens']:,} vectors of {workload['dim']} "
-        f"dimensions ({workload.get('model', workload['source'])}); {workload['queries']:,} queries of "
-        f"{workload['vectors_per_query']} vectors on average. "
-        f"lfm2-retrieval {report['library']}; {machine['cpu']}, one thread; {report['made']}.",
+        f"dimensions ({workload.get('model', workload['source'])}); {workload['queries']:,} queries, {kinds} "
+        f"on average. lfm2-retrieval {report['library']}; {machine['cpu']}, one thread; {report['made']}.",
         "",
         *_table(
             ("system", "version", "build s", "peak MB", "bytes/token", "of which"),
             [_build_row(system) for system in report["systems"] if "build" in system],
         ),
     ]
-    for k in _depths(report):
-        rows = [
-            _search_row(system, label, results[k])
-            for system in report["systems"]
-            for label, results in system["searches"].items()
-        ]
-        columns = (
-            f"k = {k}",
-            "search",
-            "p50 ms",
-            "p95 ms",
-            "p99 ms",
-            "to brute",
-            "CPU ms",
-            f"recall@{k}",
-            "NDCG@10",
-        )
-        lines += ["", *_table(columns, rows)]
+    for kind, measured in depths(report).items():
+        for k in measured:
+            rows = [
+                _search_row(system, label, results[kind][k])
+                for system in report["systems"]
+                for label, results in system["searches"].items()
+            ]
+            columns = (
+                f"{kind} queries, k = {k}",
+                "search",
+                "p50 ms",
+                "p95 ms",
+                "p99 ms",
+                "to brute",
+                "CPU ms",
+                f"recall@{k}",
+                "NDCG@10",
+            )
+            lines += ["", *_table(columns, rows)]
     lines += ["", *report["notes"]]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _depths(report: Report) -> list[str]:
-    """The values of k that were measured."""
-    searches = report["systems"][0].get("searches", {})
-    return list(next(iter(searches.values()), {}))
+def markdown_growth(reports: Sequence[Report]) -> str:
+    """Several sizes of one collection, smallest first: how what was measured grows."""
+    sizes = [f"{report['workload']['documents']:,}" for report in reports]
+    lines = [
+        f"{reports[0]['workload']['source']}, {' → '.join(sizes)} documents. lfm2-retrieval "
+        f"{reports[0]['library']}; {reports[0]['machine']['cpu']}, one thread; {reports[0]['made']}.",
+        "",
+    ]
+    rows = []
+    for number, system in enumerate(reports[0]["systems"]):
+        runs = [report["systems"][number] for report in reports]
+        if "build" in system:
+            rows.append([system["name"], "build s", *(f"{run['build']['seconds']:,.1f}" for run in runs)])
+            rows.append(
+                [
+                    system["name"],
+                    "bytes/token",
+                    *(f"{run['build']['bytes_per_token_total']:,.1f}" for run in runs),
+                ]
+            )
+        for label, results in system.get("searches", {}).items():
+            for kind, measured in results.items():
+                rows += [
+                    [
+                        system["name"],
+                        f"{label}, {kind}, k = {k}: {title}",
+                        *(_cell(run["searches"][label][kind].get(k), what, digits) for run in runs),
+                    ]
+                    for k in measured
+                    for title, what, digits in (("p50 ms", "p50_ms", 2), ("recall", "recall", 3))
+                ]
+    lines += _table(["system", "what", *sizes], rows)
+    for report in reports:
+        lines += [f"\n{report['workload']['documents']:,}: {note}" for note in report["notes"]]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(result: Mapping[str, float] | None, what: str, digits: int) -> str:
+    return "" if result is None else f"{result[what]:,.{digits}f}"
 
 
 def _build_row(system: Mapping[str, Any]) -> list[str]:
@@ -100,23 +161,3 @@ def _search_row(system: Mapping[str, Any], label: str, result: Mapping[str, Any]
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def _plot(report: Report, path: Path) -> bool:
-    """Recall against latency, a panel for each k; whether matplotlib is there to draw it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
-    depths = _depths(report)
-    figure = Figure(figsize=(5.5 * len(depths), 4.5), layout="constrained")
-    for axes, k in zip(figure.subplots(1, len(depths), squeeze=False)[0], depths, strict=True):
-        for system in report["systems"]:
-            results = sorted((one[k] for one in system["searches"].values()), key=lambda one: one["p50_ms"])
-            milliseconds, recall = ([one[what] for one in results] for what in ("p50_ms", "recall"))
-            axes.plot(milliseconds, recall, "o-", label=system["name"])
-        axes.set(xscale="log", xlabel="p50, ms", ylabel=f"recall@{k}")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(path, dpi=150)
-    return True

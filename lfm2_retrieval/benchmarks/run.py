@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..datatypes import TokenEmbeddings
 from ..errors import MissingExtraError
 from ..evaluation import evaluate
 from .systems import BRUTE, ONE_THREAD, System, Worker
@@ -85,6 +86,10 @@ def measure(
         files = workload.write(folder)
         folders = {system.name: str(folder / f"index-{number}") for number, system in enumerate(chosen)}
         report = _heading(workload, rounds if search else 0)
+        for system in systems:
+            on_progress(f"looking for {system.name}")
+            with Worker(system, pythons.get(system.kind)):
+                pass  # what is missing shows before any work
         for system in chosen:
             on_progress(f"building {system.name}")
             report["systems"].append(_build(system, pythons, files, folders[system.name], workload))
@@ -93,15 +98,21 @@ def measure(
         ways = []
         for system in chosen:
             worker = stack.enter_context(Worker(system, pythons.get(system.kind)))
-            worker.ask("open", folder=folders[system.name], options=dict(system.open), **files)
+            stored = {name: files[name] for name in ("vectors", "offsets")}
+            worker.ask("open", folder=folders[system.name], options=dict(system.open), **stored)
             ways += [_Way(system, label, worker) for label in system.searches]
         for facts in report["systems"]:
-            facts["searches"] = {way.label: {} for way in ways if way.system.name == facts["name"]}
-        for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
-            on_progress(f"searching, k = {k}")
-            for way, result in zip(ways, _search(workload, ways, k, rounds, report["notes"]), strict=True):
-                facts = next(one for one in report["systems"] if one["name"] == way.system.name)
-                facts["searches"][way.label][str(k)] = result
+            mine = [way.label for way in ways if way.system.name == facts["name"]]
+            facts["searches"] = {label: {kind: {} for kind in workload.asked} for label in mine}
+        for kind, queries in workload.asked.items():
+            for worker in dict.fromkeys(way.worker for way in ways):
+                worker.ask("load", queries=files[kind], query_offsets=files[f"{kind}_offsets"])
+            for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
+                on_progress(f"searching, {kind} queries, k = {k}")
+                results = _search(workload, queries, ways, k, rounds, report["notes"])
+                for way, result in zip(ways, results, strict=True):
+                    facts = next(one for one in report["systems"] if one["name"] == way.system.name)
+                    facts["searches"][way.label][kind][str(k)] = result
         for way in ways:
             facts = next(one for one in report["systems"] if one["name"] == way.system.name)
             facts["search_peak_bytes"] = way.worker.ask("memory")["peak"]
@@ -110,7 +121,7 @@ def measure(
 
 def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
     return {
-        "format": 1,
+        "format": 2,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "library": __version__,
         "machine": {
@@ -170,11 +181,16 @@ def _build(
     }
 
 
-def _search(
-    workload: Workload, ways: Sequence[_Way], k: int, rounds: int, notes: list[str]
+def _search(  # noqa: PLR0917
+    workload: Workload,
+    asked: TokenEmbeddings,
+    ways: Sequence[_Way],
+    k: int,
+    rounds: int,
+    notes: list[str],
 ) -> list[dict[str, Any]]:
     """Ask every query of every way in turn, in another order each time; a summary of each way."""
-    queries = np.flatnonzero(workload.queries.lengths).tolist()
+    queries = np.flatnonzero(asked.lengths).tolist()
     for query in queries[:_WARM_UP]:
         for way in ways:
             way.search(query, k)

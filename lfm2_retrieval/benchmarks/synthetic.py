@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ..datatypes import TokenEmbeddings
 from ..errors import InvalidInputError
 
-__all__ = ["SyntheticCorpus", "draw_queries"]
+__all__ = ["SyntheticCorpus", "draw_queries", "expand", "repeat"]
 
 CLUSTERS = 8192
 DOCUMENTS_PER_TOPIC = 25
@@ -33,6 +33,7 @@ _BLOCK = 100
 """Documents that share a generator: any of them are made without making those before."""
 _LENGTH, _SPREAD, _SHORTEST, _LONGEST = 115.0, 0.45, 8, 512
 _MEAN, _TOPIC, _NOISE, _QUERY_NOISE = 0.45, 0.35, 0.55, 0.9
+_EXPANSION_NOISE, _COPY_NOISE = 0.6, 0.1
 """Lengths of the common mean, the topic and the noises, beside a centre of length 1."""
 
 
@@ -165,6 +166,52 @@ def draw_queries(
     )
 
 
+def expand(queries: TokenEmbeddings, length: int, rng: np.random.Generator) -> TokenEmbeddings:
+    """Queries filled up to a number of vectors, as encoders with query expansion do.
+
+    What such an encoder adds lies near the query's own vectors; so its own are repeated in turn, disturbed.
+    Longer queries are cut, empty ones stay empty.
+
+    Parameters
+    ----------
+    queries
+        What to fill up.
+    length
+        How many vectors each gets.
+    rng
+        Where the disturbance comes from.
+
+    Returns
+    -------
+    TokenEmbeddings
+        float32 ``[count * length, dim]``, if none is empty.
+    """
+    filled = []
+    for query in queries:
+        rows = query[np.arange(length if len(query) else 0) % max(len(query), 1)].astype(np.float32)
+        added = rows[len(query) :]
+        added += _EXPANSION_NOISE * _unit(rng.standard_normal(added.shape, dtype=np.float32))
+        rows[len(query) :] = _unit(added)
+        filled.append(rows)
+    offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in filled])])
+    return TokenEmbeddings(np.concatenate([np.empty((0, queries.dim), np.float32), *filled]), offsets)
+
+
+def repeat(documents: TokenEmbeddings, count: int, rng: np.random.Generator) -> TokenEmbeddings:
+    """Documents again and again until there are so many; the copies' vectors are slightly disturbed.
+
+    Good for latency, size and growth only: what answers a query now stands there several times.
+    """
+    parts, n = [documents], len(documents)
+    while n < count:
+        more = documents.select(np.arange(min(len(documents), count - n)))
+        noise = _unit(rng.standard_normal(more.embeddings.shape, dtype=np.float32))
+        copies = _unit(more.embeddings.astype(np.float32) + _COPY_NOISE * noise)
+        parts.append(TokenEmbeddings(copies.astype(documents.embeddings.dtype), more.offsets))
+        n += len(more)
+    return TokenEmbeddings.concatenate(parts)
+
+
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
     norms: NDArray[np.floating] = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / norms).astype(np.float32)
+    return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)

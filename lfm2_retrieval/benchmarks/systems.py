@@ -70,6 +70,14 @@ PEERS = {
         "warp",
         searches={"default": {}, "nprobe 32, no threshold": {"nprobe": 32, "centroid_score_threshold": 0.0}},
     ),
+    "lancedb": System(
+        "lancedb",
+        "lancedb",
+        build={"index_type": "IVF_PQ"},
+        searches={"default": {}, "refine 10": {"refine_factor": 10}},
+    ),
+    "muvera": System("muvera", "muvera", searches={"rerank 100": {}, "rerank 500": {"rerank": 500}}),
+    "tachiom": System("tachiom", "tachiom"),
 }
 
 

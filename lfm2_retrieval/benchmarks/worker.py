@@ -7,8 +7,9 @@ imports nothing but NumPy and that system, and works on Python 3.9. Requests, ea
     ``vectors``, ``offsets``: .npy files of the documents; ``folder``; ``options`` of the build.
     → ``seconds``, ``bytes`` by part.
 ``open``
-    ``folder``, ``options`` and, for systems that keep no files, ``vectors`` and ``offsets``; ``queries`` and
-    ``query_offsets``. → ``{}``
+    ``folder``, ``options`` and, for systems that keep no files, ``vectors`` and ``offsets``. → ``{}``
+``load``
+    ``queries`` and ``query_offsets``: .npy files of what will be asked. → ``{}``
 ``search``
     ``query``: its number; ``k``; ``options`` of the search. → ``seconds``, ``cpu`` (seconds of all threads),
     ``ids`` (positions, best first), ``scores``.
@@ -23,6 +24,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import platform
 import re
 import resource
 import sys
@@ -181,7 +183,160 @@ class Warp:
         return [int(id) for id, _ in hits], [float(score) for _, score in hits]
 
 
-SYSTEMS: dict[str, Any] = {"brute": Brute, "lfm2": Lfm2, "fast-plaid": FastPlaid, "warp": Warp}
+class Lance:
+    """LanceDB: an IVF_PQ index over the vectors of a multivector column."""
+
+    packages = ("lancedb",)
+
+    def __init__(self) -> None:
+        self._lancedb = import_module("lancedb")
+        self._arrow = import_module("pyarrow")
+
+    def build(self, documents: Vectors, folder: str, **options: Any) -> None:
+        """``options`` are those of ``create_index``; cosine is the only metric it takes."""
+        arrow, dim = self._arrow, documents.read(0, 1).shape[1]
+        vector = arrow.list_(arrow.list_(arrow.float16(), dim))
+        schema = arrow.schema([("id", arrow.int64()), ("vector", vector)])
+
+        def batches() -> Iterator[Any]:
+            for start, vectors, offsets in documents.batches():
+                values = arrow.array(vectors.astype(np.float16).reshape(-1))
+                rows = arrow.FixedSizeListArray.from_arrays(values, dim)
+                lists = arrow.ListArray.from_arrays(arrow.array(offsets.astype(np.int32)), rows)
+                ids = arrow.array(np.arange(start, start + len(offsets) - 1))
+                yield arrow.record_batch([ids, lists], schema=schema)
+
+        reader = arrow.RecordBatchReader.from_batches(schema, batches())
+        table = self._lancedb.connect(folder).create_table("documents", reader, schema=schema)
+        table.create_index(metric="cosine", vector_column_name="vector", **options)
+
+    def open(self, folder: str, documents: Vectors) -> None:
+        """Open the table."""
+        self._table = self._lancedb.connect(folder).open_table("documents")
+
+    def search(
+        self, query: Any, k: int, nprobes: int = 20, refine_factor: int | None = None
+    ) -> tuple[list[int], list[float]]:
+        """A distance is one minus a cosine for each vector of the query."""
+        asked = self._table.search(query.astype(np.float16), vector_column_name="vector").nprobes(nprobes)
+        if refine_factor is not None:
+            asked = asked.refine_factor(refine_factor)
+        found = asked.select(["id", "_distance"]).limit(k).to_arrow()
+        return found["id"].to_pylist(), [-distance for distance in found["_distance"].to_pylist()]
+
+
+class Muvera:
+    """MUVERA (Dhulipala et al., 2024, arXiv:2405.19504), a plain form of it, written for this comparison.
+
+    A text becomes one vector: random hyperplanes cut space into cells; of each cell a document contributes
+    the mean of its vectors there, or where it has none the nearest by Hamming distance, and a query their
+    sum; both are projected at random, and several such cuts are laid end to end. All documents' vectors are
+    scanned, and the best documents scored by MaxSim on float16 vectors.
+    """
+
+    packages = ("numpy",)
+
+    def build(self, documents: Vectors, folder: str, seed: int = 0, **shape: int) -> None:
+        """``shape``: ``repetitions``, ``bits`` and ``projected``; by default 20, 4 and 16: 5,120 numbers."""
+        home = Path(folder)
+        home.mkdir()
+        dim = documents.read(0, 1).shape[1]
+        planes, projections = _muvera(dim, seed, **shape)
+        np.savez(home / "random.npz", planes=planes, projections=projections)
+        encoded = []
+        with (home / "vectors.f16").open("wb") as file:
+            for _, vectors, offsets in documents.batches():
+                vectors.astype(np.float16).tofile(file)
+                encoded += [
+                    _fixed(vectors[offsets[i] : offsets[i + 1]], planes, projections, query=False)
+                    for i in range(len(offsets) - 1)
+                ]
+        np.save(home / "encoded.npy", np.stack(encoded))
+        np.save(home / "offsets.npy", documents.offsets)
+
+    def open(self, folder: str, documents: Vectors) -> None:
+        """Read what is scanned, map the rest."""
+        home = Path(folder)
+        with np.load(home / "random.npz") as file:
+            self._planes, self._projections = file["planes"], file["projections"]
+        self._encoded, self._offsets = np.load(home / "encoded.npy"), np.load(home / "offsets.npy")
+        dim = self._planes.shape[1]
+        self._vectors = np.memmap(home / "vectors.f16", np.float16, "r").reshape(-1, dim)
+
+    def search(self, query: Any, k: int, rerank: int = 100) -> tuple[list[int], list[float]]:
+        """``rerank``: how many documents get their MaxSim, at least ``k``."""
+        rough = self._encoded @ _fixed(query, self._planes, self._projections, query=True)
+        rerank = min(max(rerank, k), len(rough))
+        chosen = np.argpartition(-rough, rerank - 1)[:rerank]
+        chosen = chosen[self._offsets[chosen + 1] > self._offsets[chosen]]
+        starts, ends = self._offsets[chosen], self._offsets[chosen + 1]
+        rows = [self._vectors[self._offsets[i] : self._offsets[i + 1]] for i in chosen]
+        vectors = np.concatenate(rows).astype(np.float32)
+        bounds = np.concatenate([[0], np.cumsum(ends - starts)])[:-1]
+        scores = np.maximum.reduceat(query @ vectors.T, bounds, axis=1).sum(axis=0)
+        best = np.lexsort((chosen, -scores))[:k]
+        return chosen[best].tolist(), scores[best].tolist()
+
+
+def _muvera(
+    dim: int, seed: int, repetitions: int = 20, bits: int = 4, projected: int = 16
+) -> tuple[Any, Any]:
+    """Hyperplanes ``[repetitions, dim, bits]`` and projections ``[repetitions, dim, projected]``."""
+    rng = np.random.default_rng(seed)
+    planes = rng.standard_normal((repetitions, dim, bits)).astype(np.float32)
+    signs = rng.choice(np.array([-1, 1], np.float32), (repetitions, dim, projected))
+    return planes, (signs / np.sqrt(projected)).astype(np.float32)
+
+
+def _fixed(vectors: Any, planes: Any, projections: Any, query: bool) -> Any:
+    """The one vector of a text."""
+    repetitions, _, bits = planes.shape
+    cells = 1 << bits
+    encoded: Any = np.zeros((repetitions, cells, projections.shape[2]), np.float32)
+    if not len(vectors):
+        return encoded.reshape(-1)
+    places: Any = ((vectors @ planes) > 0) @ (1 << np.arange(bits))
+    projected = vectors @ projections
+    numbers = np.arange(cells)
+    for repetition in range(repetitions):
+        place, rows = places[repetition], projected[repetition]
+        member = (place == numbers[:, None]).astype(np.float32)
+        encoded[repetition] = member @ rows
+        if query:
+            continue
+        counts = member.sum(axis=1)
+        encoded[repetition] /= np.maximum(counts, 1)[:, None]
+        empty = np.flatnonzero(counts == 0)
+        differing = place ^ empty[:, None]
+        distance: Any = sum((differing >> bit) & 1 for bit in range(bits))
+        encoded[repetition, empty] = rows[np.argmin(distance, axis=1)]
+    return encoded.reshape(-1)
+
+
+class Tachiom:
+    """TACHIOM: says why it can't be measured."""
+
+    packages = ("tachiom",)
+
+    def __init__(self) -> None:
+        library, version = platform.libc_ver()
+        found = tuple(int(part) for part in version.split(".")[:2]) if version else (0,)
+        if library != "glibc" or found < (2, 39):
+            raise ImportError(
+                f"tachiom 0.4.0 needs glibc 2.39, and here is {library or 'none'} {version}".strip()
+            )
+        raise ImportError("no way to call tachiom was written, for want of a system that can run it")
+
+
+SYSTEMS: dict[str, Any] = {
+    "brute": Brute,
+    "lfm2": Lfm2,
+    "fast-plaid": FastPlaid,
+    "warp": Warp,
+    "lancedb": Lance,
+    "muvera": Muvera,
+    "tachiom": Tachiom,
+}
 
 
 def _tensors(torch: Any, documents: Vectors) -> list[Any]:
@@ -226,11 +381,12 @@ class _Session:
         folder: str,
         vectors: str,
         offsets: str,
-        queries: str,
-        query_offsets: str,
         options: dict[str, Any],
     ) -> dict[str, Any]:
         self._system.open(folder, Vectors(vectors, offsets), **options)
+        return {}
+
+    def load(self, *, queries: str, query_offsets: str) -> dict[str, Any]:
         asked = Vectors(queries, query_offsets)
         self._queries = [asked.read(i, i + 1) for i in range(len(asked))]
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..errors import InvalidInputError
 from ..evaluation import load_collection
 from ..evaluation.collections import read_qrels
 from ..readers import read_documents
-from .synthetic import SyntheticCorpus, draw_queries
+from .synthetic import SyntheticCorpus, draw_queries, expand, repeat
 
 __all__ = ["Workload", "from_npz", "from_texts", "synthetic"]
 
@@ -37,6 +37,8 @@ class Workload:
         What ``qrels`` calls them; needed only with it.
     qrels
         Query id → document id → grade.
+    expanded
+        The queries once more, filled up to more vectors, to be measured in rows of their own.
     """
 
     documents: TokenEmbeddings
@@ -45,6 +47,7 @@ class Workload:
     ids: Sequence[str] = ()
     query_ids: Sequence[str] = ()
     qrels: Qrels | None = None
+    expanded: TokenEmbeddings | None = None
 
     def __post_init__(self) -> None:
         if not (len(self.documents.embeddings) and len(self.queries.embeddings)):
@@ -54,6 +57,18 @@ class Workload:
                 f"the documents' vectors are {self.documents.dim} wide, the queries' {self.queries.dim}"
             )
 
+    @property
+    def asked(self) -> dict[str, TokenEmbeddings]:
+        """The kinds of queries: ``plain`` and, if there are any, ``expanded``."""
+        return {"plain": self.queries} | ({} if self.expanded is None else {"expanded": self.expanded})
+
+    def with_expanded(self, length: int, seed: int = 0) -> Workload:
+        """The same with expanded queries, if it has none yet; see `synthetic.expand`."""
+        if self.expanded is not None:
+            return self
+        filled = expand(self.queries, length, np.random.default_rng([seed, 3]))
+        return replace(self, expanded=filled, facts={**self.facts, "imitated_expansion": length})
+
     def describe(self) -> dict[str, Any]:
         """The facts, and how much there is of everything."""
         return {
@@ -62,7 +77,9 @@ class Workload:
             "tokens": len(self.documents.embeddings),
             "dim": self.documents.dim,
             "queries": len(self.queries),
-            "vectors_per_query": round(float(self.queries.lengths.mean()), 1),
+            "vectors_per_query": {
+                kind: round(float(asked.lengths.mean()), 1) for kind, asked in self.asked.items()
+            },
             "judged": self.qrels is not None,
         }
 
@@ -72,14 +89,12 @@ class Workload:
         Returns
         -------
         dict
-            ``vectors``, ``offsets``, ``queries`` and ``query_offsets``: paths of .npy files in ``folder``.
+            ``vectors``, ``offsets`` and, for each kind of queries, ``KIND`` and ``KIND_offsets``: paths of
+            .npy files in ``folder``.
         """
-        arrays = {
-            "vectors": self.documents.embeddings,
-            "offsets": self.documents.offsets,
-            "queries": self.queries.embeddings,
-            "query_offsets": self.queries.offsets,
-        }
+        arrays = {"vectors": self.documents.embeddings, "offsets": self.documents.offsets}
+        for kind, asked in self.asked.items():
+            arrays |= {kind: asked.embeddings, f"{kind}_offsets": asked.offsets}
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", np.ascontiguousarray(array))
         return {name: str(folder / f"{name}.npy") for name in arrays}
@@ -101,45 +116,87 @@ def from_npz(
     vectors: int = 12,
     seed: int = 0,
     qrels: Path | None = None,
+    repeated: bool = False,
 ) -> Workload:
     """Vectors from a file.
 
     Parameters
     ----------
     path
-        An .npz of ``embeddings`` ``[n_tokens, dim]`` and ``offsets`` ``[n_documents + 1]``; it may have
-        ``query_embeddings`` and ``query_offsets``, and ``ids`` and ``query_ids`` for ``qrels``.
+        An .npz of ``embeddings`` ``[n_tokens, dim]`` and ``offsets`` ``[n_documents + 1]``. It may have
+        ``query_embeddings`` and ``query_offsets``; ``expanded_embeddings`` and ``expanded_offsets``, the same
+        queries as an encoder with expansion makes them; ``ids`` and ``query_ids``, strings; and judgements,
+        as three columns: ``qrels_query_ids``, ``qrels_ids`` and ``qrels_grades``.
     documents, queries
         How many to use at most, from the first; None for all. Queries that the file lacks are drawn from the
         documents.
     vectors, seed
         Of drawn queries.
     qrels
-        A table of judgements, as BEIR has them.
+        A table of judgements, as BEIR has them, in the place of the file's own.
+    repeated
+        Repeat the documents, slightly disturbed, where ``documents`` is more than there are. Judgements are
+        left out then.
 
     Raises
     ------
     InvalidInputError
-        If an array is missing or doesn't fit.
+        If an array is missing or doesn't fit, or there are fewer documents than asked for.
     """
+    arrays = _read_arrays(path)
+    given = TokenEmbeddings(arrays["embeddings"], arrays["offsets"])
+    copied = documents is not None and documents > len(given)
+    if copied and not repeated:
+        raise InvalidInputError(
+            f"{path}: holds {len(given):,} documents, fewer than {documents:,}; --repeat would repeat them"
+        )
+    rng = np.random.default_rng(seed)
+    if copied:
+        given = repeat(given, documents or 0, np.random.default_rng([seed, 4]))
+    given = _first(given, documents)
+    expanded = None
+    if "query_embeddings" in arrays:
+        asked = _first(TokenEmbeddings(arrays["query_embeddings"], arrays["query_offsets"]), queries)
+        if "expanded_embeddings" in arrays:
+            expanded = _first(
+                TokenEmbeddings(arrays["expanded_embeddings"], arrays["expanded_offsets"]), queries
+            )
+    else:
+        asked = draw_queries(given, queries, vectors, rng)
+    facts = {"source": path.name, "drawn_queries": "query_embeddings" not in arrays, "seed": seed}
+    work = Workload(given, asked, facts | ({"repeated": True} if copied else {}), expanded=expanded)
+    if copied or (qrels is None and "qrels_ids" not in arrays):
+        return work
+    if missing := {"ids", "query_ids"} - arrays.keys():
+        raise InvalidInputError(f"{path}: judgements need {', '.join(sorted(missing))} in it")
+    ids, query_ids = _named(arrays, given, asked)
+    judged = _qrels(arrays) if qrels is None else read_qrels(str(qrels))
+    return replace(work, ids=ids, query_ids=query_ids, qrels=judged)
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, BadZipFile) as error:
         raise InvalidInputError(f"{path}: can't be read as an .npz of plain arrays: {error}") from error
-    if missing := {"embeddings", "offsets"} - arrays.keys():
+    needed = {"embeddings", "offsets"}
+    for kind in ("query", "expanded"):
+        pair = {f"{kind}_embeddings", f"{kind}_offsets"}
+        needed |= pair if pair & arrays.keys() else set()
+    columns = {"qrels_query_ids", "qrels_ids", "qrels_grades"}
+    needed |= columns if columns & arrays.keys() else set()
+    if missing := needed - arrays.keys():
         raise InvalidInputError(f"{path}: lacks {', '.join(sorted(missing))}; it has {', '.join(arrays)}")
-    given = _first(TokenEmbeddings(arrays["embeddings"], arrays["offsets"]), documents)
-    if "query_embeddings" in arrays:
-        asked = _first(TokenEmbeddings(arrays["query_embeddings"], arrays["query_offsets"]), queries)
-    else:
-        asked = draw_queries(given, queries, vectors, np.random.default_rng(seed))
-    facts = {"source": path.name, "drawn_queries": "query_embeddings" not in arrays, "seed": seed}
-    if qrels is None:
-        return Workload(given, asked, facts)
-    if missing := {"ids", "query_ids"} - arrays.keys():
-        raise InvalidInputError(f"{path}: judgements need {', '.join(sorted(missing))} in it")
-    return Workload(given, asked, facts, *_named(arrays, given, asked), read_qrels(str(qrels)))
+    return arrays
+
+
+def _qrels(arrays: Mapping[str, Any]) -> Qrels:
+    judged: dict[str, dict[str, int]] = {}
+    columns = (arrays[f"qrels_{name}"].tolist() for name in ("query_ids", "ids", "grades"))
+    for query, document, grade in zip(*columns, strict=True):
+        judged.setdefault(str(query), {})[str(document)] = int(grade)
+    return judged
 
 
 def from_texts(

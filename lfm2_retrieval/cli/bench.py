@@ -12,7 +12,7 @@ import click
 from ._output import print_json
 
 _TIERS = ("exact", "compact", "balanced", "accurate")
-_PEERS = ("brute", "fast-plaid", "warp")
+_PEERS = ("brute", "fast-plaid", "warp", "tachiom", "lancedb", "muvera")
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -42,8 +42,11 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option(
             "--docs",
+            "counts",
             type=click.IntRange(min=1),
-            help="How many documents, from the first.  [default: 5000 synthetic ones, or all of the file]",
+            multiple=True,
+            help="How many documents, from the first. Repeat it to measure growth.  [default: 5000 synthetic "
+            "ones, or all of the file]",
         ),
         click.option(
             "--synthetic",
@@ -53,8 +56,14 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--embeddings",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="An .npz of embeddings, offsets and perhaps query_embeddings, query_offsets, ids, "
-            "query_ids.",
+            help="An .npz of embeddings, offsets and perhaps queries, ids and judgements; eval/README.md "
+            "tells how.",
+        ),
+        click.option(
+            "--repeat",
+            is_flag=True,
+            help="For --embeddings with fewer documents than --docs: repeat them, slightly disturbed. For "
+            "growth; recall means little then.",
         ),
         click.option(
             "--input",
@@ -69,7 +78,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--qrels",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="For --embeddings: a table of judgements, for NDCG@10.",
+            help="For --embeddings: a table of judgements, for NDCG@10, in the place of the file's.",
         ),
         click.option(
             "--tier",
@@ -125,7 +134,7 @@ def command() -> None:
 @_shared
 def index(**options: Any) -> None:
     """Measure building: seconds, peak memory and bytes per token vector on disk."""
-    _bench("index", queries=1, vectors=12, searches={}, rounds=1, **options)
+    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, **options)
 
 
 @command.command("search")
@@ -138,6 +147,14 @@ def index(**options: Any) -> None:
     default=12,
     show_default=True,
     help="Of each query that is drawn from the documents because none are given.",
+)
+@click.option(
+    "--expand-to",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Measure once more with queries of so many vectors, as encoders with query expansion make them; 0 "
+    "for not. Taken from the file if it has them, else imitated.",
 )
 @click.option(
     "--search",
@@ -162,6 +179,7 @@ def search(**options: Any) -> None:
 def _bench(
     what: str,
     *,
+    counts: tuple[int, ...],
     tiers: tuple[str, ...],
     against: tuple[str, ...],
     pythons: dict[str, str],
@@ -171,28 +189,37 @@ def _bench(
     json_: bool,
     **data: Any,
 ) -> None:
-    from ..benchmarks.report import markdown, write
+    from ..benchmarks.report import markdown, markdown_growth, write, write_growth
     from ..benchmarks.run import measure
     from ..benchmarks.systems import PEERS, lfm2
 
     systems = [lfm2(tier, {} if tier == "exact" else searches) for tier in dict.fromkeys(tiers)]
     systems += [PEERS[name] for name in dict.fromkeys(against) if name in PEERS]
-    report = measure(
-        _workload(**data),
-        systems,
-        pythons,
-        rounds=rounds,
-        search=what == "search",
-        on_progress=lambda step: click.echo(step, err=True),
-    )
-    written = [] if out is None else write(report, out, f"bench-{what}")
+    reports, written = [], []
+    sizes: list[int | None] = [*sorted(set(counts))] or [None]
+    for count in sizes:
+        report = measure(
+            _workload(docs=count, **data),
+            systems,
+            pythons,
+            rounds=rounds,
+            search=what == "search",
+            on_progress=lambda step: click.echo(step, err=True),
+        )
+        reports.append(report)
+        name = f"bench-{what}" + (f"-{count}" if len(set(counts)) > 1 else "")
+        written += [] if out is None else write(report, out, name)
+        if not json_:
+            click.echo(markdown(report), nl=False)
+    if len(reports) > 1:
+        written += [] if out is None else write_growth(reports, out, f"bench-{what}-growth")
+        if not json_:
+            click.echo("\n" + markdown_growth(reports), nl=False)
     if json_:
-        print_json(report)
-    else:
-        click.echo(markdown(report), nl=False)
+        print_json(reports[0] if len(reports) == 1 else {"format": 2, "runs": reports})
     for file in written:
         click.echo(f"wrote {file}", err=True)
-    if what == "search" and len(written) == 2:
+    if written and what == "search" and not any(file.suffix == ".png" for file in written):
         click.echo("no plot: that needs an extra: pip install 'lfm2-retrieval[bench]'", err=True)
 
 
@@ -201,11 +228,13 @@ def _workload(
     docs: int | None,
     synthetic: bool,
     embeddings: Path | None,
+    repeat: bool,
     input_: Path | None,
     model: str | None,
     qrels: Path | None,
     queries: int,
     vectors: int,
+    expand_to: int,
     seed: int,
 ) -> Any:
     from ..benchmarks import workload
@@ -213,10 +242,14 @@ def _workload(
 
     if sum((synthetic, embeddings is not None, input_ is not None)) > 1:
         raise click.UsageError("--synthetic, --embeddings and --input exclude each other")
-    if (model is not None and input_ is None) or (qrels is not None and embeddings is None):
-        raise click.UsageError("--model goes with --input, --qrels with --embeddings")
+    if (model is not None and input_ is None) or ((qrels is not None or repeat) and embeddings is None):
+        raise click.UsageError("--model goes with --input, --qrels and --repeat with --embeddings")
     if embeddings is not None:
-        return workload.from_npz(embeddings, docs, queries, vectors=vectors, seed=seed, qrels=qrels)
-    if input_ is not None:
-        return workload.from_texts(input_, model or DEFAULT_MODEL, docs, queries, vectors=vectors, seed=seed)
-    return workload.synthetic(docs or 5000, queries, vectors, seed=seed)
+        made = workload.from_npz(
+            embeddings, docs, queries, vectors=vectors, seed=seed, qrels=qrels, repeated=repeat
+        )
+    elif input_ is not None:
+        made = workload.from_texts(input_, model or DEFAULT_MODEL, docs, queries, vectors=vectors, seed=seed)
+    else:
+        made = workload.synthetic(docs or 5000, queries, vectors, seed=seed)
+    return made.with_expanded(expand_to, seed) if expand_to else made

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ._output import format_bytes, print_json
+
+_LAST_STEP = ("int8", "scales")
+"""Files of compressed segments of which a search reads only the documents that it reranks."""
+_ON_DEMAND = ("token_ids", "catalogue")
+"""What a search doesn't read, or of which it reads the rows of its hits."""
+_STALE = 1.5
+"""An index that has grown by this factor should be measured anew."""
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, json_: bool) -> None:
-    """Show what the index PATH holds, its model and its size."""
+    """Show what the index PATH holds, its model, size and recall.
+
+    The size is told by part, and by when searches read it. The recall is there once it was measured.
+    """
     from ..indexes import CompressedIndex
     from ..indexes.catalogue import FORMAT
 
@@ -21,7 +33,6 @@ def command(path: Path, json_: bool) -> None:
         settings, sizes = index.settings, index.size_bytes()
         tokens, documents = index.n_tokens, len(index)
     model = settings.get("encoder") or {}
-    total = sum(sizes.values())
     facts = {
         "path": str(path),
         "documents": documents,
@@ -35,24 +46,90 @@ def command(path: Path, json_: bool) -> None:
         "tuned": settings.get("tuned"),
         "format": FORMAT,
         "created_by": settings["created_by"],
-        "bytes": {**sizes, "total": total},
-        "bytes_per_token": round(total / tokens, 1) if tokens else None,
+        **_sizes(sizes, tokens),
     }
     if json_:
         print_json(facts)
         return
-    shown = {
-        "documents": f"{documents:,}",
-        "token vectors": f"{tokens:,} of {settings['dim']} dimensions",
-        "tier": settings["tier"],
-        "model": f"{model.get('name', 'not recorded')}  {model.get('fingerprint', '')}".rstrip(),
-        "format": f"{FORMAT}, made by {settings['created_by']}",
-        "size": format_bytes(total) + (f", {total / tokens:,.1f} bytes a token" if tokens else ""),
-        **{f"  {name}": format_bytes(size) for name, size in sizes.items()},
+    model_line = f"{model.get('name', 'not recorded')}  {model.get('fingerprint', '')}".rstrip()
+    for name, value in (
+        ("documents", f"{documents:,}"),
+        ("token vectors", f"{tokens:,} of {settings['dim']} dimensions"),
+        ("tier", settings["tier"]),
+        ("model", model_line),
+        ("format", f"{FORMAT}, made by {settings['created_by']}"),
+        *_size_lines(facts),
+        *_recall_lines(settings, documents),
+    ):
+        click.echo(f"{name:<16} {value}")
+
+
+def _where(part: str) -> str:
+    if part in _LAST_STEP:
+        return "last_step"
+    return "on_demand" if part in _ON_DEMAND else "memory"
+
+
+def _sizes(sizes: Mapping[str, int], tokens: int) -> dict[str, Any]:
+    """Bytes by part, and by when a search reads them."""
+    totals = {"memory": 0, "last_step": 0, "on_demand": 0}
+    for part, size in sizes.items():
+        totals[_where(part)] += size
+    total = sum(sizes.values())
+    return {
+        "bytes": {**sizes, "total": total},
+        "bytes_per_token": round(total / tokens, 1) if tokens else None,
+        "bytes_by_use": totals,
+        "bytes_per_token_by_use": {
+            use: round(size / tokens, 1) if tokens else None for use, size in totals.items()
+        },
     }
+
+
+def _size_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The total, then each use with its parts, largest first."""
+    tokens = facts["tokens"]
+
+    def size(count: int) -> str:
+        return format_bytes(count) + (f", {count / tokens:,.1f} bytes a token" if tokens else "")
+
+    sizes = dict(facts["bytes"])
+    lines = [("size", size(sizes.pop("total")))]
+    for use, name, meaning in (
+        ("memory", "in memory", "read by every search"),
+        ("last_step", "on disk", "read for what is reranked"),
+        ("on_demand", "on disk", "texts, ids and metadata, read for the hits"),
+    ):
+        parts = sorted((part for part in sizes if _where(part) == use), key=lambda part: -sizes[part])
+        if not parts:
+            continue
+        lines.append((f"  {name}", f"{size(facts['bytes_by_use'][use])}: {meaning}"))
+        lines += [(f"    {part}", size(sizes[part])) for part in parts]
+    return lines
+
+
+def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str, str]]:
+    lines = []
     if recall := settings.get("recall"):
-        shown["recall"] = (
-            f"{recall['recall']:.3f} of the exact top {recall['k']} ({recall['n_queries']} queries)"
+        error = f" ± {recall['error']:.3f}" if "error" in recall else ""
+        source = "made from documents" if recall["from_documents"] else "given"
+        lines.append(
+            (
+                "recall",
+                f"{recall['recall']:.3f}{error} of the exact top {recall['k']} in "
+                f"{recall['milliseconds']:,.2f} ms ({recall['n_queries']} queries {source}; "
+                f"{recall['n_documents']:,} documents then)",
+            )
         )
-    for name, value in shown.items():
-        click.echo(f"{name:<14} {value}")
+    if tuned := settings.get("tuned"):
+        lines.append(
+            (
+                "tuned",
+                f"nprobe {tuned['nprobe']}, candidates {tuned['candidates']}, rerank {tuned['rerank']}, "
+                f"for recall {tuned['target_recall']:g} at k = {tuned['k']}",
+            )
+        )
+    measured = recall["n_documents"] if recall else documents
+    if not measured / _STALE <= documents <= measured * _STALE:
+        lines.append(("", "the index has changed much since: lfm2-retrieve tune measures anew"))
+    return lines

@@ -5,6 +5,7 @@ from .compressed import CompressedIndex
 from .exact import ExactIndex
 from .recall import Recall
 from .rows import Entry
+from .tuning import Tuning
 from .writer import Writer
 
-__all__ = ["CompressedIndex", "Entry", "ExactIndex", "Recall", "Tier", "Writer"]
+__all__ = ["CompressedIndex", "Entry", "ExactIndex", "Recall", "Tier", "Tuning", "Writer"]

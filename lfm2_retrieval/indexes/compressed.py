@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -14,8 +14,9 @@ from ..errors import InvalidInputError
 from .codec import Tier
 from .exact import ExactIndex, make_settings
 from .policy import is_due, worth_compressing
-from .recall import Recall, draw_queries, overlap, settings_to_try, timed
+from .recall import Recall, Trials, draw_queries
 from .snapshot import Snapshot
+from .tuning import Tuning, find_fastest
 from .writer import Writer
 
 __all__ = ["CompressedIndex"]
@@ -125,7 +126,8 @@ class CompressedIndex(ExactIndex):
         Parameters
         ----------
         queries
-            What people will ask; without them, pieces of stored documents, which are easier.
+            What people will ask; without them, pieces of stored documents, which are easier: see
+            `draw_queries <lfm2_retrieval.indexes.recall.draw_queries>`.
         k
             How many hits to compare, or how to search.
         sample
@@ -139,10 +141,9 @@ class CompressedIndex(ExactIndex):
             If there is no query, or the index is empty.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
-        chosen = self._choose(queries, sample)
-        exact = self._exact_hits(chosen, params.k)
-        self.search(chosen.select([0]), params)  # compiles and reads what is needed
-        result = self._measure(chosen, params, exact, queries is None)
+        trials = self._trials(queries, sample, params)
+        trials.run([params], len(trials))
+        result = self._recall(trials, params, queries is None)
         if store:
             self._store({"recall": result.to_json()})
         return result
@@ -153,39 +154,48 @@ class CompressedIndex(ExactIndex):
         k: int = 10,
         *,
         queries: TokenEmbeddings | None = None,
-        sample: int = 50,
-    ) -> Recall:
+        sample: int = 100,
+        on_progress: Callable[[str], None] = lambda _: None,
+    ) -> Tuning:
         """Find the fastest way to search that reaches a recall on this machine, and make it the default.
 
-        Where none reaches it, the one with the highest recall is taken; the result says so.
+        Where none reaches it, the one with the highest recall is made the default; the result says so. Where
+        nothing is compressed there is nothing to tune: every search is exact, and only that is stored.
 
         Parameters
         ----------
         target_recall
-            Between 0 and 1.
+            Above 0, at most 1.
         k, queries, sample
-            As for `measure_recall`.
+            As for `measure_recall`. A ``k`` beyond the collection asks for all of it.
+        on_progress
+            Told what goes on.
 
         Raises
         ------
         InvalidInputError
-            If the target isn't between 0 and 1, there is no query, or the index is empty.
+            If the target isn't above 0 and at most 1, there is no query, or the index is empty.
         """
-        if not 0 <= target_recall <= 1:
-            raise InvalidInputError(f"target_recall must lie between 0 and 1, not {target_recall!r}")
-        chosen = self._choose(queries, sample)
-        exact = self._exact_hits(chosen, k)
-        self.search(chosen.select([0]), settings_to_try(k)[0])
-        tried = [self._measure(chosen, params, exact, queries is None) for params in settings_to_try(k)]
-        reached = [result for result in tried if result.recall >= target_recall]
-        best = (
-            min(reached, key=lambda result: result.milliseconds)
-            if reached
-            else max(tried, key=lambda result: (result.recall, -result.milliseconds))
-        )
-        tuned = {name: getattr(best, name) for name in ("nprobe", "candidates", "rerank")}
-        self._store({"tuned": {**tuned, "target_recall": target_recall, "k": k}, "recall": best.to_json()})
-        return best
+        if not 0 < target_recall <= 1:
+            raise InvalidInputError(f"target_recall must be above 0 and at most 1, not {target_recall!r}")
+        default = SearchParams(k)
+        on_progress("finding the exact hits")
+        trials = self._trials(queries, sample, self._planned(default) if self._compressed else default)
+        if not self._compressed:
+            trials.run([default], len(trials))
+            best = self._recall(trials, default, queries is None)
+            self._store({"recall": best.to_json()})
+            return Tuning(best, target_recall)
+        chosen = find_fastest(trials, target_recall, on_progress)
+        results = {one: self._recall(trials, one, queries is None) for one in trials.tried}
+        best = results[chosen]
+        tuned = {
+            **{name: getattr(best, name) for name in ("nprobe", "candidates", "rerank")},
+            **{"target_recall": target_recall, "k": k, "n_documents": best.n_documents},
+        }
+        self._store({"tuned": tuned, "recall": best.to_json()})
+        ordered = sorted(results.values(), key=lambda one: (one.milliseconds, -one.recall))
+        return Tuning(best, target_recall, tuple(ordered))
 
     def size_bytes(self) -> dict[str, int]:
         """Bytes on disk by part: kinds of segment files, the codecs, the catalogue with its journal."""
@@ -218,6 +228,26 @@ class CompressedIndex(ExactIndex):
             return False
         return worth_compressing(snapshot) if force else is_due(snapshot)
 
+    @property
+    def _compressed(self) -> bool:
+        return any(part.compressed for part in self._snapshot().parts)
+
+    def _planned(self, params: SearchParams) -> SearchParams:
+        """The defaults of this version as numbers, whatever the index was tuned to."""
+        from .pipeline import plan
+
+        numbers = plan(params)
+        return replace(params, nprobe=numbers.nprobe, candidates=numbers.candidates, rerank=numbers.rerank)
+
+    def _trials(self, queries: TokenEmbeddings | None, sample: int, reference: SearchParams) -> Trials:
+        """Queries with their exact hits, ready to be asked."""
+        if sample < 1:
+            raise InvalidInputError(f"sample must be at least 1, not {sample}")
+        chosen = self._choose(queries, sample)
+        exact = self.search(chosen, SearchParams(reference.k, exact=True))
+        self.search(chosen.select([0]), reference)  # compiles and reads what is needed
+        return Trials(self.search, chosen, exact, reference)
+
     def _choose(self, queries: TokenEmbeddings | None, sample: int) -> TokenEmbeddings:
         snapshot = self._snapshot()
         rng = np.random.default_rng(int(snapshot.settings.get("seed", 0)))
@@ -228,28 +258,26 @@ class CompressedIndex(ExactIndex):
         asked = np.flatnonzero(queries.lengths)
         if not len(asked):
             raise InvalidInputError("there is no query with a vector: give some, or None")
-        return queries.select(np.sort(rng.permutation(asked)[:sample]))
+        return queries.select(rng.permutation(asked)[:sample])
 
-    def _measure(
-        self, queries: TokenEmbeddings, params: SearchParams, exact: list[list[str]], drawn: bool
-    ) -> Recall:
-        hits, milliseconds = timed(self.search, queries, params)
-        used = self._resolve(params, self._snapshot())
+    def _recall(self, trials: Trials, params: SearchParams, drawn: bool) -> Recall:
+        numbers: tuple[int | None, ...] = (None, None, None)
+        if self._compressed:
+            used = self._planned(self._resolve(params, self._snapshot()))
+            numbers = (used.nprobe, used.candidates, used.rerank)
         return Recall(
-            recall=overlap(hits, exact),
+            recall=trials.recall(params),
+            error=trials.error(params),
             k=params.k,
-            n_queries=len(queries),
+            n_queries=trials.n_queries(params),
             from_documents=drawn,
-            milliseconds=milliseconds,
-            nprobe=used.nprobe,
-            candidates=used.candidates,
-            rerank=used.rerank,
+            milliseconds=trials.milliseconds(params),
+            nprobe=numbers[0],
+            candidates=numbers[1],
+            rerank=numbers[2],
             n_documents=self.count,
             n_tokens=self.n_tokens,
         )
-
-    def _exact_hits(self, queries: TokenEmbeddings, k: int) -> list[list[str]]:
-        return [[hit.id for hit in hits] for hits in self.search(queries, SearchParams(k, exact=True))]
 
     def _store(self, settings: Mapping[str, Any]) -> None:
         with Writer(self._catalogue) as writer:

@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from lfm2_retrieval import TokenEmbeddings
-from lfm2_retrieval.benchmarks.report import markdown, write
+from lfm2_retrieval.benchmarks.plots import plot_growth, plot_report
+from lfm2_retrieval.benchmarks.report import markdown, markdown_growth, write
 from lfm2_retrieval.benchmarks.run import _recall, measure
-from lfm2_retrieval.benchmarks.synthetic import SyntheticCorpus, draw_queries
+from lfm2_retrieval.benchmarks.synthetic import SyntheticCorpus, draw_queries, expand, repeat
 from lfm2_retrieval.benchmarks.systems import BRUTE, PEERS, System, Worker, lfm2
-from lfm2_retrieval.benchmarks.worker import Vectors
+from lfm2_retrieval.benchmarks.worker import Muvera, Vectors, _fixed, _muvera
 from lfm2_retrieval.benchmarks.workload import from_npz, synthetic
 from lfm2_retrieval.cli import main
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
@@ -20,7 +21,7 @@ from lfm2_retrieval.errors import InvalidInputError, RetrievalError
 
 @pytest.fixture(scope="module")
 def report():
-    return measure(synthetic(60, 5, dim=16), [lfm2("exact", {})], {}, rounds=2)
+    return measure(synthetic(60, 5, dim=16).with_expanded(32), [lfm2("exact", {})], {}, rounds=2)
 
 
 @pytest.fixture
@@ -54,9 +55,11 @@ def vectors(tmp_path):
 def test_exact_is_exact(report):
     brute, ours = report["systems"]
     assert (brute["name"], ours["name"]) == ("brute", "lfm2 exact")
-    for k, facts in ours["searches"]["default"].items():
-        assert facts["recall"] == 1, k
-    assert brute["searches"]["default"]["10"]["ratio_to_brute"] == 1
+    assert set(ours["searches"]["default"]) == {"plain", "expanded"}
+    for kind, depths in ours["searches"]["default"].items():
+        for k, facts in depths.items():
+            assert facts["recall"] == 1, (kind, k)
+    assert brute["searches"]["default"]["plain"]["10"]["ratio_to_brute"] == 1
 
 
 def test_the_report_has_what_was_promised(report):
@@ -64,8 +67,9 @@ def test_the_report_has_what_was_promised(report):
     assert {"library", "machine", "workload", "protocol", "systems", "notes", "made", "format"} == set(report)
     assert report["workload"]["documents"] == 60
     ours = report["systems"][1]
-    assert list(ours["searches"]["default"]) == ["10"]  # there are fewer than 100 documents
-    assert set(ours["searches"]["default"]["10"]) == {
+    assert report["workload"]["vectors_per_query"] == {"plain": 12, "expanded": 32}
+    assert list(ours["searches"]["default"]["plain"]) == ["10"]  # there are fewer than 100 documents
+    assert set(ours["searches"]["default"]["plain"]["10"]) == {
         "p50_ms",
         "p95_ms",
         "p99_ms",
@@ -87,8 +91,9 @@ def test_the_report_has_what_was_promised(report):
 
 def test_markdown_has_a_row_for_everything(report):
     text = markdown(report)
-    assert text.count("\n| brute |") == 1
-    assert text.count("\n| lfm2 exact |") == 2
+    assert text.count("\n| brute |") == 2
+    assert text.count("\n| lfm2 exact |") == 3
+    assert "| expanded queries, k = 10 |" in text
     assert "1.000" in text
 
 
@@ -114,12 +119,14 @@ def test_ndcg_with_judgements(vectors):
     pytest.importorskip("ir_measures")
     path, qrels = vectors
     found = measure(from_npz(path, None, 10, qrels=qrels), [], {}, rounds=1)
-    assert found["systems"][0]["searches"]["default"]["10"]["ndcg@10"] == 1
+    assert found["systems"][0]["searches"]["default"]["plain"]["10"]["ndcg@10"] == 1
 
 
 def test_npz_is_cut_and_queries_are_drawn(vectors, tmp_path):
     path, qrels = vectors
     assert len(from_npz(path, 12, 1).documents) == 12
+    with pytest.raises(InvalidInputError, match="fewer than 31"):
+        from_npz(path, 31, 1)
     with np.load(path) as file:
         np.savez(tmp_path / "bare.npz", embeddings=file["embeddings"], offsets=file["offsets"])
     drawn = from_npz(tmp_path / "bare.npz", None, 4, vectors=5)
@@ -132,6 +139,98 @@ def test_npz_is_cut_and_queries_are_drawn(vectors, tmp_path):
         from_npz(tmp_path / "wrong.npz", None, 4)
     with pytest.raises(InvalidInputError, match="can't be read"):
         from_npz(qrels, None, 4)
+
+
+def test_npz_brings_expanded_queries_and_judgements(vectors, tmp_path):
+    pytest.importorskip("ir_measures")
+    with np.load(vectors[0]) as file:
+        arrays = dict(file)
+    arrays |= {"qrels_query_ids": ["three", "three"], "qrels_ids": ["d3", "d4"], "qrels_grades": [2, 0]}
+    arrays |= {"expanded_embeddings": np.eye(16, dtype=np.float32)[:6], "expanded_offsets": [0, 4, 6]}
+    np.savez(tmp_path / "all.npz", **arrays)
+    read = from_npz(tmp_path / "all.npz", None, 10)
+    assert read.qrels == {"three": {"d3": 2, "d4": 0}}
+    assert read.with_expanded(32).expanded.lengths.tolist() == [4, 2]
+    assert from_npz(tmp_path / "all.npz", None, 10, qrels=vectors[1]).qrels["seven"] == {"d7": 1}
+    assert from_npz(tmp_path / "all.npz", None, 1).with_expanded(32).expanded.lengths.tolist() == [4]
+    found = measure(read, [], {}, rounds=1)["systems"][0]["searches"]["default"]
+    assert found["plain"]["10"]["ndcg@10"] == 1
+    del arrays["qrels_grades"]
+    np.savez(tmp_path / "some.npz", **arrays)
+    with pytest.raises(InvalidInputError, match="lacks qrels_grades"):
+        from_npz(tmp_path / "some.npz", None, 10)
+
+
+def test_documents_are_repeated_slightly_disturbed(vectors):
+    read = from_npz(vectors[0], 70, 5, repeated=True)
+    assert (len(read.documents), read.qrels) == (70, None)
+    assert read.facts["repeated"]
+    first, copy = read.documents[2].astype(np.float32), read.documents[32].astype(np.float32)
+    assert 0.98 < np.einsum("ij,ij->i", first, copy).min() < 0.9999
+    assert not np.array_equal(copy, read.documents[62])
+    assert len(repeat(read.documents, 70, np.random.default_rng(0))) == 70
+
+
+def test_expanded_queries_keep_their_own_vectors():
+    queries = TokenEmbeddings(np.eye(40, dtype=np.float32), np.array([0, 3, 3, 40]))
+    filled = expand(queries, 8, np.random.default_rng(0))
+    assert filled.lengths.tolist() == [8, 0, 8]
+    assert np.array_equal(filled[0][:3], queries[0])
+    assert np.array_equal(filled[2], queries[2][:8])
+    assert np.allclose(np.linalg.norm(filled.embeddings, axis=1), 1)
+    assert 0.6 < np.einsum("ij,ij->i", filled[0][3:6], queries[0]).min() < 0.95
+
+
+def test_muvera_estimates_maxsim(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((120, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    documents = TokenEmbeddings(vectors, np.arange(0, 121, 3))
+    queries = draw_queries(documents, 5, 4, rng)
+    planes, projections = _muvera(16, 0, repetitions=60, bits=3, projected=16)
+    encoded = np.stack([_fixed(one, planes, projections, False) for one in documents])
+    assert encoded.shape == (40, 60 * 8 * 16)
+    for query in queries:
+        exact = [(query @ one.T).max(1).sum() for one in documents]
+        rough = encoded @ _fixed(query, planes, projections, True) / 60
+        assert np.corrcoef(exact, rough)[0, 1] > 0.8
+        assert np.argmax(exact) in np.argsort(-rough)[:3]
+    np.save(tmp_path / "v.npy", documents.embeddings)
+    np.save(tmp_path / "o.npy", documents.offsets)
+    stored = Vectors(str(tmp_path / "v.npy"), str(tmp_path / "o.npy"))
+    system = Muvera()
+    system.build(stored, str(tmp_path / "index"), repetitions=4)
+    system.open(str(tmp_path / "index"), stored)
+    ids, scores = system.search(queries[0], 3, rerank=40)
+    exact = np.array([(queries[0] @ one.T).max(1).sum() for one in documents])
+    assert ids == np.argsort(-exact)[:3].tolist()
+    assert scores == pytest.approx(exact[ids], rel=2e-3)  # float16
+
+
+def test_growth_is_told_together(report, run, tmp_path):
+    text = markdown_growth([report, report])
+    assert "| lfm2 exact | build s |" in text
+    assert "| brute | default, plain, k = 10: p50 ms |" in text
+    arguments = ["--docs", 80, "--docs", 40, "--queries", 2, "--rounds", 1, "--expand-to", 0]
+    result = run("search", *arguments, "--tier", "exact", "--out", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    runs = json.loads(result.stdout)["runs"]
+    assert [one["workload"]["documents"] for one in runs] == [40, 80]
+    names = {file.name for file in tmp_path.iterdir()}
+    assert {"bench-search-40.json", "bench-search-80.md", "bench-search-growth.json"} <= names
+
+
+def test_plots_of_reports(report, tmp_path):
+    pytest.importorskip("matplotlib")
+    plot_report(report, tmp_path / "report.svg")
+    plot_growth([report, report], tmp_path / "growth.png")
+    plot_growth([{**report, "systems": report["systems"][1:]}] * 2, tmp_path / "build.pdf")
+    assert "recall@10" in (tmp_path / "report.svg").read_text()
+
+
+def test_tachiom_says_why_it_cannot_run():
+    with pytest.raises(RetrievalError, match="tachiom: ImportError: "), Worker(PEERS["tachiom"]):
+        pass
 
 
 def test_synthetic_vectors_are_the_same_in_any_portion():
@@ -235,6 +334,8 @@ def test_help(run, name):
         ["search", "--search", "nprobe=many"],
         ["search", "--model", "nano"],
         ["index", "--qrels", __file__],
+        ["index", "--repeat"],
+        ["search", "--expand-to", "-1"],
         ["index", "--synthetic", "--embeddings", __file__],
     ],
 )

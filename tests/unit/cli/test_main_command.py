@@ -23,6 +23,7 @@ OPTIONS = {
     "info": ["--json"],
     "models": ["--json"],
     "search": ["-k", "--model", "--json"],
+    "tune": ["--target-recall", "-k", "--queries", "--sample", "--plot", "--json"],
 }
 
 

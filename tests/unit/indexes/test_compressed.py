@@ -275,31 +275,6 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_recall_is_measured_and_tuned(index):
-    result = index.measure_recall(k=5, sample=20)
-    assert index.settings["recall"] == result.to_json()
-    assert 0.8 <= result.recall <= 1
-    assert result.from_documents
-    tuned = index.tune(0.9, k=5, queries=clustered(10, seed=4))
-    assert tuned.recall >= 0.9 or index.tier is Tier.COMPACT
-    assert index.settings["tuned"]["nprobe"] == tuned.nprobe
-    again = index.measure_recall(clustered(10, seed=4), 5, store=False)
-    assert (again.recall, again.nprobe, again.rerank) == (tuned.recall, tuned.nprobe, tuned.rerank)
-    assert index._resolve(SearchParams(50), index._snapshot()).rerank == 10 * tuned.rerank
-    assert index._resolve(SearchParams(5, nprobe=3), index._snapshot()).nprobe == 3
-
-
-def test_nothing_to_measure(tmp_path, index):
-    with (
-        CompressedIndex.create(tmp_path / "empty", DIM) as empty,
-        pytest.raises(InvalidInputError, match="empty"),
-    ):
-        empty.measure_recall()
-    for wrong in (lambda: index.measure_recall(embeddings([0])), lambda: index.tune(1.5)):
-        with pytest.raises(InvalidInputError):
-            wrong()
-
-
 @pytest.mark.parametrize("wrong", [{"tier": "tiny"}, {"tier": None}, {"seed": -1}, {"seed": 1.5}])
 def test_wrong_settings_are_refused(tmp_path, wrong):
     with pytest.raises(InvalidInputError):

@@ -1,0 +1,194 @@
+"""``lfm2-retrieve tune``: find the fastest way to search an index that finds enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._output import print_json
+
+if TYPE_CHECKING:
+    from ..datatypes import TokenEmbeddings
+    from ..indexes import CompressedIndex, Recall, Tuning
+
+_PLOTS = (".png", ".svg", ".pdf")
+
+
+def _plottable(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse before any work what can't be drawn after it."""
+    if value is not None and value.suffix.lower() not in _PLOTS:
+        raise click.BadParameter(f"{value}: its name must end in {', '.join(_PLOTS)}")
+    return value
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--target-recall",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.98,
+    show_default=True,
+    help="Share of the exact hits to find.",
+)
+@click.option(
+    "-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits will be asked for."
+)
+@click.option(
+    "--queries",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    help="What people ask: a text file, a query a line, or JSONL, CSV or TSV with a column text; .gz of any; "
+    "- is the standard input. The index's own model encodes them.  "
+    "[default: pieces of stored documents, which are easier]",
+)
+@click.option(
+    "--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Queries to use at most."
+)
+@click.option("--model", help="For --queries: where the index's model lies now, if it was moved.")
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_plottable,
+    help=f"Draw recall against latency; the name ends in {', '.join(_PLOTS)}.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
+def command(
+    *,
+    path: Path,
+    target_recall: float,
+    k: int,
+    file: Path | None,
+    sample: int,
+    model: str | None,
+    plot: Path | None,
+    json_: bool,
+) -> None:
+    """Find the fastest settings for the index PATH that reach a recall.
+
+    They become the index's default; searches that name their own settings are not changed. Recall is the
+    share of the exact hits that a search finds. It is measured on this machine, as is the time. Run it again
+    when the index has grown a lot.
+    """
+    if model is not None and file is None:
+        raise click.UsageError("--model goes with --queries")
+    if plot is not None:
+        from ..benchmarks.plots import require_matplotlib
+
+        require_matplotlib()
+    from ..indexes import CompressedIndex
+
+    with CompressedIndex.open(path) as index:
+        queries = None if file is None else _encode(path, model, file)
+        with _status(quiet=json_) as show:
+            tuning = index.tune(target_recall, k, queries=queries, sample=sample, on_progress=show)
+        if json_:
+            print_json(_facts(tuning))
+        else:
+            _print(tuning, index)
+    if plot is not None:
+        from ..benchmarks.plots import plot_tuning
+
+        plot_tuning(tuning, plot)
+        click.echo(f"wrote {plot}", err=True)
+
+
+def _encode(path: Path, model: str | None, file: Path) -> TokenEmbeddings:
+    from ..errors import InvalidInputError
+    from ..readers import STDIN, DocumentFormat, read_documents
+    from ..retriever import Retriever
+
+    plain = str(file) == STDIN or Path(file.name.lower().removesuffix(".gz")).suffix in ("", ".txt")
+    rows = read_documents([file], DocumentFormat.LINES if plain else None)
+    texts = [row["text"] for row in rows if row["text"].strip()]
+    if not texts:
+        raise InvalidInputError(f"{file}: there is no query in it")
+    with Retriever.open(path, model=model) as retriever:
+        return retriever.encoder.encode_queries(texts)
+
+
+@contextmanager
+def _status(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Shows on a terminal's stderr what it is told."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("tuning") as status:
+        yield lambda step: status.update(f"tuning: {step}")
+
+
+def _facts(tuning: Tuning) -> dict[str, Any]:
+    front = set(tuning.front)
+    return {
+        "target_recall": tuning.target_recall,
+        "reached": tuning.reached,
+        "tunable": bool(tuning.tried),
+        "best": tuning.best.to_json(),
+        "tried": [
+            {**one.to_json(), "front": one in front, "best": one is tuning.best} for one in tuning.tried
+        ],
+    }
+
+
+def _print(tuning: Tuning, index: CompressedIndex) -> None:
+    best = tuning.best
+    if not tuning.tried:
+        click.echo(
+            f"Nothing to tune: no part of this index is compressed (tier {index.tier}, {best.n_documents:,} "
+            f"documents), so every search is exact. It takes {best.milliseconds:,.2f} ms."
+        )
+        return
+    _print_table(tuning)
+    click.echo(_origin(best))
+    found = f"finds {best.recall:.3f} ± {best.error:.3f} of the exact top {best.k}"
+    chosen = f"nprobe {best.nprobe}, candidates {best.candidates}, rerank {best.rerank}"
+    if tuning.reached:
+        click.echo(f"Stored as the default: {chosen} {found} in {best.milliseconds:,.2f} ms.")
+    else:
+        click.echo(
+            f"The target {tuning.target_recall:g} was not reached. The best, stored as the default: {chosen} "
+            f"{found} in {best.milliseconds:,.2f} ms."
+        )
+
+
+def _origin(best: Recall) -> str:
+    documents = f"; the index holds only {best.n_documents:,} documents" if best.k > best.n_documents else ""
+    if best.from_documents:
+        return (
+            f"Measured with {best.n_queries} queries made from stored documents{documents}. Real ones may be "
+            "harder: give some with --queries."
+        )
+    return f"Measured with {best.n_queries} queries{documents}."
+
+
+def _print_table(tuning: Tuning) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    front = set(tuning.front)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("nprobe", "candidates", "rerank", "recall", "ms"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for one in tuning.finalists:
+        marks = ["front"] * (one in front) + ["chosen"] * (one is tuning.best)
+        table.add_row(
+            str(one.nprobe),
+            str(one.candidates),
+            str(one.rerank),
+            f"{one.recall:.3f}",
+            f"{one.milliseconds:,.2f}",
+            ", ".join(marks),
+            style="bold" if one is tuning.best else None if one in front else "dim",
+        )
+    Console().print(table)
+    click.echo(
+        f"{len(tuning.tried)} settings tried, these with all queries. front: none is both faster and better."
+    )

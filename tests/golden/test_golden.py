@@ -1,0 +1,91 @@
+"""Indexes of every format so far: they open, are whole, and give the hits that they gave when they were made.
+
+``make.py`` makes those of the current format anew.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval.indexes.catalogue import FORMAT
+
+sys.path.insert(0, str(Path(__file__).parent))
+import make
+
+FORMATS = sorted(path.name for path in make.GOLDEN.glob("format-*"))
+WHOLE = [(name, tier) for name in FORMATS for tier in make.TIERS]
+
+
+def expected(name):
+    return json.loads((make.GOLDEN / name / "expected.json").read_text(encoding="utf-8"))
+
+
+def asked(facts):
+    rows = [np.array(query, np.float32).reshape(-1, make.DIM) for query in facts["queries"]]
+    return TokenEmbeddings(np.concatenate(rows), np.concatenate([[0], np.cumsum([len(row) for row in rows])]))
+
+
+@pytest.fixture
+def opened(request, tmp_path):
+    name, tier = request.param
+    shutil.copytree(make.GOLDEN / name / tier, tmp_path / "index")
+    with CompressedIndex.open(tmp_path / "index") as index:
+        yield index, expected(name), tier
+
+
+def test_the_current_format_is_there():
+    assert f"format-{FORMAT}" in FORMATS, "run python tests/golden/make.py"
+    assert expected(f"format-{FORMAT}")["format"] == FORMAT
+
+
+@pytest.mark.parametrize("opened", WHOLE, indirect=True)
+def test_a_golden_index_is_whole(opened):
+    index, facts, tier = opened
+    index.verify()
+    assert (len(index), index.n_tokens, str(index.tier)) == (
+        facts[tier]["documents"],
+        facts[tier]["tokens"],
+        tier,
+    )
+    assert [part.segment.info.codec for part in index._snapshot().parts] == facts[tier]["codecs"]
+    for number, id in enumerate(index.ids()):
+        entry = index.get(id)
+        assert (id, entry.text, entry.metadata) == (f"id-{number}", make.text(number), {"number": number})
+    assert index.settings["made_by"] == "tests/golden/make.py"
+
+
+@pytest.mark.parametrize("opened", WHOLE, indirect=True)
+@pytest.mark.parametrize("search", ["default", "exact"])
+def test_a_golden_index_gives_its_hits(opened, search):
+    index, facts, tier = opened
+    params = SearchParams(facts["k"], exact=search == "exact")
+    for hits, wanted in zip(index.search(asked(facts), params), facts[tier]["searches"][search], strict=True):
+        assert [hit.id for hit in hits] == [id for id, _, _ in wanted]
+        assert [str(hit.score_kind) for hit in hits] == [kind for _, _, kind in wanted]
+        assert [hit.score for hit in hits] == pytest.approx([score for _, score, _ in wanted], rel=1e-5)
+
+
+@pytest.mark.parametrize("opened", WHOLE, indirect=True)
+def test_a_golden_index_can_be_added_to(opened):
+    index, facts, _ = opened
+    before = [[hit.id for hit in hits] for hits in index.search(asked(facts), SearchParams(8, exact=True))]
+    index.add(["far"], TokenEmbeddings(np.full((1, make.DIM), 1e-3, np.float32), np.array([0, 1])))
+    index.build(force=True)
+    with ExactIndex.open(index.path) as again:
+        assert len(again) == len(index.ids()) == len(index)
+        again.verify()
+    after = [[hit.id for hit in hits] for hits in index.search(asked(facts), SearchParams(8, exact=True))]
+    assert sum(len(set(a) & set(b)) for a, b in zip(after, before, strict=True)) >= 0.8 * sum(
+        map(len, before)
+    )
+
+
+def test_the_golden_indexes_cover_every_layout():
+    codecs = {codec for tier in make.TIERS for codec in expected(f"format-{FORMAT}")[tier]["codecs"]}
+    assert {"fp16", "pq4-unit", "pq4-int8-unit", "pq2-int8"} <= codecs
+    assert sum(file.stat().st_size for file in make.GOLDEN.rglob("*") if file.is_file()) < 1 << 20
