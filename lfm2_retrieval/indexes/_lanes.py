@@ -28,6 +28,7 @@ __all__ = [
     "store",
     "subtract",
     "total",
+    "widen",
 ]
 
 
@@ -117,10 +118,10 @@ def splat_at(typing: Any, array: Any, at: Any, count: Any) -> Any:
 
 @intrinsic
 def add(typing: Any, left: Any, right: Any) -> Any:
-    """Of int16; overflow wraps."""
+    """Of floats, or of int16, where overflow wraps."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.add(*arguments)
+        return (builder.fadd if isinstance(left.element, types.Float) else builder.add)(*arguments)
 
     return left(left, right), generate
 
@@ -187,6 +188,17 @@ def nearest(typing: Any, value: Any) -> Any:
         whole = _call(builder, "llvm.rint", arguments[0].type, arguments[0])
         wide = builder.fptosi(whole, ir.VectorType(ir.IntType(32), value.count))
         return builder.trunc(wide, context.get_value_type(vector))
+
+    return vector(value), generate
+
+
+@intrinsic
+def widen(typing: Any, value: Any) -> Any:
+    """float32 as float64."""
+    vector = _Vector(types.float64, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(arguments[0], context.get_value_type(vector))
 
     return vector(value), generate
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import jit
-from ._lanes import larger, load, multiply, multiply_add, splat, splat_at, store
+from ._lanes import add, larger, load, multiply, multiply_add, splat, splat_at, store, widen
 from ._search_kernels import Ids
 
 __all__ = ["BLOCK", "score_float32", "score_int8", "score_pq"]
@@ -115,6 +115,51 @@ def score_int8(  # noqa: PLR0917  (compiled code takes positions)
 
 
 @jit
+def _decode_any(  # noqa: PLR0917
+    centroids: NDArray[np.float32],
+    codebooks: NDArray[np.float32],
+    codes: NDArray[np.uint8],
+    token: int,
+    centroid: int,
+    rows: NDArray[np.float64],
+    at: int,
+) -> float:
+    """Put a token into ``rows[at]``; returns the sum of its squares."""
+    dim, width = rows.shape[1], codebooks.shape[2]
+    squares = 0.0
+    for code in range(codes.shape[1]):
+        codeword = np.intp(codes[token, code])
+        for j in range(code * width, min((code + 1) * width, dim)):
+            value = np.float64(centroids[centroid, j] + codebooks[code, codeword, j - code * width])
+            rows[at, j] = value
+            squares += value * value
+    return squares
+
+
+@jit
+def _decode_fours(  # noqa: PLR0917
+    centroids: NDArray[np.float32],
+    codebooks: NDArray[np.float32],
+    codes: NDArray[np.uint8],
+    token: int,
+    centroid: int,
+    rows: NDArray[np.float64],
+    at: int,
+    four: NDArray[np.float64],
+) -> float:
+    """`_decode_any` for codewords of four numbers that fill the row; ``four`` is overwritten."""
+    dim = rows.shape[1]
+    sums = splat(0.0, 4)
+    for code in range(codes.shape[1]):
+        codeword = load(codebooks, (code * 256 + np.intp(codes[token, code])) * 4, 4)
+        value = widen(add(load(centroids, centroid * dim + code * 4, 4), codeword))
+        store(value, rows, at * dim + code * 4)
+        sums = multiply_add(value, value, sums)
+    store(sums, four, 0)
+    return (four[0] + four[1]) + (four[2] + four[3])
+
+
+@jit
 def score_pq(  # noqa: PLR0917
     centroids: NDArray[np.float32],
     codebooks: NDArray[np.float32],
@@ -142,7 +187,7 @@ def score_pq(  # noqa: PLR0917
         False if a token names a centroid that doesn't exist.
     """
     dim, width = columns.shape[1], codebooks.shape[2]
-    rows, weights = np.empty((_ROWS, dim)), np.ones(_ROWS)
+    rows, weights, four = np.empty((_ROWS, dim)), np.ones(_ROWS), np.empty(4)
     best = np.empty(columns.shape[0] * BLOCK)
     for i in range(len(starts)):
         best[:] = -np.inf
@@ -152,32 +197,15 @@ def score_pq(  # noqa: PLR0917
                 centroid = np.intp(ids[row])
                 if centroid >= centroids.shape[0]:
                     return False
-                for code in range(codes.shape[1]):
-                    codeword = codebooks[code, np.intp(codes[row, code])]
-                    begin = code * width
-                    for j in range(min(width, dim - begin)):
-                        rows[at, begin + j] = centroids[centroid, begin + j] + codeword[j]
+                if width == 4 and dim % 4 == 0:
+                    squares = _decode_fours(centroids, codebooks, codes, row, centroid, rows, at, four)
+                else:
+                    squares = _decode_any(centroids, codebooks, codes, row, centroid, rows, at)
                 if normalise:
-                    weights[at] = _inverse_length(rows, at)
+                    weights[at] = 1.0 / np.sqrt(squares) if squares > 0 else 0.0
             _fold(rows, weights, columns, best)
         scores[i] = _sum(best, n_tokens)
     return True
-
-
-@jit
-def _inverse_length(rows: NDArray[np.float64], at: int) -> float:
-    """1 / the length of a row, 0 for that of zeros; in four sums, for which nothing has to wait."""
-    dim = rows.shape[1]
-    squares0 = squares1 = squares2 = squares3 = 0.0
-    for j in range(0, dim - 3, 4):
-        squares0 += rows[at, j] * rows[at, j]
-        squares1 += rows[at, j + 1] * rows[at, j + 1]
-        squares2 += rows[at, j + 2] * rows[at, j + 2]
-        squares3 += rows[at, j + 3] * rows[at, j + 3]
-    for j in range(dim // 4 * 4, dim):
-        squares0 += rows[at, j] * rows[at, j]
-    squares = (squares0 + squares1) + (squares2 + squares3)
-    return 1.0 / np.sqrt(squares) if squares > 0 else 0.0
 
 
 @jit

@@ -354,11 +354,12 @@ def decode_pq(  # noqa: PLR0917
             if centroid >= centroids.shape[0]:
                 return False
             squares = np.float32(0)
-            for j in range(dim):
-                at = j // width
-                value = centroids[centroid, j] + codebooks[at, codes[row, at], j - at * width]
-                decoded[to, j] = value
-                squares += value * value
+            for code in range(codes.shape[1]):
+                codeword = np.intp(codes[row, code])
+                for j in range(code * width, min((code + 1) * width, dim)):
+                    value = centroids[centroid, j] + codebooks[code, codeword, j - code * width]
+                    decoded[to, j] = value
+                    squares += value * value
             if normalise and squares > 0:
                 scale = np.float32(1) / np.sqrt(squares)
                 for j in range(dim):

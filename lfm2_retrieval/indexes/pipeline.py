@@ -28,7 +28,7 @@ from .tables import Lookup, lookup
 
 __all__ = ["Plan", "plan", "shortlist"]
 
-_GATHERED = 4
+_GATHERED = 2
 """How many documents are scored by centroids for each that is scored by codes."""
 _LEAST = 32
 """So many documents are worth a thread."""
@@ -79,8 +79,8 @@ _scratch = _Scratch()
 
 def plan(params: SearchParams) -> Plan:
     """Fill in the defaults, which were measured: more lists or longer short lists found no more."""
-    rerank = max(params.rerank or 20 + 2 * params.k, params.k)
-    candidates = max(params.candidates or 256 + 4 * params.k, rerank)
+    rerank = max(params.rerank or 15 + 3 * params.k // 2, params.k)
+    candidates = max(params.candidates or 580 + 7 * params.k, rerank)
     return Plan(params.nprobe or 8, candidates, rerank)
 
 

@@ -16,8 +16,8 @@ from .codec import Codec
 __all__ = ["Lookup", "Tables", "aligned", "lookup"]
 
 _LARGEST = 2**15 - 1
-_MARGIN = 3.0
-"""In standard deviations of what codes add to the similarity with a centroid."""
+_MARGIN = 1.0
+"""In standard deviations of what codes add to the similarity with a centroid. Twice as much found no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def lookup(query: NDArray[np.float32], codec: Codec, threads: int = 1, number: i
     squares = np.square(pieces).reshape(len(query), n_codes, width).sum(2)
     bound = float((np.sqrt(squares.sum(1)) * sizes.centroid + np.sqrt(squares) @ sizes.codewords).max())
     scale = (_LARGEST - 4 * (n_codes + 1)) / bound if bound > 0 else 0.0
-    if not scale * float(np.abs(query).max()) < np.finfo(np.float32).max:
+    if not scale * float(np.abs(query).max()) < float(np.finfo(np.float32).max):
         scale = 0.0  # centroids and codewords that are as good as zero
     margins = np.minimum(1 + _MARGIN * scale * np.sqrt(squares @ sizes.mean_squares), _LARGEST)
     groups = []
