@@ -3,7 +3,9 @@
 Probe: each query token's best centroids. Gather: the documents in their lists, each query token giving the
 score of the best probed centroid that the document has, or, where it has none, that of the best centroid
 not probed: as far as centroids tell, none of its tokens can be nearer. Prune. MaxSim on centroids alone for
-those left. Prune. MaxSim on centroids and codes. Prune. What is left goes to exact scoring.
+those left. Prune. MaxSim on centroids and codes, of the tokens of each query token's best centroid in the
+document only. Prune. The same of all tokens whose centroid comes near that. Prune. What is left goes to exact
+scoring.
 
 All of it is in whole numbers of one unit, so that neither threads nor batches change a bit of the result.
 """
@@ -24,12 +26,14 @@ from ._pool import split
 from .codec import Codec
 from .compressed_segment import CompressedSegment
 from .snapshot import Part
-from .tables import Lookup, lookup
+from .tables import Lookup, Tables, lookup
 
 __all__ = ["Plan", "plan", "shortlist"]
 
 _GATHERED = 2
 """How many documents are scored by centroids for each that is scored by codes."""
+_REFINED = 2
+"""How many documents are scored by the codes of more tokens for each that is reranked."""
 _LEAST = 32
 """So many documents are worth a thread."""
 
@@ -79,7 +83,7 @@ _scratch = _Scratch()
 
 def plan(params: SearchParams) -> Plan:
     """Fill in the defaults, which were measured: more lists or longer short lists found no more."""
-    rerank = max(params.rerank or 15 + 3 * params.k // 2, params.k)
+    rerank = max(params.rerank or 10 + 3 * params.k // 2, params.k)
     candidates = max(params.candidates or 580 + 7 * params.k, rerank)
     return Plan(params.nprobe or 8, candidates, rerank)
 
@@ -106,28 +110,25 @@ def shortlist(
         At most ``limits.rerank`` documents, none of them dead or empty.
     """
     probes: dict[int, _Probed] = {}
-    gathered, scores = [], []
-    for _, part in parts:
-        segment = cast(CompressedSegment, part.segment)
+    segments = [cast(CompressedSegment, part.segment) for _, part in parts]
+    kept = []
+    for (_, part), segment in zip(parts, segments, strict=True):
         codec = segment.codec
         if codec.id not in probes:
             used = sum(len(probe.lookup.groups) for probe in probes.values())
             probes[codec.id] = _probe(lookup(query, codec, threads, used), codec, limits.nprobe)
-        positions = _gather(part, segment, probes[codec.id], limits.candidates * _GATHERED)
-        gathered.append(positions)
-        if len(positions) > limits.candidates or len(parts) > 1:
-            scores.append(_score(segment, probes[codec.id].lookup, positions, threads, with_codes=False))
-        else:
-            scores.append(np.zeros(len(positions), np.float32))
-    kept = _cut(gathered, scores, limits.candidates)
-    if sum(map(len, kept)) > limits.rerank:
-        refined = []
-        for (_, part), positions in zip(parts, kept, strict=True):
-            segment = cast(CompressedSegment, part.segment)
-            refined.append(
-                _score(segment, probes[segment.codec.id].lookup, positions, threads, with_codes=True)
-            )
-        kept = _cut(kept, refined, limits.rerank)
+        kept.append(_gather(part, segment, probes[codec.id], limits.candidates * _GATHERED))
+    for step, n in (
+        (_by_centroids, limits.candidates),
+        (_by_nearest, limits.rerank * _REFINED),
+        (_by_codes, limits.rerank),
+    ):
+        if sum(map(len, kept)) > n:
+            scores = [
+                _score(segment, probes[segment.codec.id].lookup, step, positions, threads)
+                for segment, positions in zip(segments, kept, strict=True)
+            ]
+            kept = _cut(kept, scores, n)
     numbers = np.repeat([number for number, _ in parts], [len(positions) for positions in kept])
     return numbers.astype(np.int64), np.concatenate(kept)
 
@@ -172,28 +173,55 @@ def _gather(part: Part, segment: CompressedSegment, probed: _Probed, wanted: int
     return positions[_largest(totals[positions], wanted)]
 
 
+Step = Callable[[Tables, CompressedSegment, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool]
+"""Adds the scores of documents, given where they start and end; False where a centroid doesn't exist."""
+
+
+def _by_centroids(
+    group: Tables,
+    segment: CompressedSegment,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    scores: NDArray[np.int32],
+) -> bool:
+    return group.kernels.estimate(group.by_centroid, segment.centroids, starts, ends, scores)
+
+
+def _by_nearest(
+    group: Tables,
+    segment: CompressedSegment,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    scores: NDArray[np.int32],
+) -> bool:
+    tables = group.by_centroid, group.by_code, group.nearest
+    return group.kernels.refine(*tables, segment.centroids, segment.codes, starts, ends, scores)
+
+
+def _by_codes(
+    group: Tables,
+    segment: CompressedSegment,
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    scores: NDArray[np.int32],
+) -> bool:
+    tables = group.by_centroid, group.by_code, group.margins
+    return group.kernels.refine(*tables, segment.centroids, segment.codes, starts, ends, scores)
+
+
 def _score(
-    segment: CompressedSegment, tables: Lookup, positions: NDArray[np.int64], threads: int, with_codes: bool
+    segment: CompressedSegment, tables: Lookup, step: Step, positions: NDArray[np.int64], threads: int
 ) -> NDArray[np.float32]:
     """MaxSim of some documents by look-up tables."""
     scores = np.zeros(len(positions), np.int32)
     starts, ends = segment.offsets[positions], segment.offsets[positions + 1]
-    for group in tables.groups:
-        fixed: tuple[Any, ...]
-        kernel: Callable[..., bool]
-        if with_codes:
-            kernel = group.kernels.refine
-            fixed = group.by_centroid, group.by_code, group.margins, segment.centroids, segment.codes
-        else:
-            kernel, fixed = group.kernels.estimate, (group.by_centroid, segment.centroids)
 
-        def work(
-            first: int, last: int, kernel: Callable[..., bool] = kernel, fixed: tuple[Any, ...] = fixed
-        ) -> None:
-            if not kernel(*fixed, starts[first:last], ends[first:last], scores[first:last]):
+    def work(first: int, last: int) -> None:
+        for group in tables.groups:
+            if not step(group, segment, starts[first:last], ends[first:last], scores[first:last]):
                 raise segment.damaged("centroids.npy")
 
-        split(work, len(positions), threads, _LEAST)
+    split(work, len(positions), threads, _LEAST)
     return scores * np.float32(tables.unit)
 
 

@@ -16,8 +16,8 @@ from .codec import Codec
 __all__ = ["Lookup", "Tables", "aligned", "lookup"]
 
 _LARGEST = 2**15 - 1
-_MARGIN = 1.0
-"""In standard deviations of what codes add to the similarity with a centroid. Twice as much found no more."""
+_MARGIN = 1.5
+"""In standard deviations of what codes add to the similarity with a centroid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,16 @@ class Tables:
         Those for tables of this width.
     by_centroid, by_code
         int16 ``[n_centroids, lanes]`` and ``[M * 256, lanes]``; lanes that are not in use are 0.
-    margins
-        int16 ``[lanes]``: how much better than its centroid says a token is hardly ever.
+    nearest, margins
+        int16 ``[lanes]``, for ``kernels.refine``: 1, with which it looks at the tokens of the best centroids
+        alone, and how much better than its centroid says a token seldom is.
     """
 
     n_tokens: int
     kernels: Kernels
     by_centroid: NDArray[np.int16]
     by_code: NDArray[np.int16]
+    nearest: NDArray[np.int16]
     margins: NDArray[np.int16]
 
 
@@ -127,7 +129,7 @@ def _tables(  # noqa: PLR0917
     )
     of_codes = columns.reshape(codec.n_codes, codec.width, lanes)
     kernels.tabulate(codec.codebooks, of_codes, 0, 256, by_code)
-    return Tables(n_tokens, kernels, by_centroid, by_code, margins)
+    return Tables(n_tokens, kernels, by_centroid, by_code, np.minimum(margins, np.int16(1)), margins)
 
 
 def aligned(n: int) -> NDArray[np.int16]:
