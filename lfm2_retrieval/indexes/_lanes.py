@@ -23,6 +23,7 @@ __all__ = [
     "multiply",
     "multiply_add",
     "nearest",
+    "prefetch",
     "splat",
     "splat_at",
     "store",
@@ -92,6 +93,22 @@ def store(typing: Any, value: Any, array: Any, at: Any) -> Any:
         return context.get_dummy_value()
 
     return types.none(value, array, types.intp), generate
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
+    """Have ``array.flat[at]`` of a C-contiguous array brought into the cache; it need not exist."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _address(context, builder, signature.args[0], *arguments)
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        function = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(number, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
 
 
 @intrinsic(prefer_literal=True)

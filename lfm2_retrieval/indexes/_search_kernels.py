@@ -16,9 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import jit
-from ._lanes import add, any_above, larger, load, multiply_add, nearest, splat, splat_at, store, subtract, total
+from ._lanes import add, any_above, larger, load, multiply_add, nearest, prefetch, splat, splat_at, store, subtract, total
 
 __all__ = ["Ids", "Kernels", "decode_int8", "decode_pq", "for_lanes", "gather", "postings"]
+
+_AHEAD = 6
+"""So many documents before its turn, a document's centroids are called for: memory answers that late."""
+_LINE_BYTES = 64
 
 Ids = NDArray[np.unsignedinteger[Any]]
 """Numbers of centroids or documents: uint16 or uint32."""
@@ -172,7 +176,11 @@ def _estimate(lanes: int) -> Any:
         ends: NDArray[np.int64],
         scores: NDArray[np.int32],
     ) -> bool:
+        line = _LINE_BYTES // centroids.itemsize
         for i in range(len(starts)):
+            if i + _AHEAD < len(starts):
+                for token in range(starts[i + _AHEAD], ends[i + _AHEAD], line):
+                    prefetch(centroids, token)
             best = splat(np.int16(-(2**15)), lanes)
             for token in range(starts[i], ends[i]):
                 centroid = np.intp(centroids[token])
@@ -199,23 +207,40 @@ def _refine(lanes: int) -> Any:
     ) -> bool:
         n_codes = codes.shape[1]
         margin = load(margins, 0, lanes)
+        longest = 0
         for i in range(len(starts)):
-            best = splat(np.int16(-(2**15)), lanes)
-            for token in range(starts[i], ends[i]):
-                centroid = np.intp(centroids[token])
-                if centroid >= by_centroid.shape[0]:
-                    return False
-                best = larger(best, load(by_centroid, centroid * lanes, lanes))
-            bar = subtract(best, margin)
-            best = splat(np.int16(-(2**15)), lanes)
-            for token in range(starts[i], ends[i]):
-                row = load(by_centroid, np.intp(centroids[token]) * lanes, lanes)
-                if not any_above(row, bar):
-                    continue
-                for code in range(n_codes):
-                    row = add(row, load(by_code, (code * 256 + np.intp(codes[token, code])) * lanes, lanes))
-                best = larger(best, row)
-            scores[i] += total(best)
+            longest = max(longest, ends[i] - starts[i])
+        # A document's tokens are chosen while the codes of those of the one before are on their way.
+        chosen = np.empty((2, longest), np.int64)
+        n_before = 0
+        for i in range(len(starts) + 1):
+            mine, before = chosen[i % 2], chosen[(i + 1) % 2]
+            n_mine = 0
+            if i < len(starts):
+                best = splat(np.int16(-(2**15)), lanes)
+                for token in range(starts[i], ends[i]):
+                    centroid = np.intp(centroids[token])
+                    if centroid >= by_centroid.shape[0]:
+                        return False
+                    best = larger(best, load(by_centroid, centroid * lanes, lanes))
+                bar = subtract(best, margin)
+                for token in range(starts[i], ends[i]):
+                    mine[n_mine] = token
+                    n_mine += any_above(load(by_centroid, np.intp(centroids[token]) * lanes, lanes), bar)
+                for at in range(n_mine):
+                    prefetch(codes, mine[at] * n_codes)
+            if i > 0:
+                best = splat(np.int16(-(2**15)), lanes)
+                for at in range(n_before):
+                    token = before[at]
+                    row = load(by_centroid, np.intp(centroids[token]) * lanes, lanes)
+                    for code in range(n_codes):
+                        row = add(
+                            row, load(by_code, (code * 256 + np.intp(codes[token, code])) * lanes, lanes)
+                        )
+                    best = larger(best, row)
+                scores[i - 1] += total(best)
+            n_before = n_mine
         return True
 
     return refine
