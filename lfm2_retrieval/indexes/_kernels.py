@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -43,10 +44,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 def jit(function: F) -> F:
     """Compile when first called, and keep the machine code beside the source or in the user's cache."""
     compiled = numba.njit(**_OPTIONS)(function)
-    try:
+    with suppress(OSError, RuntimeError):  # there is no folder to keep it in, or no source
         compiled._cache = _Cache(function)
-    except (OSError, RuntimeError):  # there is no folder to keep the compiled code in, or no source
-        pass
     return cast(F, compiled)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 __all__ = ["cpus", "each", "split"]
 
 T = TypeVar("T")
-
-_guard = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
 
 
 def cpus() -> int:
@@ -24,7 +22,7 @@ def cpus() -> int:
 
 
 def split(function: Callable[[int, int], object], n: int, threads: int, least: int = 1) -> None:
-    """Call ``function(start, end)`` on consecutive ranges that make up ``range(n)``, one of them in this thread.
+    """Call ``function(start, end)`` on consecutive ranges that make up ``range(n)``, one in this thread.
 
     Parameters
     ----------
@@ -42,9 +40,7 @@ def split(function: Callable[[int, int], object], n: int, threads: int, least: i
         function(0, n)
         return
     bounds = [n * i // threads for i in range(threads + 1)]
-    futures = [
-        _executor().submit(function, start, end) for start, end in zip(bounds[1:-1], bounds[2:], strict=True)
-    ]
+    futures = [_executor().submit(function, *some) for some in pairwise(bounds[1:])]
     try:
         function(*bounds[:2])
     finally:
@@ -68,19 +64,11 @@ def each(function: Callable[[int], T], n: int, threads: int) -> list[T]:
     return [results[i] for i in range(n)]
 
 
+@cache
 def _executor() -> ThreadPoolExecutor:
-    global _pool
-    with _guard:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(cpus(), 2), thread_name_prefix="lfm2-retrieval")
-        return _pool
-
-
-def _forget() -> None:
-    """In a child process: the parent's threads were not inherited."""
-    global _pool, _guard
-    _pool, _guard = None, threading.Lock()
+    """It starts its threads when they are needed. Should two be made at once, the last is kept."""
+    return ThreadPoolExecutor(max(cpus(), 2), thread_name_prefix="lfm2-retrieval")
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_executor.cache_clear)  # the parent's threads are not inherited

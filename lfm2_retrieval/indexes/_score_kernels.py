@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import jit
-from ._lanes import add, larger, load, multiply, multiply_add, splat, splat_at, store, widen
+from ._lanes import add, larger, load, multiply, multiply_add, prefetch, splat, splat_at, store, widen
 from ._search_kernels import Ids
 
 __all__ = ["BLOCK", "score_float32", "score_int8", "score_pq"]
@@ -19,6 +19,9 @@ __all__ = ["BLOCK", "score_float32", "score_int8", "score_pq"]
 BLOCK = 8
 """How many query tokens a vector holds."""
 _ROWS = 6
+_AHEAD = 24
+"""So many tokens before their turn, vectors are called for: memory answers that late."""
+_LINE_BYTES = 64
 
 
 @jit
@@ -99,6 +102,11 @@ def score_int8(  # noqa: PLR0917  (compiled code takes positions)
     for i in range(len(starts)):
         best[:] = -np.inf
         for first in range(starts[i], ends[i], _ROWS):
+            later = first + _AHEAD
+            if later >= ends[i] and i + 1 < len(starts):
+                later += starts[i + 1] - ends[i]
+            for at in range(later * dim, (later + _ROWS) * dim, _LINE_BYTES):
+                prefetch(vectors, at)
             for at in range(_ROWS):
                 row = min(first + at, ends[i] - 1)
                 squares = np.int32(0)
@@ -120,7 +128,7 @@ def _decode_any(  # noqa: PLR0917
     codebooks: NDArray[np.float32],
     codes: NDArray[np.uint8],
     token: int,
-    centroid: int,
+    centroid: np.intp,
     rows: NDArray[np.float64],
     at: int,
 ) -> float:
@@ -142,7 +150,7 @@ def _decode_fours(  # noqa: PLR0917
     codebooks: NDArray[np.float32],
     codes: NDArray[np.uint8],
     token: int,
-    centroid: int,
+    centroid: np.intp,
     rows: NDArray[np.float64],
     at: int,
     four: NDArray[np.float64],
@@ -156,7 +164,7 @@ def _decode_fours(  # noqa: PLR0917
         store(value, rows, at * dim + code * 4)
         sums = multiply_add(value, value, sums)
     store(sums, four, 0)
-    return (four[0] + four[1]) + (four[2] + four[3])
+    return float((four[0] + four[1]) + (four[2] + four[3]))
 
 
 @jit
@@ -209,7 +217,7 @@ def score_pq(  # noqa: PLR0917
 
 
 @jit
-def score_float32(
+def score_float32(  # noqa: PLR0917
     vectors: NDArray[np.float32],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],

@@ -16,13 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import jit
-from ._lanes import add, any_above, larger, load, multiply_add, nearest, prefetch, splat, splat_at, store, subtract, total
+from ._lanes import (
+    add,
+    any_above,
+    larger,
+    load,
+    multiply_add,
+    nearest,
+    prefetch,
+    splat,
+    splat_at,
+    store,
+    subtract,
+    total,
+)
 
-__all__ = ["Ids", "Kernels", "decode_int8", "decode_pq", "for_lanes", "gather", "postings"]
+__all__ = ["Ids", "Kernels", "decode_int8", "decode_pq", "for_lanes", "gather", "postings", "select"]
 
 _AHEAD = 6
 """So many documents before its turn, a document's centroids are called for: memory answers that late."""
 _LINE_BYTES = 64
+_BUCKETS = 4096
 
 Ids = NDArray[np.unsignedinteger[Any]]
 """Numbers of centroids or documents: uint16 or uint32."""
@@ -31,9 +45,7 @@ Ids = NDArray[np.unsignedinteger[Any]]
 class Kernels(NamedTuple):
     """The kernels for vectors of 16 or of 32 lanes, called ``lanes`` here."""
 
-    tabulate: Callable[
-        [NDArray[np.float32], NDArray[np.float32], int, int, NDArray[np.int16]], None
-    ]
+    tabulate: Callable[[NDArray[np.float32], NDArray[np.float32], int, int, NDArray[np.int16]], None]
     """Inner products, rounded to int16: the table of some rows.
 
     rows
@@ -306,6 +318,51 @@ def gather(  # noqa: PLR0917
 
 
 @jit
+def select(totals: NDArray[np.int32], touched: NDArray[np.int32], wanted: int) -> NDArray[np.int64]:
+    """The documents with the largest sums, to a 4096th of the largest; of those that are as good, the first.
+
+    Parameters
+    ----------
+    totals
+        int32, not negative: each document's sum.
+    touched
+        int32 ``[n]``: those to choose from.
+    wanted
+        How many to choose.
+
+    Returns
+    -------
+    NDArray
+        int64 ``[min(n, wanted)]``, in the order of ``touched``.
+    """
+    chosen = np.empty(min(len(touched), wanted), np.int64)
+    if len(touched) <= wanted:
+        chosen[:] = touched
+        return chosen
+    largest = 0
+    for document in touched:
+        largest = max(largest, totals[document])
+    shift = 0
+    while largest >> shift >= _BUCKETS:
+        shift += 1
+    counts = np.zeros(_BUCKETS, np.int64)
+    for document in touched:
+        counts[totals[document] >> shift] += 1
+    bucket, above = _BUCKETS - 1, 0
+    while above + counts[bucket] < wanted:
+        above += counts[bucket]
+        bucket -= 1
+    n, left = 0, wanted - above
+    for document in touched:
+        mine = totals[document] >> shift
+        if mine > bucket or (mine == bucket and left > 0):
+            left -= mine == bucket
+            chosen[n] = document
+            n += 1
+    return chosen
+
+
+@jit
 def decode_int8(
     vectors: NDArray[np.int8],
     scales: NDArray[np.float32],
@@ -394,9 +451,7 @@ def decode_pq(  # noqa: PLR0917
 
 
 @jit
-def postings(
-    centroids: Ids, offsets: NDArray[np.int64], lists: NDArray[np.int64]
-) -> NDArray[np.uint32]:
+def postings(centroids: Ids, offsets: NDArray[np.int64], lists: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Each centroid's documents, every document once, in order.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What the kernels of `_search_kernels` and `_score_kernels` compute, in plain NumPy: the tests hold them equal."""
+"""What the kernels of searching and scoring compute, in plain NumPy: the tests hold them equal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ __all__ = [
 
 def tabulate(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.int16]:
     """The table of ``Kernels.tabulate``, of all rows; it may round the other way where a half is near."""
-    return np.rint(rows @ columns).astype(np.int16).reshape(-1, columns.shape[2])
+    table: NDArray[np.int16] = np.rint(rows @ columns).astype(np.int16)
+    return table.reshape(-1, columns.shape[2])
 
 
 def probe(table: NDArray[np.int16], n_tokens: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:

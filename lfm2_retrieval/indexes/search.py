@@ -103,8 +103,9 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
 def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
     if queries.dim != dim:
         raise InvalidInputError(f"the queries' vectors are {queries.dim} wide, those of the index {dim}")
-    bad = np.flatnonzero(~(np.abs(queries.embeddings) <= np.finfo(np.float16).max).all(axis=1))
-    if len(bad):
+    largest = float(np.finfo(np.float16).max)
+    if not np.abs(queries.embeddings).max(initial=0) <= largest:  # nor is NaN
+        bad = np.flatnonzero(~(np.abs(queries.embeddings) <= largest).all(axis=1))
         query = int(np.searchsorted(queries.offsets, bad[0], "right")) - 1
         raise InvalidInputError(
             f"query {query}: its vector {bad[0] - queries.offsets[query]} holds NaN, infinity or a value "
@@ -136,7 +137,8 @@ def _shortlist(
     """The short list of one query; its scores are yet to be found."""
     from .pipeline import plan, shortlist
 
-    numbers, positions = shortlist(parts, query, plan(params), threads)
+    precise = any(part.segment.score_kind is ScoreKind.MAXSIM for _, part in parts)
+    numbers, positions = shortlist(parts, query, plan(params, precise), threads)
     keys = np.empty(len(numbers), np.int64)
     for number, part in parts:
         mine = numbers == number
@@ -152,7 +154,7 @@ def _settle(
 
     layout = columns(query)
     scores = np.empty(len(candidates.keys), np.float32)
-    for number in np.unique(candidates.parts).tolist():
+    for number in set(candidates.parts.tolist()):
         mine = candidates.parts == number
         scores[mine] = score(parts[number].segment, layout, candidates.positions[mine], threads)
     return [

@@ -70,10 +70,10 @@ _scratch = threading.local()
 def lookup(query: NDArray[np.float32], codec: Codec, threads: int = 1, number: int = 0) -> Lookup:
     """The tables of a query, valid until the thread asks for others of these numbers.
 
-    One scale serves the whole query, the largest at which no sum of table entries can leave int16: the
-    similarity of a token and a vector is at most the product of their lengths (Cauchy and Schwarz), so that of
-    a token with a centroid and codewords at most a sum of such products. Rounding adds up to a half for each
-    entry; as much again and more is left for rounding in float32.
+    One scale serves the whole query, the largest at which no sum of table entries can leave int16: an inner
+    product is at most that of the lengths (Cauchy and Schwarz), so a token's similarity with a centroid and
+    codewords is at most a sum of such products. Rounding adds up to a half for each entry; as much again and
+    more is left for rounding in float32.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def lookup(query: NDArray[np.float32], codec: Codec, threads: int = 1, number: i
     if not scale * float(np.abs(query).max()) < float(np.finfo(np.float32).max):
         scale = 0.0  # centroids and codewords that are as good as zero
     margins = np.minimum(1 + _MARGIN * scale * np.sqrt(squares @ sizes.mean_squares), _LARGEST)
-    groups = []
+    groups: list[Tables] = []
     first = 0
     while first < len(query):
         lanes = 16 if len(query) - first <= 16 else 32
@@ -118,7 +118,7 @@ def _tables(  # noqa: PLR0917
     number: int,
     threads: int,
 ) -> Tables:
-    width, lanes = columns.shape
+    lanes = columns.shape[1]
     kernels = for_lanes(lanes)
     n_centroids, n_codewords = len(codec.centroids), 256 * codec.n_codes
     table = _reused(number, (n_centroids + n_codewords) * lanes).reshape(-1, lanes)
@@ -133,7 +133,7 @@ def _tables(  # noqa: PLR0917
 
 
 def aligned(n: int) -> NDArray[np.int16]:
-    """int16 ``[n]``, not filled in, at the start of a cache line: so no row of a table lies on two of them."""
+    """int16 ``[n]``, not filled in, at the start of a cache line, so that no row of a table lies on two."""
     memory = np.empty(2 * n + 64, np.uint8)
     skip = -memory.ctypes.data % 64
     return memory[skip : skip + 2 * n].view(np.int16)

@@ -239,3 +239,18 @@ def test_tables_estimate_what_decoding_gives(n):
     tokens = twins.decode_pq(codec.centroids, codec.codebooks, ids, codes, False) @ query.T
     expected = [tokens[a:b].max(0).sum() for a, b in zip(starts, ends, strict=True)]
     np.testing.assert_allclose(scores * tables.unit, expected, rtol=2e-3, atol=2e-2)
+
+
+@SEEDS
+def test_select(seed):
+    rng = np.random.default_rng(seed)
+    totals = rng.integers(0, 10 ** (seed + 1), 3000).astype(np.int32)  # with ties
+    touched = rng.permutation(3000)[:2000].astype(np.int32)
+    for wanted in (1, 500, 1999, 2000, 5000):
+        chosen = kernels.select(totals, touched, wanted)
+        assert len(chosen) == min(wanted, 2000)
+        assert np.isin(chosen, touched).all()
+        assert len(np.unique(chosen)) == len(chosen)
+        left = np.setdiff1d(touched, chosen)
+        if len(left):
+            assert totals[left].max() - totals[chosen].min() <= totals[touched].max() / 2048
