@@ -92,8 +92,8 @@ def plan(params: SearchParams, precise: bool = True) -> Plan:
     precise
         Whether better vectors than the codes are stored. Where not, longer short lists find hardly more.
     """
-    rerank = max(params.rerank or (15 + 3 * params.k // 2 if precise else 10 + params.k), params.k)
-    candidates = max(params.candidates or (730 if precise else 430) + 7 * params.k, rerank)
+    rerank = max(params.rerank or (12 + 9 * params.k // 5 if precise else 10 + params.k), params.k)
+    candidates = max(params.candidates or (600 if precise else 300) + 20 * params.k, rerank)
     return Plan(params.nprobe or 8, candidates, rerank)
 
 
