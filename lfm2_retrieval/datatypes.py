@@ -90,6 +90,10 @@ class SearchParams:
         How many of these are scored by MaxSim on the best vectors stored, at least ``k``.
     exact
         Score every document by MaxSim on the best vectors stored.
+    threads
+        How many threads may work on a call; hits don't depend on it. None: one for a single query, and for
+        several queries all processors, a query each. More for a single query pay off in large indexes.
+        Full scans leave their number of threads to BLAS.
 
     Raises
     ------
@@ -102,9 +106,10 @@ class SearchParams:
     candidates: int | None = None
     rerank: int | None = None
     exact: bool = False
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("k", "nprobe", "candidates", "rerank"):
+        for name in ("k", "nprobe", "candidates", "rerank", "threads"):
             value = getattr(self, name)
             if value is None and name != "k":
                 continue

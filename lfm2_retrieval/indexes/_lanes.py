@@ -1,8 +1,9 @@
-"""Sixteen int16 in one register, for kernels compiled by numba.
+"""Vectors in registers, for kernels compiled by numba.
 
 A loop over query tokens is worth its name only if it becomes one instruction. Left to LLVM's vectorisers that
 hangs on flags and versions (measured: 27 times slower where they don't see it), so the kernels say it: these
-intrinsics emit LLVM's own vector type, which every processor with vectors has instructions for.
+intrinsics emit LLVM's own vector types, for which every processor with vectors has instructions; one with
+narrower registers takes two or four. How many elements a vector has is a constant where it is compiled.
 """
 
 from __future__ import annotations
@@ -11,75 +12,220 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["LANES", "add", "larger", "load", "store"]
+__all__ = [
+    "add",
+    "any_above",
+    "larger",
+    "load",
+    "multiply",
+    "multiply_add",
+    "nearest",
+    "prefetch",
+    "splat",
+    "splat_at",
+    "store",
+    "subtract",
+    "total",
+    "widen",
+]
 
-LANES = 16
-"""How many query tokens a register holds."""
 
-_VECTOR = ir.VectorType(ir.IntType(16), LANES)
-
-
-class _LanesType(types.Type):
-    def __init__(self) -> None:
-        super().__init__(name="Lanes")
+class _Vector(types.Type):
+    def __init__(self, element: Any, count: int) -> None:
+        self.element, self.count = element, count
+        super().__init__(name=f"Vector({element} x {count})")
 
 
-@register_model(_LanesType)
-class _LanesModel(models.PrimitiveModel):
+@register_model(_Vector)
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, numba_type: Any) -> None:
-        super().__init__(manager, numba_type, _VECTOR)
+        element = manager.lookup(numba_type.element).get_value_type()
+        super().__init__(manager, numba_type, ir.VectorType(element, numba_type.count))
 
 
-_lanes = _LanesType()
+def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
+    """That of ``array.flat[at]``."""
+    if array_type.layout != "C":
+        raise TypeError("vectors are loaded from C-contiguous arrays")
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [at])
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
-    """The address of ``array.flat[at]``, as one of sixteen int16."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [at]), _VECTOR.as_pointer())
+def _call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
+    """One of LLVM's functions, named without the type of its first argument."""
+    vector = arguments[0].type
+    element = {"i16": "i16", "i32": "i32", "float": "f32", "double": "f64"}[str(vector.element)]
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = get_or_insert_function(builder.module, kind, f"{name}.v{vector.count}{element}")
+    return builder.call(function, arguments)
 
 
-@intrinsic
-def load(typing: Any, array: Any, at: Any) -> Any:
-    """Sixteen int16 of a C-contiguous array, from its flat index ``at`` (intp) on."""
+def _spread(builder: Any, value: Any, count: int) -> Any:
+    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), count), None))
+
+
+@intrinsic(prefer_literal=True)
+def load(typing: Any, array: Any, at: Any, count: Any) -> Any:
+    """``count`` elements of a C-contiguous array, from its flat index ``at`` on."""
+    vector = _Vector(array.dtype, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        value = builder.load(_place(context, builder, signature.args[0], *arguments))
-        value.align = 2
+        place = _address(context, builder, signature.args[0], *arguments[:2])
+        value = builder.load(builder.bitcast(place, context.get_value_type(vector).as_pointer()))
+        value.align = array.dtype.bitwidth // 8
         return value
 
-    return _lanes(array, types.intp), generate
+    return vector(array, types.intp, count), generate
 
 
 @intrinsic
 def store(typing: Any, value: Any, array: Any, at: Any) -> Any:
-    """Put sixteen int16 into a C-contiguous array, from its flat index ``at`` (intp) on."""
+    """Put a vector into a C-contiguous array, from its flat index ``at`` on."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = _place(context, builder, signature.args[1], *arguments[1:])
-        builder.store(arguments[0], place).align = 2
+        place = _address(context, builder, signature.args[1], *arguments[1:])
+        place = builder.bitcast(place, context.get_value_type(value).as_pointer())
+        builder.store(arguments[0], place).align = value.element.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.none(_lanes, array, types.intp), generate
+    return types.none(value, array, types.intp), generate
+
+
+@intrinsic
+def prefetch(typing: Any, array: Any, at: Any) -> Any:
+    """Have ``array.flat[at]`` of a C-contiguous array brought into the cache; it need not exist."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _address(context, builder, signature.args[0], *arguments)
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        function = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, *(ir.Constant(number, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
+
+
+@intrinsic(prefer_literal=True)
+def splat(typing: Any, value: Any, count: Any) -> Any:
+    """A number, ``count`` times."""
+    number = types.unliteral(value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _spread(builder, arguments[0], count.literal_value)
+
+    return _Vector(number, count.literal_value)(number, count), generate
+
+
+@intrinsic(prefer_literal=True)
+def splat_at(typing: Any, array: Any, at: Any, count: Any) -> Any:
+    """``array.flat[at]`` of a C-contiguous array, ``count`` times."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _address(context, builder, signature.args[0], *arguments[:2])
+        return _spread(builder, builder.load(place), count.literal_value)
+
+    return _Vector(array.dtype, count.literal_value)(array, types.intp, count), generate
 
 
 @intrinsic
 def add(typing: Any, left: Any, right: Any) -> Any:
-    """Lane by lane; overflow wraps."""
+    """Of floats, or of int16, where overflow wraps."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.add(*arguments)
+        return (builder.fadd if isinstance(left.element, types.Float) else builder.add)(*arguments)
 
-    return _lanes(_lanes, _lanes), generate
+    return left(left, right), generate
+
+
+@intrinsic
+def subtract(typing: Any, left: Any, right: Any) -> Any:
+    """Of int16; what would overflow stays at the limit."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "llvm.ssub.sat", arguments[0].type, *arguments)
+
+    return left(left, right), generate
+
+
+@intrinsic
+def multiply(typing: Any, left: Any, right: Any) -> Any:
+    """Of floats."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fmul(*arguments)
+
+    return left(left, right), generate
+
+
+@intrinsic
+def multiply_add(typing: Any, left: Any, right: Any, addend: Any) -> Any:
+    """``left * right + addend`` of floats, rounded once where the processor can."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "llvm.fmuladd", arguments[0].type, *arguments)
+
+    return left(left, right, addend), generate
 
 
 @intrinsic
 def larger(typing: Any, left: Any, right: Any) -> Any:
-    """The larger of the two, lane by lane."""
+    """The larger of the two, element by element."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.select(builder.icmp_signed(">", *arguments), *arguments)
+        compare = builder.fcmp_ordered if isinstance(left.element, types.Float) else builder.icmp_signed
+        return builder.select(compare(">", *arguments), *arguments)
 
-    return _lanes(_lanes, _lanes), generate
+    return left(left, right), generate
+
+
+@intrinsic
+def any_above(typing: Any, left: Any, right: Any) -> Any:
+    """Whether any int16 is larger than its counterpart."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bits = ir.IntType(left.count)
+        above = builder.bitcast(builder.icmp_signed(">", *arguments), bits)
+        return builder.icmp_unsigned("!=", above, ir.Constant(bits, 0))
+
+    return types.boolean(left, right), generate
+
+
+@intrinsic
+def nearest(typing: Any, value: Any) -> Any:
+    """float32 to the nearest int16, which they must not lie beyond."""
+    vector = _Vector(types.int16, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = _call(builder, "llvm.rint", arguments[0].type, arguments[0])
+        wide = builder.fptosi(whole, ir.VectorType(ir.IntType(32), value.count))
+        return builder.trunc(wide, context.get_value_type(vector))
+
+    return vector(value), generate
+
+
+@intrinsic
+def widen(typing: Any, value: Any) -> Any:
+    """float32 as float64."""
+    vector = _Vector(types.float64, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.fpext(arguments[0], context.get_value_type(vector))
+
+    return vector(value), generate
+
+
+@intrinsic
+def total(typing: Any, value: Any) -> Any:
+    """The sum of int16, as int32."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        wide = builder.sext(arguments[0], ir.VectorType(ir.IntType(32), value.count))
+        return _call(builder, "llvm.vector.reduce.add", ir.IntType(32), wide)
+
+    return types.int32(value), generate

@@ -2,106 +2,314 @@
 
 As in `_kernels`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a
 file is checked before it addresses memory; a kernel that meets a wrong number says so and reads nothing.
+
+A query's tokens are the lanes of a vector: 16, or 32 where there are more. `for_lanes` has the kernels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import jit
-from ._lanes import LANES, add, larger, load, store
+from ._lanes import (
+    add,
+    any_above,
+    larger,
+    load,
+    multiply_add,
+    nearest,
+    prefetch,
+    splat,
+    splat_at,
+    store,
+    subtract,
+    total,
+)
 
-__all__ = ["add_bounds", "decode_int8", "decode_pq", "gather", "postings", "probe", "quantise", "refine"]
+__all__ = ["Ids", "Kernels", "decode_int8", "decode_pq", "for_lanes", "gather", "postings", "select"]
 
-_LOWEST = np.full(LANES, -(2**15), np.int16)
+_AHEAD = 6
+"""So many documents before its turn, a document's centroids are called for: memory answers that late."""
+_LINE_BYTES = 64
+_BUCKETS = 4096
+
+Ids = NDArray[np.unsignedinteger[Any]]
+"""Numbers of centroids or documents: uint16 or uint32."""
 
 
-@jit
-def probe(scores: NDArray[np.float32], n_lanes: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+class Kernels(NamedTuple):
+    """The kernels for vectors of 16 or of 32 lanes, called ``lanes`` here."""
+
+    tabulate: Callable[[NDArray[np.float32], NDArray[np.float32], int, int, NDArray[np.int16]], None]
+    """Inner products, rounded to int16: the table of some rows.
+
+    rows
+        float32 ``[n_groups, n, width]``.
+    columns
+        float32 ``[n_groups, width, lanes]``, scaled so that no product leaves int16.
+    first, last
+        Of each group's rows, those to do.
+    table
+        int16 ``[n_groups * n, lanes]``: filled in.
+    """
+    probe: Callable[[NDArray[np.int16], NDArray[np.int32], NDArray[np.int16]], None]
     """The best centroids of each query token, best first, equal ones by number.
 
-    Parameters
-    ----------
-    scores
-        float32 ``[n_centroids, LANES]``.
-    n_lanes
-        How many lanes are in use.
-    n
-        How many centroids to find, at most ``n_centroids``.
-
-    Returns
-    -------
-    tuple
-        int32 and float32 ``[n_lanes, n]``: centroids and their scores.
+    table
+        int16 ``[n_centroids, lanes]``, none of them -2¹⁵.
+    best, values
+        int32 and int16 ``[n_tokens, n]``, n at most ``n_centroids``: filled in with centroids and scores.
     """
-    best = np.zeros((n_lanes, n), np.int32)
-    values = np.full((n_lanes, n), -np.inf, np.float32)
-    for centroid in range(scores.shape[0]):
-        for lane in range(n_lanes):
-            value = scores[centroid, lane]
-            if value > values[lane, n - 1]:
-                place = n - 1
-                while place > 0 and values[lane, place - 1] < value:
-                    values[lane, place] = values[lane, place - 1]
-                    best[lane, place] = best[lane, place - 1]
-                    place -= 1
-                values[lane, place] = value
-                best[lane, place] = centroid
-    return best, values
+    estimate: Callable[
+        [NDArray[np.int16], Ids, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool
+    ]
+    """MaxSim of documents by centroids alone.
+
+    by_centroid
+        int16 ``[n_centroids, lanes]``: the similarity of each query token with each centroid.
+    centroids
+        Unsigned ``[n_tokens]``.
+    starts, ends
+        int64 ``[n]``: the tokens of each document, at least one.
+    scores
+        int32 ``[n]``: added to.
+
+    Returns False if a token names a centroid that doesn't exist.
+    """
+    refine: Callable[
+        [
+            NDArray[np.int16],
+            NDArray[np.int16],
+            NDArray[np.int16],
+            Ids,
+            NDArray[np.uint8],
+            NDArray[np.int64],
+            NDArray[np.int64],
+            NDArray[np.int32],
+        ],
+        bool,
+    ]
+    """MaxSim of documents by centroids and codes: one row added for each byte of code.
+
+    Tokens are left out whose centroid is, for every query token, worse than the document's best by the margin
+    or more: their codes would have to make up for that.
+
+    by_centroid, centroids, starts, ends, scores
+        As for ``estimate``.
+    by_code
+        int16 ``[M * 256, lanes]``: with each codeword. No sum of one row each overflows: see `tables`.
+    margins
+        int16 ``[lanes]``: at least 1, or 0 for lanes that are not in use.
+    codes
+        uint8 ``[n_tokens, M]``.
+    """
+
+
+@cache
+def for_lanes(lanes: int) -> Kernels:
+    """The kernels for 16 or 32 lanes, each compiled when first called."""
+    return Kernels(_tabulate(lanes), _probe(lanes), _estimate(lanes), _refine(lanes))
+
+
+def _tabulate(lanes: int) -> Any:
+    @jit
+    def tabulate(
+        rows: NDArray[np.float32],
+        columns: NDArray[np.float32],
+        first: int,
+        last: int,
+        table: NDArray[np.int16],
+    ) -> None:
+        n, width = rows.shape[1], rows.shape[2]
+        for group in range(rows.shape[0]):
+            # Six rows at a time: enough sums to hide that one takes a while, and few enough for 16 registers.
+            for row in range(group * n + first, group * n + last, 6):
+                end = group * n + last - 1
+                row1, row2, row3 = min(row + 1, end), min(row + 2, end), min(row + 3, end)
+                row4, row5 = min(row + 4, end), min(row + 5, end)
+                sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = splat(np.float32(0), lanes)
+                for j in range(width):
+                    column = load(columns, (group * width + j) * lanes, lanes)
+                    sum0 = multiply_add(splat_at(rows, row * width + j, lanes), column, sum0)
+                    sum1 = multiply_add(splat_at(rows, row1 * width + j, lanes), column, sum1)
+                    sum2 = multiply_add(splat_at(rows, row2 * width + j, lanes), column, sum2)
+                    sum3 = multiply_add(splat_at(rows, row3 * width + j, lanes), column, sum3)
+                    sum4 = multiply_add(splat_at(rows, row4 * width + j, lanes), column, sum4)
+                    sum5 = multiply_add(splat_at(rows, row5 * width + j, lanes), column, sum5)
+                store(nearest(sum0), table, row * lanes)
+                store(nearest(sum1), table, row1 * lanes)
+                store(nearest(sum2), table, row2 * lanes)
+                store(nearest(sum3), table, row3 * lanes)
+                store(nearest(sum4), table, row4 * lanes)
+                store(nearest(sum5), table, row5 * lanes)
+
+    return tabulate
+
+
+def _probe(lanes: int) -> Any:
+    @jit
+    def probe(table: NDArray[np.int16], best: NDArray[np.int32], values: NDArray[np.int16]) -> None:
+        n_tokens, n = best.shape
+        best[:] = 0
+        values[:] = -(2**15)
+        lowest = np.full(lanes, 2**15 - 1, np.int16)
+        lowest[:n_tokens] = -(2**15)
+        bar = load(lowest, 0, lanes)
+        for centroid in range(table.shape[0]):
+            if not any_above(load(table, centroid * lanes, lanes), bar):
+                continue
+            for lane in range(n_tokens):
+                value = table[centroid, lane]
+                if value > lowest[lane]:
+                    place = n - 1
+                    while place > 0 and values[lane, place - 1] < value:
+                        values[lane, place] = values[lane, place - 1]
+                        best[lane, place] = best[lane, place - 1]
+                        place -= 1
+                    values[lane, place] = value
+                    best[lane, place] = centroid
+                    lowest[lane] = values[lane, n - 1]
+            bar = load(lowest, 0, lanes)
+
+    return probe
+
+
+def _estimate(lanes: int) -> Any:
+    @jit
+    def estimate(
+        by_centroid: NDArray[np.int16],
+        centroids: Ids,
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        scores: NDArray[np.int32],
+    ) -> bool:
+        line = _LINE_BYTES // centroids.itemsize
+        for i in range(len(starts)):
+            if i + _AHEAD < len(starts):
+                for token in range(starts[i + _AHEAD], ends[i + _AHEAD], line):
+                    prefetch(centroids, token)
+            best = splat(np.int16(-(2**15)), lanes)
+            for token in range(starts[i], ends[i]):
+                centroid = np.intp(centroids[token])
+                if centroid >= by_centroid.shape[0]:
+                    return False
+                best = larger(best, load(by_centroid, centroid * lanes, lanes))
+            scores[i] += total(best)
+        return True
+
+    return estimate
+
+
+def _refine(lanes: int) -> Any:
+    @jit
+    def refine(  # noqa: PLR0917  (compiled code takes positions)
+        by_centroid: NDArray[np.int16],
+        by_code: NDArray[np.int16],
+        margins: NDArray[np.int16],
+        centroids: Ids,
+        codes: NDArray[np.uint8],
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        scores: NDArray[np.int32],
+    ) -> bool:
+        n_codes = codes.shape[1]
+        margin = load(margins, 0, lanes)
+        longest = 0
+        for i in range(len(starts)):
+            longest = max(longest, ends[i] - starts[i])
+        # A document's tokens are chosen while the codes of those of the one before are on their way.
+        chosen = np.empty((2, longest), np.int64)
+        n_before = 0
+        for i in range(len(starts) + 1):
+            mine, before = chosen[i % 2], chosen[(i + 1) % 2]
+            n_mine = 0
+            if i < len(starts):
+                best = splat(np.int16(-(2**15)), lanes)
+                for token in range(starts[i], ends[i]):
+                    centroid = np.intp(centroids[token])
+                    if centroid >= by_centroid.shape[0]:
+                        return False
+                    best = larger(best, load(by_centroid, centroid * lanes, lanes))
+                bar = subtract(best, margin)
+                for token in range(starts[i], ends[i]):
+                    mine[n_mine] = token
+                    n_mine += any_above(load(by_centroid, np.intp(centroids[token]) * lanes, lanes), bar)
+                for at in range(n_mine):
+                    prefetch(codes, mine[at] * n_codes)
+            if i > 0:
+                best = splat(np.int16(-(2**15)), lanes)
+                for at in range(n_before):
+                    token = before[at]
+                    row = load(by_centroid, np.intp(centroids[token]) * lanes, lanes)
+                    for code in range(n_codes):
+                        row = add(
+                            row, load(by_code, (code * 256 + np.intp(codes[token, code])) * lanes, lanes)
+                        )
+                    best = larger(best, row)
+                scores[i - 1] += total(best)
+            n_before = n_mine
+        return True
+
+    return refine
 
 
 @jit
-def gather(  # noqa: PLR0917  (compiled code takes positions)
+def gather(  # noqa: PLR0917
     probed: NDArray[np.int32],
-    gains: NDArray[np.float32],
+    gains: NDArray[np.int32],
     lists: NDArray[np.int64],
-    documents: NDArray[np.uint32],
+    documents: Ids,
     alive: NDArray[np.bool_],
-    totals: NDArray[np.float32],
+    totals: NDArray[np.int32],
     stamps: NDArray[np.int32],
     touched: NDArray[np.int32],
-    first_stamp: int,
-    n_touched: int,
+    before: int,
 ) -> int:
-    """Add each query token's best probed centroid to the documents that have it.
+    """Add up each query token's best probed centroid in the documents that have it.
 
     Parameters
     ----------
     probed
-        int32 ``[n_lanes, n_probe]``: centroids, best first.
+        int32 ``[n_tokens, n_probe]``: centroids, best first.
     gains
-        float32 ``[n_lanes, n_probe]``: how much their scores lie above the imputed one, that of the best
+        int32 ``[n_tokens, n_probe]``: how much their scores lie above the imputed one, that of the best
         centroid that isn't probed. A document in none of the lists so gets the imputed score: nothing.
     lists
         int64 ``[n_centroids + 1]``: centroid ``c`` owns ``documents[lists[c] : lists[c + 1]]``.
     documents
-        uint32: documents by centroid.
+        Unsigned: documents by centroid.
     alive
         bool ``[n_documents]``: those that may be found.
     totals, stamps, touched
-        float32, int32 and int32 ``[n_documents]``: zeros at first. Updated: each document's sum, the last
-        query token that reached it, and the documents reached so far, in that order.
-    first_stamp, n_touched
-        How many query tokens were gathered before, and how many documents they reached.
+        int32, of length ``n_documents`` at least: each document's sum, the last query token that reached it
+        (stamps up to ``before`` are of other queries, and totals with them), and the documents reached.
+    before
+        Query tokens are stamped from ``before + 1`` on.
 
     Returns
     -------
     int
-        How many documents are reached now; -1 if a list names a document that doesn't exist.
+        How many documents are reached; -1 if a list names a document that doesn't exist.
     """
-    for lane in range(probed.shape[0]):
-        stamp = first_stamp + lane + 1
+    n_touched = 0
+    for token in range(probed.shape[0]):
+        stamp = before + token + 1
         for i in range(probed.shape[1]):
-            centroid = probed[lane, i]
-            gain = gains[lane, i]
+            centroid = probed[token, i]
+            gain = gains[token, i]
             for at in range(lists[centroid], lists[centroid + 1]):
                 document = np.intp(documents[at])
-                if document >= len(stamps):
+                if document >= len(alive):
                     return -1
                 if stamps[document] == stamp or not alive[document]:
                     continue
-                if stamps[document] == 0:
+                if stamps[document] <= before:
+                    totals[document] = 0
                     touched[n_touched] = document
                     n_touched += 1
                 stamps[document] = stamp
@@ -110,84 +318,48 @@ def gather(  # noqa: PLR0917  (compiled code takes positions)
 
 
 @jit
-def add_bounds(values: NDArray[np.float32], n_rows: int, bounds: NDArray[np.float32]) -> None:
-    """Add to ``bounds``, float32 ``[LANES]``, the largest size in each ``n_rows`` rows, lane by lane.
+def select(totals: NDArray[np.int32], touched: NDArray[np.int32], wanted: int) -> NDArray[np.int64]:
+    """The documents with the largest sums, to a 4096th of the largest; of those that are as good, the first.
 
     Parameters
     ----------
-    values
-        float32 ``[n_groups * n_rows, LANES]``.
-    """
-    largest = np.empty(LANES, np.float32)
-    for first in range(0, values.shape[0], n_rows):
-        largest[:] = 0
-        for row in range(first, first + n_rows):
-            for lane in range(LANES):
-                largest[lane] = max(largest[lane], abs(values[row, lane]))
-        for lane in range(LANES):
-            bounds[lane] += largest[lane]
-
-
-@jit
-def quantise(values: NDArray[np.float32], scale: NDArray[np.float32], table: NDArray[np.int16]) -> None:
-    """Round ``values * scale``: float32 ``[n, LANES]``, float32 ``[LANES]`` → int16 ``[n, LANES]``."""
-    for row in range(values.shape[0]):
-        for lane in range(LANES):
-            table[row, lane] = np.int16(np.rint(values[row, lane] * scale[lane]))
-
-
-@jit
-def refine(  # noqa: PLR0917
-    by_centroid: NDArray[np.int16],
-    by_code: NDArray[np.int16],
-    centroids: NDArray[np.uint16],
-    codes: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    unit: NDArray[np.float32],
-    scores: NDArray[np.float32],
-) -> bool:
-    """MaxSim of documents by look-up tables: one row added for the centroid and one for each byte of code.
-
-    Parameters
-    ----------
-    by_centroid
-        int16 ``[n_centroids, LANES]``: the similarity of each query token with each centroid.
-    by_code
-        int16 ``[M * 256, LANES]``: with each codeword. No sum of one row each overflows: see `tables`.
-    centroids, codes
-        uint16 ``[n_tokens]`` and uint8 ``[n_tokens, M]``; with M = 0 the centroids alone are scored.
-    starts, ends
-        int64 ``[n]``: the tokens of each document, at least one.
-    unit
-        float32 ``[LANES]``: what an int16 of each lane is worth; 0 for lanes that are not in use.
-    scores
-        float32 ``[n]``: added to.
+    totals
+        int32, not negative: each document's sum.
+    touched
+        int32 ``[n]``: those to choose from.
+    wanted
+        How many to choose.
 
     Returns
     -------
-    bool
-        False if a token names a centroid that doesn't exist.
+    NDArray
+        int64 ``[min(n, wanted)]``, in the order of ``touched``.
     """
-    best_of_lane = _LOWEST.copy()
-    lowest = load(best_of_lane, 0)
-    n_codes = codes.shape[1]
-    for i in range(len(starts)):
-        best = lowest
-        for token in range(starts[i], ends[i]):
-            centroid = np.intp(centroids[token])
-            if centroid >= by_centroid.shape[0]:
-                return False
-            total = load(by_centroid, centroid * LANES)
-            for code in range(n_codes):
-                total = add(total, load(by_code, (code * 256 + np.intp(codes[token, code])) * LANES))
-            best = larger(best, total)
-        store(best, best_of_lane, 0)
-        score = np.float32(0)
-        for lane in range(LANES):
-            score += np.float32(best_of_lane[lane]) * unit[lane]
-        scores[i] += score
-    return True
+    chosen = np.empty(min(len(touched), wanted), np.int64)
+    if len(touched) <= wanted:
+        chosen[:] = touched
+        return chosen
+    largest = 0
+    for document in touched:
+        largest = max(largest, totals[document])
+    shift = 0
+    while largest >> shift >= _BUCKETS:
+        shift += 1
+    counts = np.zeros(_BUCKETS, np.int64)
+    for document in touched:
+        counts[totals[document] >> shift] += 1
+    bucket, above = _BUCKETS - 1, 0
+    while above + counts[bucket] < wanted:
+        above += counts[bucket]
+        bucket -= 1
+    n, left = 0, wanted - above
+    for document in touched:
+        mine = totals[document] >> shift
+        if mine > bucket or (mine == bucket and left > 0):
+            left -= mine == bucket
+            chosen[n] = document
+            n += 1
+    return chosen
 
 
 @jit
@@ -231,7 +403,7 @@ def decode_int8(
 def decode_pq(  # noqa: PLR0917
     centroids: NDArray[np.float32],
     codebooks: NDArray[np.float32],
-    ids: NDArray[np.uint16],
+    ids: Ids,
     codes: NDArray[np.uint8],
     normalise: bool,
     starts: NDArray[np.int64],
@@ -245,7 +417,7 @@ def decode_pq(  # noqa: PLR0917
     centroids, codebooks
         float32 ``[n_centroids, dim]`` and ``[M, 256, width]``; the last codeword may reach beyond ``dim``.
     ids, codes
-        uint16 ``[n_tokens]`` and uint8 ``[n_tokens, M]``.
+        Unsigned ``[n_tokens]`` and uint8 ``[n_tokens, M]``.
     normalise
         Whether to bring each vector to length 1.
     starts, ends, decoded
@@ -264,11 +436,12 @@ def decode_pq(  # noqa: PLR0917
             if centroid >= centroids.shape[0]:
                 return False
             squares = np.float32(0)
-            for j in range(dim):
-                at = j // width
-                value = centroids[centroid, j] + codebooks[at, codes[row, at], j - at * width]
-                decoded[to, j] = value
-                squares += value * value
+            for code in range(codes.shape[1]):
+                codeword = np.intp(codes[row, code])
+                for j in range(code * width, min((code + 1) * width, dim)):
+                    value = centroids[centroid, j] + codebooks[code, codeword, j - code * width]
+                    decoded[to, j] = value
+                    squares += value * value
             if normalise and squares > 0:
                 scale = np.float32(1) / np.sqrt(squares)
                 for j in range(dim):
@@ -278,15 +451,13 @@ def decode_pq(  # noqa: PLR0917
 
 
 @jit
-def postings(
-    centroids: NDArray[np.uint16], offsets: NDArray[np.int64], lists: NDArray[np.int64]
-) -> NDArray[np.uint32]:
+def postings(centroids: Ids, offsets: NDArray[np.int64], lists: NDArray[np.int64]) -> NDArray[np.uint32]:
     """Each centroid's documents, every document once, in order.
 
     Parameters
     ----------
     centroids
-        uint16 ``[n_tokens]``.
+        Unsigned ``[n_tokens]``.
     offsets
         int64 ``[n_documents + 1]``.
     lists

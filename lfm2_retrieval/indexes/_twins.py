@@ -1,55 +1,100 @@
-"""What the kernels of `_search_kernels` compute, in plain NumPy: the tests hold them equal."""
+"""What the kernels of searching and scoring compute, in plain NumPy: the tests hold them equal."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode_int8", "decode_pq", "gather", "postings", "probe", "refine"]
+from ._search_kernels import Ids
+
+__all__ = [
+    "decode_int8",
+    "decode_pq",
+    "estimate",
+    "gather",
+    "postings",
+    "probe",
+    "refine",
+    "score",
+    "tabulate",
+]
 
 
-def probe(scores: NDArray[np.float32], n_lanes: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The twin of ``_search_kernels.probe``."""
-    used = scores[:, :n_lanes].T
-    best = np.argsort(-used, axis=1, kind="stable")[:, :n]
+def tabulate(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.int16]:
+    """The table of ``Kernels.tabulate``, of all rows; it may round the other way where a half is near."""
+    table: NDArray[np.int16] = np.rint(rows @ columns).astype(np.int16)
+    return table.reshape(-1, columns.shape[2])
+
+
+def probe(table: NDArray[np.int16], n_tokens: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+    """The twin of ``Kernels.probe``."""
+    used = table[:, :n_tokens].T
+    best = np.argsort(-used.astype(np.int32), axis=1, kind="stable")[:, :n]
     return best.astype(np.int32), np.take_along_axis(used, best, axis=1)
 
 
 def gather(
     probed: NDArray[np.int32],
-    gains: NDArray[np.float32],
+    gains: NDArray[np.int32],
     lists: NDArray[np.int64],
-    documents: NDArray[np.uint32],
+    documents: Ids,
     alive: NDArray[np.bool_],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The totals of ``_search_kernels.gather``, and which documents were reached."""
-    totals = np.zeros(len(alive), np.float32)
+    totals = np.zeros(len(alive), np.int32)
     reached = np.zeros(len(alive), bool)
     for centroids, values in zip(probed, gains, strict=True):
-        best = np.full(len(alive), -np.inf, np.float32)
+        best = np.full(len(alive), -1, np.int32)
         for centroid, value in zip(centroids, values, strict=True):
             some = documents[lists[centroid] : lists[centroid + 1]]
             best[some] = np.maximum(best[some], value)
-        found = alive & (best > -np.inf)
+        found = alive & (best >= 0)
         totals[found] += best[found]
         reached |= found
     return totals, reached
 
 
+def estimate(
+    by_centroid: NDArray[np.int16], centroids: Ids, starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """What ``Kernels.estimate`` adds to the scores."""
+    tokens = by_centroid[centroids].astype(np.int64)
+    return np.array([tokens[start:end].max(0).sum() for start, end in zip(starts, ends, strict=True)])
+
+
 def refine(  # noqa: PLR0917  (as its twin)
     by_centroid: NDArray[np.int16],
     by_code: NDArray[np.int16],
-    centroids: NDArray[np.uint16],
+    margins: NDArray[np.int16],
+    centroids: Ids,
     codes: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    unit: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """The scores of ``_search_kernels.refine``, summed in int64, where nothing overflows."""
+) -> NDArray[np.int64]:
+    """What ``Kernels.refine`` adds to the scores, in int64, where nothing overflows."""
     rows = np.arange(codes.shape[1]) * 256 + codes.astype(np.int64)
-    tokens = by_centroid[centroids].astype(np.int64) + by_code.astype(np.int64)[rows].sum(1)
-    best = [tokens[start:end].max(0) for start, end in zip(starts, ends, strict=True)]
-    return np.array([(row * unit).sum() for row in best], np.float32)
+    near = by_centroid[centroids].astype(np.int64)
+    tokens = near + by_code.astype(np.int64)[rows].sum(1)
+    scores = []
+    for start, end in zip(starts, ends, strict=True):
+        bar = np.maximum(near[start:end].max(0) - margins, -(2**15))
+        kept = (near[start:end] > bar).any(1)
+        scores.append(tokens[start:end][kept].max(0).sum())
+    return np.array(scores)
+
+
+def score(
+    vectors: NDArray[np.floating[Any]],
+    query: NDArray[np.floating[Any]],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """The scores of all kernels of `_score_kernels`, given the vectors ``[n_tokens, dim]`` as stored."""
+    similarities = vectors.astype(np.float64) @ query.astype(np.float64).T
+    best = [similarities[start:end].max(0).sum() for start, end in zip(starts, ends, strict=True)]
+    return np.array(best, np.float32)
 
 
 def decode_int8(
@@ -67,7 +112,7 @@ def decode_int8(
 def decode_pq(
     centroids: NDArray[np.float32],
     codebooks: NDArray[np.float32],
-    ids: NDArray[np.uint16],
+    ids: Ids,
     codes: NDArray[np.uint8],
     normalise: bool,
 ) -> NDArray[np.float32]:
@@ -81,7 +126,7 @@ def decode_pq(
 
 
 def postings(
-    centroids: NDArray[np.uint16], offsets: NDArray[np.int64], n_centroids: int
+    centroids: Ids, offsets: NDArray[np.int64], n_centroids: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
     """The lists and documents of ``_search_kernels.postings``."""
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

@@ -3,7 +3,7 @@
 The scan decodes a block of vectors to float32, multiplies it with the tokens of all queries at once (BLAS)
 and reduces it, so that a batch reads the vectors once. Its sums differ in the last bits with the shape of the
 batch and the maker of the BLAS; the few documents that matter are therefore scored again in float64 (by
-`search`), which makes scores and ties the same everywhere.
+`rerank`), which makes scores and ties the same everywhere.
 """
 
 from __future__ import annotations

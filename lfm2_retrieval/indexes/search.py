@@ -1,8 +1,8 @@
 """Searching a snapshot: which documents, with which scores.
 
 Segments of fp16 are scanned; of compressed ones a short list is made (`pipeline`), unless the search is to
-be exact. Either way the few documents that matter are scored again in float64 on the best vectors stored, so
-that a document's score doesn't depend on how it was found.
+be exact. Either way the few documents that matter are scored again in float64 on the best vectors stored
+(`rerank`), so that a document's score doesn't depend on how it was found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..datatypes import ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError
 from . import maxsim
+from ._pool import cpus, each
 from .snapshot import Part, Snapshot
 
 __all__ = ["Found", "search"]
@@ -24,8 +25,6 @@ _SPARE = 64
 """How many documents beyond k the scan keeps, in case rounding put them on the wrong side."""
 _ROUNDING = 1e-4
 """Relative to the k-th score: more than the float32 scan can be wrong by."""
-_BLOCK_TOKENS = 1 << 11
-"""Decode about so many vectors at once, or one document."""
 
 
 class Found(NamedTuple):
@@ -46,13 +45,22 @@ class Candidates(NamedTuple):
 
     def best(self, k: int) -> Candidates:
         """The ``k`` best, best first."""
-        chosen = maxsim.best(self.scores, self.keys, k)
-        return Candidates._make(column[chosen] for column in self)
+        return self._chosen(maxsim.best(self.scores, self.keys, k))
 
     def joined(self, other: Candidates) -> Candidates:
         """Those of both."""
         pairs: Any = zip(self, other, strict=True)
         return Candidates._make(np.concatenate(pair) for pair in pairs)
+
+    def plausible(self, k: int) -> Candidates:
+        """Of scanned documents, best first: those that can be among the best ``k``."""
+        if len(self.scores) <= k:
+            return self
+        score = float(self.scores[k - 1])
+        return self._chosen(self.scores >= score - _ROUNDING * max(1.0, abs(score)))
+
+    def _chosen(self, which: NDArray[Any]) -> Candidates:
+        return Candidates._make(column[which] for column in self)
 
 
 _NOTHING = Candidates(np.empty(0, np.float32), *(np.empty(0, np.int64) for _ in range(3)))
@@ -74,22 +82,30 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     # Empty queries own no rows, so the others' lanes are where their offsets say.
     lanes = np.append(queries.offsets[asked], len(vectors))
     numbered = list(enumerate(snapshot.parts))
-    compressed = [] if params.exact else [number for number, part in numbered if part.compressed]
-    scanned = [(number, part) for number, part in numbered if number not in compressed]
-    for query, candidates in zip(asked, _scan(scanned, vectors, lanes, params.k), strict=True):
-        rows = vectors[queries.offsets[query] : queries.offsets[query + 1]]
-        listed = _rerank(snapshot.parts, compressed, rows, params) if compressed else _NOTHING
-        found[query] = _settle(
-            snapshot.parts, rows, candidates.joined(listed).best(params.k + _SPARE), params.k
-        )
+    compressed = [] if params.exact else [(number, part) for number, part in numbered if part.compressed]
+    scanned = numbered if params.exact else [(n, part) for n, part in numbered if not part.compressed]
+    candidates = _scan(scanned, vectors, lanes, params.k)
+    # One query is a matter of milliseconds, so that more threads pay only where they are asked for.
+    threads = params.threads or (cpus() if len(asked) > 1 else 1)
+    inner = 1 if len(asked) > 1 else threads
+
+    def one(i: int) -> list[Found]:
+        query = vectors[lanes[i] : lanes[i + 1]]
+        listed = _shortlist(compressed, query, params, inner) if compressed else _NOTHING
+        plausible = candidates[i].plausible(params.k).joined(listed)
+        return _settle(snapshot.parts, query, plausible, params.k, inner)
+
+    for i, some in enumerate(each(one, len(asked), threads if len(asked) > 1 else 1)):
+        found[asked[i]] = some
     return found
 
 
 def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
     if queries.dim != dim:
         raise InvalidInputError(f"the queries' vectors are {queries.dim} wide, those of the index {dim}")
-    bad = np.flatnonzero(~(np.abs(queries.embeddings) <= np.finfo(np.float16).max).all(axis=1))
-    if len(bad):
+    largest = float(np.finfo(np.float16).max)
+    if not np.abs(queries.embeddings).max(initial=0) <= largest:  # nor is NaN
+        bad = np.flatnonzero(~(np.abs(queries.embeddings) <= largest).all(axis=1))
         query = int(np.searchsorted(queries.offsets, bad[0], "right")) - 1
         raise InvalidInputError(
             f"query {query}: its vector {bad[0] - queries.offsets[query]} holds NaN, infinity or a value "
@@ -115,59 +131,33 @@ def _scan(
     return kept
 
 
-def _rerank(
-    parts: Sequence[Part], compressed: Sequence[int], query: NDArray[np.float32], params: SearchParams
+def _shortlist(
+    parts: Sequence[tuple[int, Part]], query: NDArray[np.float32], params: SearchParams, threads: int
 ) -> Candidates:
-    """The short list of one query, scored on the best vectors stored."""
+    """The short list of one query; its scores are yet to be found."""
     from .pipeline import plan, shortlist
 
-    numbers, positions = shortlist([(n, parts[n]) for n in compressed], query, plan(params))
+    precise = any(part.segment.score_kind is ScoreKind.MAXSIM for _, part in parts)
+    numbers, positions = shortlist(parts, query, plan(params, precise), threads)
     keys = np.empty(len(numbers), np.int64)
-    for number in compressed:
+    for number, part in parts:
         mine = numbers == number
-        keys[mine] = parts[number].keys[positions[mine]]
-    return Candidates(_score_all(parts, query, numbers, positions), keys, numbers, positions)
+        keys[mine] = part.keys[positions[mine]]
+    return Candidates(np.zeros(len(numbers), np.float32), keys, numbers, positions)
 
 
-def _score(part: Part, query: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """MaxSim of some documents of a part, none of them empty, in the precision of the query.
+def _settle(
+    parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int, threads: int
+) -> list[Found]:
+    """Score documents in float64, and take the best."""
+    from .rerank import columns, score
 
-    Documents are decoded some at a time, so that they stay in the cache.
-    """
-    starts, ends = part.segment.offsets[positions], part.segment.offsets[positions + 1]
-    columns = np.ascontiguousarray(query.T)
-    bounds = np.concatenate([[0], np.cumsum(ends - starts)])
-    scores = np.empty(len(positions), np.float32)
-    first = 0
-    while first < len(positions):
-        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _BLOCK_TOKENS, "right")) - 1)
-        decoded = np.empty((int(bounds[last] - bounds[first]), query.shape[1]), np.float32)
-        part.segment.decode(starts[first:last], ends[first:last], decoded)
-        similarities = decoded.astype(query.dtype, copy=False) @ columns
-        best = np.maximum.reduceat(similarities, bounds[first:last] - bounds[first], axis=0)
-        scores[first:last] = best.sum(axis=1)
-        first = last
-    return scores
-
-
-def _settle(parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int) -> list[Found]:
-    """Score the candidates that can be among the best ``k`` in float64, and order them."""
-    if len(candidates.scores) > k:
-        threshold = candidates.scores[k - 1] - _ROUNDING * max(1.0, abs(float(candidates.scores[k - 1])))
-        candidates = Candidates(*(column[candidates.scores >= threshold] for column in candidates))
-    scores = _score_all(parts, query.astype(np.float64), candidates.parts, candidates.positions)
+    layout = columns(query)
+    scores = np.empty(len(candidates.keys), np.float32)
+    for number in set(candidates.parts.tolist()):
+        mine = candidates.parts == number
+        scores[mine] = score(parts[number].segment, layout, candidates.positions[mine], threads)
     return [
         Found(float(scores[i]), int(candidates.keys[i]), parts[candidates.parts[i]].segment.score_kind)
         for i in maxsim.best(scores, candidates.keys, k)
     ]
-
-
-def _score_all(
-    parts: Sequence[Part], query: NDArray[Any], numbers: NDArray[np.int64], positions: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """MaxSim of documents of any parts."""
-    scores = np.empty(len(numbers), np.float32)
-    for number in set(numbers.tolist()):
-        mine = numbers == number
-        scores[mine] = _score(parts[number], query, positions[mine])
-    return scores

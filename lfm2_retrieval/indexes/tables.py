@@ -2,79 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _search_kernels as kernels
-from ._lanes import LANES
+from ._pool import split
+from ._search_kernels import Kernels, for_lanes
 from .codec import Codec
 
-__all__ = ["Tables", "scales_for", "tables"]
+__all__ = ["Lookup", "Tables", "aligned", "lookup"]
 
 _LARGEST = 2**15 - 1
+_MARGIN = 1.5
+"""In standard deviations of what codes add to the similarity with a centroid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Up to `LANES` tokens of a query.
+    """Up to 32 tokens of a query.
 
     Parameters
     ----------
-    n_lanes
-        How many tokens there are.
-    similarities
-        float32 ``[n_centroids, LANES]``, 0 for lanes that are not in use.
+    n_tokens
+        How many there are.
+    kernels
+        Those for tables of this width.
     by_centroid, by_code
-        The same and the codewords' ``[M * 256, LANES]`` as int16.
-    unit
-        float32 ``[LANES]``: what 1 is worth in each lane.
+        int16 ``[n_centroids, lanes]`` and ``[M * 256, lanes]``; lanes that are not in use are 0.
+    nearest, margins
+        int16 ``[lanes]``, for ``kernels.refine``: 1, with which it looks at the tokens of the best centroids
+        alone, and how much better than its centroid says a token seldom is.
     """
 
-    n_lanes: int
-    similarities: NDArray[np.float32]
+    n_tokens: int
+    kernels: Kernels
     by_centroid: NDArray[np.int16]
     by_code: NDArray[np.int16]
-    unit: NDArray[np.float32]
+    nearest: NDArray[np.int16]
+    margins: NDArray[np.int16]
 
 
-def scales_for(
-    similarities: NDArray[np.float32], codewords: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest scale at which no sum of table entries can leave int16, lane by lane, and its inverse.
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A query in tables of one codec; an int16 is worth ``unit`` in all of them."""
 
-    A sum has one entry of the centroids and one of each codebook, so its size is at most the sum of their
-    largest sizes, and rounding adds at most a half for each; as much again is left for rounding in float32.
+    groups: list[Tables]
+    unit: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Of a codec: the length of its longest centroid, that of each codebook's longest codeword, and the mean
+    square of a codeword's component in each."""
+
+    centroid: float
+    codewords: NDArray[np.float64]
+    mean_squares: NDArray[np.float64]
+
+
+_sizes: WeakKeyDictionary[Codec, _Sizes] = WeakKeyDictionary()
+_scratch = threading.local()
+
+
+def lookup(query: NDArray[np.float32], codec: Codec, threads: int = 1, number: int = 0) -> Lookup:
+    """The tables of a query, valid until the thread asks for others of these numbers.
+
+    One scale serves the whole query, the largest at which no sum of table entries can leave int16: an inner
+    product is at most that of the lengths (Cauchy and Schwarz), so a token's similarity with a centroid and
+    codewords is at most a sum of such products. Rounding adds up to a half for each entry; as much again and
+    more is left for rounding in float32.
 
     Parameters
     ----------
-    similarities, codewords
-        float32 ``[n_centroids, LANES]`` and ``[M * 256, LANES]``.
+    query
+        float32 ``[n, dim]``, n ≥ 1.
+    codec
+        Whose centroids and codewords.
+    threads
+        How many threads may work on it.
+    number
+        Of the first of its tables.
     """
-    bounds = np.zeros(LANES, np.float32)
-    kernels.add_bounds(similarities, len(similarities), bounds)
-    kernels.add_bounds(codewords, 256, bounds)
-    used = bounds > np.finfo(np.float32).tiny * _LARGEST
-    scale = np.divide(_LARGEST - len(codewords) // 256 - 1, bounds, out=np.zeros_like(bounds), where=used)
-    unit = np.divide(1, scale, out=np.zeros_like(bounds), where=used)
-    return scale, unit
+    sizes = _sizes_of(codec)
+    n_codes, width = codec.n_codes, codec.width
+    pieces = np.zeros((len(query), n_codes * width))
+    pieces[:, : codec.dim] = query
+    squares = np.square(pieces).reshape(len(query), n_codes, width).sum(2)
+    bound = float((np.sqrt(squares.sum(1)) * sizes.centroid + np.sqrt(squares) @ sizes.codewords).max())
+    scale = (_LARGEST - 4 * (n_codes + 1)) / bound if bound > 0 else 0.0
+    if not scale * float(np.abs(query).max()) < float(np.finfo(np.float32).max):
+        scale = 0.0  # centroids and codewords that are as good as zero
+    margins = np.minimum(1 + _MARGIN * scale * np.sqrt(squares @ sizes.mean_squares), _LARGEST)
+    groups: list[Tables] = []
+    first = 0
+    while first < len(query):
+        lanes = 16 if len(query) - first <= 16 else 32
+        last = min(first + lanes, len(query))
+        columns = np.zeros((n_codes * width, lanes), np.float32)
+        columns[:, : last - first] = scale * pieces[first:last].T
+        lane_margins = np.zeros(lanes, np.int16)
+        lane_margins[: last - first] = margins[first:last]
+        groups.append(_tables(codec, columns, last - first, lane_margins, number + len(groups), threads))
+        first = last
+    return Lookup(groups, 1 / scale if scale else 0.0)
 
 
-def tables(query: NDArray[np.float32], codec: Codec) -> Iterator[Tables]:
-    """A query, float32 ``[n, dim]``, sixteen tokens at a time."""
-    width = codec.n_codes * codec.width
-    for first in range(0, len(query), LANES):
-        some = query[first : first + LANES]
-        columns = np.zeros((width, LANES), np.float32)
-        columns[: codec.dim, : len(some)] = some.T
-        similarities = codec.centroids @ columns[: codec.dim]
-        codewords = np.matmul(codec.codebooks, columns.reshape(codec.n_codes, codec.width, LANES))
-        codewords = codewords.reshape(-1, LANES)
-        scale, unit = scales_for(similarities, codewords)
-        by_centroid = np.empty(similarities.shape, np.int16)
-        by_code = np.empty(codewords.shape, np.int16)
-        kernels.quantise(similarities, scale, by_centroid)
-        kernels.quantise(codewords, scale, by_code)
-        yield Tables(len(some), similarities, by_centroid, by_code, unit)
+def _tables(  # noqa: PLR0917
+    codec: Codec,
+    columns: NDArray[np.float32],
+    n_tokens: int,
+    margins: NDArray[np.int16],
+    number: int,
+    threads: int,
+) -> Tables:
+    lanes = columns.shape[1]
+    kernels = for_lanes(lanes)
+    n_centroids, n_codewords = len(codec.centroids), 256 * codec.n_codes
+    table = _reused(number, (n_centroids + n_codewords) * lanes).reshape(-1, lanes)
+    by_centroid, by_code = table[:n_centroids], table[n_centroids:]
+    centroids, whole = codec.centroids[None], columns[None, : codec.dim]
+    split(
+        lambda first, last: kernels.tabulate(centroids, whole, first, last, by_centroid), n_centroids, threads
+    )
+    of_codes = columns.reshape(codec.n_codes, codec.width, lanes)
+    kernels.tabulate(codec.codebooks, of_codes, 0, 256, by_code)
+    return Tables(n_tokens, kernels, by_centroid, by_code, np.minimum(margins, np.int16(1)), margins)
+
+
+def aligned(n: int) -> NDArray[np.int16]:
+    """int16 ``[n]``, not filled in, at the start of a cache line, so that no row of a table lies on two."""
+    memory = np.empty(2 * n + 64, np.uint8)
+    skip = -memory.ctypes.data % 64
+    return memory[skip : skip + 2 * n].view(np.int16)
+
+
+def _reused(number: int, n: int) -> NDArray[np.int16]:
+    """Memory of this thread for its ``number``-th tables: fresh pages would take longer than filling them."""
+    held: list[NDArray[np.int16]] = _scratch.__dict__.setdefault("tables", [])
+    while len(held) <= number:
+        held.append(aligned(0))
+    if len(held[number]) < n:
+        held[number] = aligned(n)
+    return held[number][:n]
+
+
+def _sizes_of(codec: Codec) -> _Sizes:
+    if codec not in _sizes:
+        codewords = np.square(codec.codebooks, dtype=np.float64).sum(2)
+        _sizes[codec] = _Sizes(
+            float(np.sqrt(np.square(codec.centroids, dtype=np.float64).sum(1)).max()),
+            np.sqrt(codewords.max(1)),
+            codewords.mean(1) / codec.width,
+        )
+    return _sizes[codec]

@@ -1,40 +1,62 @@
 """The compiled kernels against their NumPy twins."""
 
-import time
-import warnings
-
 import numpy as np
 import pytest
 
+from lfm2_retrieval.indexes import _score_kernels as scoring
 from lfm2_retrieval.indexes import _search_kernels as kernels
 from lfm2_retrieval.indexes import _twins as twins
-from lfm2_retrieval.indexes._lanes import LANES
 from lfm2_retrieval.indexes.codec import Codec
-from lfm2_retrieval.indexes.tables import tables
+from lfm2_retrieval.indexes.rerank import columns
+from lfm2_retrieval.indexes.tables import lookup
 
 SEEDS = pytest.mark.parametrize("seed", range(8))
+LANES = pytest.mark.parametrize("lanes", [16, 32])
+IDS = pytest.mark.parametrize("ids", [np.uint16, np.uint32])
 
 
+@LANES
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (3, 256, 4), (1, 100, 128), (2, 7, 3)])
+def test_tabulate(lanes, shape):
+    rng = np.random.default_rng(shape[1])
+    rows = rng.standard_normal(shape).astype(np.float32)
+    columns = (99 * rng.standard_normal((shape[0], shape[2], lanes))).astype(np.float32)
+    table = np.full((shape[0] * shape[1], lanes), 7, np.int16)
+    kernels.for_lanes(lanes).tabulate(rows, columns, 0, shape[1], table)
+    assert np.abs(table.astype(int) - twins.tabulate(rows, columns)).max() <= 1
+    assert np.mean(table == twins.tabulate(rows, columns)) > 0.99
+    halves = np.full_like(table, 7)
+    kernels.for_lanes(lanes).tabulate(rows, columns, 0, shape[1] // 2, halves)
+    kernels.for_lanes(lanes).tabulate(rows, columns, shape[1] // 2, shape[1], halves)
+    np.testing.assert_array_equal(halves, table)
+
+
+@LANES
 @SEEDS
-def test_probe(seed):
+def test_probe(seed, lanes):
     rng = np.random.default_rng(seed)
-    scores = rng.integers(-20, 20, (int(rng.integers(1, 200)), LANES)).astype(np.float32)  # with ties
-    n = int(rng.integers(1, len(scores) + 1))
-    for ours, theirs in zip(kernels.probe(scores, 5, n), twins.probe(scores, 5, n), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    table = rng.integers(-20, 20, (int(rng.integers(1, 200)), lanes)).astype(np.int16)  # with ties
+    table[rng.random(table.shape) < 0.1] = rng.choice([-(2**15) + 1, 2**15 - 1])
+    n = int(rng.integers(1, len(table) + 1))
+    for n_tokens in (1, 5, lanes):
+        best, values = np.empty((n_tokens, n), np.int32), np.empty((n_tokens, n), np.int16)
+        kernels.for_lanes(lanes).probe(table, best, values)
+        for ours, theirs in zip((best, values), twins.probe(table, n_tokens, n), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
-def make_postings(rng, n_documents, n_centroids):
+def make_postings(rng, n_documents, n_centroids, ids=np.uint16):
     lengths = rng.integers(0, 9, n_documents)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    centroids = rng.integers(0, n_centroids, offsets[-1]).astype(np.uint16)
+    centroids = rng.integers(0, n_centroids, offsets[-1]).astype(ids)
     lists = np.zeros(n_centroids + 1, np.int64)
     return offsets, centroids, lists, kernels.postings(centroids, offsets, lists)
 
 
+@IDS
 @SEEDS
-def test_postings(seed):
-    offsets, centroids, lists, documents = make_postings(np.random.default_rng(seed), seed * 10, 7)
+def test_postings(seed, ids):
+    offsets, centroids, lists, documents = make_postings(np.random.default_rng(seed), seed * 10, 7, ids)
     expected_lists, expected = twins.postings(centroids, offsets, 7)
     np.testing.assert_array_equal(lists, expected_lists)
     np.testing.assert_array_equal(documents, expected)
@@ -42,44 +64,50 @@ def test_postings(seed):
 
 @SEEDS
 def test_gather(seed):
+    """Twice, so that what the first query left behind would show."""
     rng = np.random.default_rng(seed)
     _, _, lists, documents = make_postings(rng, 60, 11)
-    probed = np.stack([rng.permutation(11)[:4] for _ in range(6)]).astype(np.int32)
-    gains = -np.sort(-rng.random((6, 4)).astype(np.float32), axis=1)
-    alive = rng.random(60) < 0.7
-    totals, stamps, touched = np.zeros(60, np.float32), np.zeros(60, np.int32), np.empty(60, np.int32)
-    n = kernels.gather(probed[:3], gains[:3], lists, documents, alive, totals, stamps, touched, 0, 0)
-    n = kernels.gather(probed[3:], gains[3:], lists, documents, alive, totals, stamps, touched, 3, n)
-    expected, reached = twins.gather(probed, gains, lists, documents, alive)
-    np.testing.assert_allclose(totals, expected, rtol=1e-5)
-    np.testing.assert_array_equal(np.sort(touched[:n]), np.flatnonzero(reached))
+    totals, stamps, touched = (np.zeros(70, np.int32) for _ in range(3))
+    for before in (0, 6):
+        probed = np.stack([rng.permutation(11)[:4] for _ in range(6)]).astype(np.int32)
+        gains = -np.sort(-rng.integers(0, 65535, (6, 4)), axis=1).astype(np.int32)
+        alive = rng.random(60) < 0.7
+        n = kernels.gather(probed, gains, lists, documents, alive, totals, stamps, touched, before)
+        expected, reached = twins.gather(probed, gains, lists, documents, alive)
+        np.testing.assert_array_equal(np.sort(touched[:n]), np.flatnonzero(reached))
+        np.testing.assert_array_equal(totals[touched[:n]], expected[touched[:n]])
 
 
 def test_gather_refuses_a_document_that_does_not_exist():
     lists, documents = np.array([0, 1]), np.array([9], np.uint32)
-    state = np.zeros(3, np.float32), np.zeros(3, np.int32), np.empty(3, np.int32)
-    gains = np.ones((1, 1), np.float32)
-    assert (
-        kernels.gather(np.zeros((1, 1), np.int32), gains, lists, documents, np.ones(3, bool), *state, 0, 0)
-        == -1
-    )
+    state = (np.zeros(20, np.int32) for _ in range(3))
+    probed = np.zeros((1, 1), np.int32)
+    assert kernels.gather(probed, probed + 1, lists, documents, np.ones(3, bool), *state, 0) == -1
 
 
-@pytest.mark.parametrize("n_codes", [0, 1, 5, 32])
-def test_refine(n_codes):
+@IDS
+@LANES
+@pytest.mark.parametrize("n_codes", [1, 5, 32])
+@pytest.mark.parametrize("margin", [0, 1, 300, 32767])
+def test_estimate_and_refine(n_codes, margin, lanes, ids):
     rng = np.random.default_rng(n_codes)
-    by_centroid = rng.integers(-900, 900, (40, LANES)).astype(np.int16)
-    by_code = rng.integers(-900, 900, (n_codes * 256, LANES)).astype(np.int16)
-    centroids = rng.integers(0, 40, 500).astype(np.uint16)
+    by_centroid = rng.integers(-900, 900, (40, lanes)).astype(np.int16)
+    by_code = rng.integers(-900, 900, (n_codes * 256, lanes)).astype(np.int16)
+    margins = np.minimum(margin + np.arange(lanes), 32767).astype(np.int16)
+    centroids = rng.integers(0, 40, 500).astype(ids)
     codes = rng.integers(0, 256, (500, n_codes), dtype=np.uint8)
     starts = rng.integers(0, 450, 30)
     ends = starts + rng.integers(1, 50, 30)
-    unit = rng.random(LANES).astype(np.float32)
-    scores = np.ones(30, np.float32)
-    assert kernels.refine(by_centroid, by_code, centroids, codes, starts, ends, unit, scores)
-    expected = 1 + twins.refine(by_centroid, by_code, centroids, codes, starts, ends, unit)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-2)
-    assert not kernels.refine(by_centroid[:10], by_code, centroids, codes, starts, ends, unit, scores)
+    compiled = kernels.for_lanes(lanes)
+    scores = np.ones(30, np.int32)
+    assert compiled.estimate(by_centroid, centroids, starts, ends, scores)
+    np.testing.assert_array_equal(scores, 1 + twins.estimate(by_centroid, centroids, starts, ends))
+    scores = np.ones(30, np.int32)
+    given = by_centroid, by_code, margins, centroids, codes, starts, ends
+    assert compiled.refine(*given, scores)
+    np.testing.assert_array_equal(scores, 1 + twins.refine(*given))
+    assert not compiled.estimate(by_centroid[:10], centroids, starts, ends, scores)
+    assert not compiled.refine(by_centroid[:10], *given[1:], scores)
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e-3, 1.0, 65504.0])
@@ -94,19 +122,27 @@ def test_no_sum_overflows_at_the_limits(size, width):
     codebooks[:, 1::2] *= -1
     codec = Codec(1, centroids, codebooks, {})
     query = np.stack([signs, -signs, np.zeros(dim), signs * 1e-3]).astype(np.float32)
-    (group,) = tables(query, codec)
-    ids = np.array([0, 1], np.uint16)
-    codes = np.array([[0] * len(codebooks), [1] * len(codebooks)], np.uint8)
-    starts, ends, scores = np.array([0, 1]), np.array([1, 2]), np.zeros((2, 2), np.float32)
-    for lanes_of, unit in enumerate((np.eye(LANES)[0], np.eye(LANES)[1])):
-        one = (group.unit * unit).astype(np.float32)
-        assert kernels.refine(
-            group.by_centroid, group.by_code, ids, codes, starts, ends, one, scores[lanes_of]
-        )
-    expected = 2 * dim * size
-    if size > 1e-20:  # smaller similarities round to nothing
-        np.testing.assert_allclose(scores, [[expected, -expected], [-expected, expected]], rtol=2e-3)
-    assert np.isfinite(scores).all()
+    tables = lookup(query, codec)
+    (group,) = tables.groups
+    for table in (group.by_centroid[:2], group.by_code[:2]):
+        np.testing.assert_allclose(table[0, :2], -table[1, :2])
+    sums = group.by_centroid[:2].astype(int) + group.by_code.reshape(len(codebooks), 256, 16)[:, :2].sum(0)
+    assert np.abs(sums).max() <= 2**15 - 1
+    ids, codes = np.array([0, 1], np.uint16), np.array([[0], [1]], np.uint8).repeat(len(codebooks), 1)
+    scores = np.zeros(2, np.int32)
+    margins = np.full(16, 2**15 - 1, np.int16)
+    given = group.by_centroid, group.by_code, margins, ids, codes, np.array([0, 1]), np.array([1, 2])
+    assert group.kernels.refine(*given, scores)
+    np.testing.assert_array_equal(scores, sums.sum(1))
+    np.testing.assert_allclose(tables.unit * sums[0, :2], [2 * dim * size, -2 * dim * size], rtol=1e-2)
+
+
+@pytest.mark.parametrize("codeword", [0.0, 1e-45, 3e38])
+def test_tables_of_impossible_sizes_are_finite(codeword):
+    codec = Codec(1, np.zeros((16, 8), np.float32), np.full((2, 256, 4), codeword, np.float32), {})
+    tables = lookup(np.full((3, 8), 65504, np.float32), codec)
+    assert np.isfinite(tables.unit)
+    assert np.abs(tables.groups[0].by_code.astype(int)).max() < 2**15
 
 
 @SEEDS
@@ -121,13 +157,14 @@ def test_int8_decoding(seed):
         np.testing.assert_allclose(decoded, twins.decode_int8(steps, scales, rows), rtol=1e-6)
 
 
+@IDS
 @pytest.mark.parametrize("dim", [5, 12])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_pq_decoding(dim, normalise):
+def test_pq_decoding(dim, normalise, ids):
     rng = np.random.default_rng(dim)
     centroids = rng.standard_normal((9, dim)).astype(np.float32)
     codebooks = rng.standard_normal((-(-dim // 4), 256, 4)).astype(np.float32)
-    ids = rng.integers(0, 9, 30).astype(np.uint16)
+    ids = rng.integers(0, 9, 30).astype(ids)
     codes = rng.integers(0, 256, (30, len(codebooks)), dtype=np.uint8)
     decoded = np.empty((30, dim), np.float32)
     whole = np.array([0]), np.array([30])
@@ -137,7 +174,50 @@ def test_pq_decoding(dim, normalise):
     assert not kernels.decode_pq(centroids[:4], codebooks, ids, codes, normalise, *whole, decoded)
 
 
-@pytest.mark.parametrize("n", [1, 16, 17, 40])
+SOME = np.array([0, 0, 5, 59]), np.array([1, 7, 59, 60])
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 32, 70])
+@pytest.mark.parametrize("dim", [1, 5, 12, 128])
+def test_scores_of_int8_and_float32(n, dim):
+    rng = np.random.default_rng(n)
+    query = rng.standard_normal((n, dim)).astype(np.float32)
+    steps = rng.integers(-127, 128, (60, dim), dtype=np.int8)
+    steps[3] = 0
+    lengths = np.linalg.norm(steps.astype(np.float64), axis=1, keepdims=True)
+    unit = np.divide(steps, lengths, out=np.zeros(steps.shape), where=lengths > 0)
+    scales = rng.random(60).astype(np.float32)
+    layout, scores = columns(query), np.empty(4, np.float32)
+    for given, stored in ((np.empty(0, np.float32), unit), (scales, steps * scales.astype(float)[:, None])):
+        scoring.score_int8(steps, given, *SOME, layout.values, n, scores)
+        np.testing.assert_allclose(scores, twins.score(stored, query, *SOME), rtol=2e-7, atol=1e-12)
+    vectors = rng.standard_normal((60, dim)).astype(np.float32)
+    scoring.score_float32(vectors, *SOME, layout.values, n, scores)
+    np.testing.assert_allclose(scores, twins.score(vectors, query, *SOME), rtol=2e-7, atol=1e-12)
+
+
+@IDS
+@pytest.mark.parametrize("dim", [5, 12, 14])
+@pytest.mark.parametrize("width", [2, 4])
+@pytest.mark.parametrize("normalise", [False, True])
+def test_scores_of_codes(dim, width, normalise, ids):
+    rng = np.random.default_rng(dim)
+    centroids = rng.standard_normal((9, dim)).astype(np.float32)
+    codebooks = rng.standard_normal((-(-dim // width), 256, width)).astype(np.float32)
+    ids = rng.integers(0, 9, 60).astype(ids)
+    codes = rng.integers(0, 256, (60, len(codebooks)), dtype=np.uint8)
+    query = rng.standard_normal((9, dim)).astype(np.float32)
+    layout, scores = columns(query), np.empty(4, np.float32)
+    given = centroids, codebooks, ids, codes, normalise, *SOME, layout.values, 9, scores
+    assert scoring.score_pq(*given)
+    stored = twins.decode_pq(centroids, codebooks, ids, codes, normalise=False).astype(np.float64)
+    if normalise:
+        stored /= np.linalg.norm(stored, axis=1, keepdims=True)
+    np.testing.assert_allclose(scores, twins.score(stored, query, *SOME), rtol=2e-7)
+    assert not scoring.score_pq(centroids[:4], *given[1:])
+
+
+@pytest.mark.parametrize("n", [1, 16, 17, 40, 70])
 def test_tables_estimate_what_decoding_gives(n):
     rng = np.random.default_rng(n)
     codec = Codec(
@@ -149,32 +229,28 @@ def test_tables_estimate_what_decoding_gives(n):
     ids = rng.integers(0, 20, 60).astype(np.uint16)
     codes = rng.integers(0, 256, (60, 3), dtype=np.uint8)
     query = rng.standard_normal((n, 10)).astype(np.float32)
-    starts, ends, scores = np.array([0, 10, 59]), np.array([10, 59, 60]), np.zeros(3, np.float32)
-    for group in tables(query, codec):
-        assert kernels.refine(group.by_centroid, group.by_code, ids, codes, starts, ends, group.unit, scores)
+    starts, ends, scores = np.array([0, 10, 59]), np.array([10, 59, 60]), np.zeros(3, np.int32)
+    tables = lookup(query, codec, threads=2)
+    assert sum(group.n_tokens for group in tables.groups) == n
+    for group in tables.groups:
+        margins = np.where(group.margins > 0, 2**15 - 1, 0).astype(np.int16)
+        given = group.by_centroid, group.by_code, margins, ids, codes, starts, ends
+        assert group.kernels.refine(*given, scores)
     tokens = twins.decode_pq(codec.centroids, codec.codebooks, ids, codes, False) @ query.T
     expected = [tokens[a:b].max(0).sum() for a, b in zip(starts, ends, strict=True)]
-    np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=2e-2)
+    np.testing.assert_allclose(scores * tables.unit, expected, rtol=2e-3, atol=2e-2)
 
 
-def test_the_vector_kernel_beats_numpy_by_far():
-    """Warns, and doesn't fail, because other programs may slow it: a kernel without vector instructions
-    would be 10 times as slow."""
-    rng = np.random.default_rng(0)
-    by_centroid = rng.integers(-99, 99, (1024, LANES)).astype(np.int16)
-    by_code = rng.integers(-99, 99, (32 * 256, LANES)).astype(np.int16)
-    centroids = rng.integers(0, 1024, 4096).astype(np.uint16)
-    codes = rng.integers(0, 256, (4096, 32), dtype=np.uint8)
-    starts, ends = np.arange(0, 4096, 128), np.arange(128, 4097, 128)
-    arguments = by_centroid, by_code, centroids, codes, starts, ends, np.ones(LANES, np.float32)
-    scores = np.zeros(32, np.float32)
-    ours, theirs = [], []
-    for _ in range(4):
-        start = time.thread_time()
-        kernels.refine(*arguments, scores)
-        ours.append(time.thread_time() - start)
-        start = time.thread_time()
-        twins.refine(*arguments)
-        theirs.append(time.thread_time() - start)
-    if min(theirs) < 20 * min(ours):
-        warnings.warn(f"refine is only {min(theirs) / min(ours):.0f} times as fast as NumPy", stacklevel=1)
+@SEEDS
+def test_select(seed):
+    rng = np.random.default_rng(seed)
+    totals = rng.integers(0, 10 ** (seed + 1), 3000).astype(np.int32)  # with ties
+    touched = rng.permutation(3000)[:2000].astype(np.int32)
+    for wanted in (1, 500, 1999, 2000, 5000):
+        chosen = kernels.select(totals, touched, wanted)
+        assert len(chosen) == min(wanted, 2000)
+        assert np.isin(chosen, touched).all()
+        assert len(np.unique(chosen)) == len(chosen)
+        left = np.setdiff1d(touched, chosen)
+        if len(left):
+            assert totals[left].max() - totals[chosen].min() <= totals[touched].max() / 2048
