@@ -3,8 +3,9 @@
 from .codec import Tier
 from .compressed import CompressedIndex
 from .exact import ExactIndex
+from .policy import DriftWarning, Estimate
 from .recall import Recall
 from .rows import Entry
 from .writer import Writer
 
-__all__ = ["CompressedIndex", "Entry", "ExactIndex", "Recall", "Tier", "Writer"]
+__all__ = ["CompressedIndex", "DriftWarning", "Entry", "Estimate", "ExactIndex", "Recall", "Tier", "Writer"]
