@@ -40,7 +40,7 @@ _BLOCK_TOKENS = 1 << 14
 _RELEASE_TOKENS = 1 << 18
 _MEASURED = 16
 """One vector in so many is decoded again to measure the error."""
-_FEWEST_MEASURED = 256
+_FEWEST_MEASURED = 64
 
 
 class Encoded(NamedTuple):

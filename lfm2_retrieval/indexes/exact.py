@@ -277,7 +277,7 @@ class ExactIndex:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def __enter__(self) -> ExactIndex:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
