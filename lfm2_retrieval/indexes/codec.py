@@ -2,8 +2,9 @@
 
 FAISS trains both from a seeded sample and encodes; `_search_kernels` decodes and scores.
 
-How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 65,536 (they
-are numbered in 16 bits), and never more than one for 32 vectors. Up to 32 vectors a centroid are drawn.
+How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 262,144, and
+never more than one for 32 vectors. Up to 32 vectors a centroid are drawn; in little memory fewer, but not
+fewer than 8.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _VECTORS_PER_CENTROID = 32
 _FEWEST_PER_CENTROID = 8
 """With a smaller sample, there are fewer centroids."""
 _PQ_SAMPLE, _PQ_ROUNDS = 1 << 16, 12
+_MEASURED = 4
+"""The errors are measured on one vector in so many that trained the codewords."""
 _LARGEST = float(np.finfo(np.float16).max)
 NARROW_CENTROIDS = 1 << 16
 """Up to so many are numbered in 16 bits, more in 32."""
@@ -249,9 +252,7 @@ def train(
     rng = np.random.default_rng(seed)
     some = sample[np.sort(rng.choice(len(sample), min(len(sample), _PQ_SAMPLE), replace=False))]
     codec = Codec(0, centroids, np.zeros((-(-sample.shape[1] // width), 256, width), np.float32), {})
-    _, rest = codec.split(some)
-    parts = [np.ascontiguousarray(rest[:, at : at + width]) for at in range(0, rest.shape[1], width)]
-    books = list(in_order(lambda part: k_means(part, 256, _PQ_ROUNDS, seed), parts))
+    books = _codebooks(codec.split(some)[1], width, seed)
     facts = {
         "n_centroids": len(centroids),
         "n_codes": len(books),
@@ -261,8 +262,19 @@ def train(
         "n_sampled": len(sample),
     }
     codec = Codec(0, centroids, np.stack(books), facts)
-    errors = Errors(*(round(float(value), 6) for value in codec.encode(some)[2].mean(axis=0)))
+    errors = Errors(
+        *(round(float(value), 6) for value in codec.encode(some[::_MEASURED].copy())[2].mean(axis=0))
+    )
     return replace(codec, facts={**facts, **errors._asdict()})
+
+
+def _codebooks(rest: NDArray[np.float32], width: int, seed: int) -> list[NDArray[np.float32]]:
+    """256 codewords for each ``width`` dimensions of what centroids leave."""
+
+    def find(at: int) -> NDArray[np.float32]:
+        return k_means(rest[:, at : at + width], 256, _PQ_ROUNDS, seed)
+
+    return list(in_order(find, range(0, rest.shape[1], width)))
 
 
 def to_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], bool]:
