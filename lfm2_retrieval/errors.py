@@ -15,6 +15,7 @@
     │   │   ├── NewerFormatError
     │   │   └── DamagedIndexError
     │   ├── IndexLockedError    also a TimeoutError: another process writes
+    │   ├── IndexWriteError     also an OSError: the disk is full or fails
     │   ├── IndexClosedError    also a ValueError: used after close()
     │   └── ModelMismatchError  also a ValueError: made with another encoder
     └── MissingExtraError       also an ImportError: an optional package is not installed
@@ -31,6 +32,7 @@ __all__ = [
     "IndexFormatError",
     "IndexLockedError",
     "IndexNotFoundError",
+    "IndexWriteError",
     "InvalidInputError",
     "InvalidTypeError",
     "MissingExtraError",
@@ -92,6 +94,10 @@ class DamagedIndexError(IndexFormatError):
 
 class IndexLockedError(StoredIndexError, TimeoutError):
     """Another process is writing to the index."""
+
+
+class IndexWriteError(StoredIndexError, OSError):
+    """The disk is full, or fails; what was committed before is intact."""
 
 
 class IndexClosedError(StoredIndexError, ValueError):

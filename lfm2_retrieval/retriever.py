@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -25,8 +25,9 @@ from .errors import (
     InvalidTypeError,
     ModelMismatchError,
 )
-from .indexes import CompressedIndex, Tier
+from .indexes import CompressedIndex, Estimate, Tier
 from .indexes.catalogue import is_index, is_vacant
+from .indexes.policy import parse_memory
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,17 +35,27 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Retriever"]
 
 IfExists = Literal["error", "append", "overwrite"]
+
+_COMMIT_TOKENS = 1 << 18
+_UNKNOWN_TOKENS = 1 << 20
 Source = str | Mapping[str, Any] | Document
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far indexing has come: documents and vectors stored, seconds spent, texts that were cut."""
+    """How far indexing has come: documents and vectors stored, seconds spent, texts that were cut.
+
+    ``phase`` is ``"index"``, or, while the index is compressed, ``"train"`` or ``"encode"``, of which
+    ``share`` (0 to 1) is done. ``estimate``: what the index will take, if the number of documents is known.
+    """
 
     documents: int
     tokens: int
     seconds: float
     cut: int
+    phase: str = "index"
+    share: float = 0.0
+    estimate: Estimate | None = None
 
     @property
     def documents_per_second(self) -> float:
@@ -79,6 +90,8 @@ class Retriever:
         device: str = "auto",
         dtype: Precision = "auto",
         batch_size: int = 256,
+        memory: str | int = "2GB",
+        n_documents: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Retriever:
         """Encode documents and put them into an index.
@@ -91,7 +104,9 @@ class Retriever:
             front of the text, and ``metadata``; its other keys count as metadata. A list is checked as a
             whole before any work; of an iterator, what was encoded before a bad document stays in the index,
             unless the index was to be overwritten: then the old one stays.
-            Documents without text are stored and never found.
+            Documents without text are stored and never found. An iterator is never held as a whole: every
+            2¹⁸ vectors are committed, and compressed as soon as there are enough. Overwriting takes one
+            commit, and so 260 bytes a vector on disk until it is through.
         path
             The index's folder; None for a temporary one, gone after :meth:`close`.
         model
@@ -106,8 +121,12 @@ class Retriever:
             See :meth:`Encoder.load`.
         batch_size
             How many documents are encoded at a time.
+        memory
+            What compressing the index may use; see :meth:`CompressedIndex.build`.
+        n_documents
+            How many documents there will be, if ``documents`` has no length: the codec is made for them.
         on_progress
-            Called after each batch.
+            Called after each batch, and now and then while the index is compressed.
 
         Raises
         ------
@@ -132,6 +151,9 @@ class Retriever:
             raise InvalidTypeError(
                 "documents must be a list or another iterable of documents, not a single one"
             )
+        if n_documents is None and isinstance(documents, Sized):
+            n_documents = len(documents)
+        plan = _Plan(n_documents, parse_memory(memory), on_progress, time.monotonic())
         held = path is not None and _holds_index(Path(path), if_exists)
         if held and if_exists == "append" and path is not None:
             retriever = cls.open(path, model=model, device=device, dtype=dtype)
@@ -158,7 +180,7 @@ class Retriever:
             )
             retriever = cls(store, lambda: encoder)
         try:
-            retriever._add(batches, settings, on_progress)
+            retriever._add(batches, settings, plan)
         except BaseException:
             retriever.close()
             raise
@@ -305,38 +327,27 @@ class Retriever:
 
     def _add(
         self,
-        batches: Iterable[list[Document]],
+        batches: Iterator[list[Document]],
         settings: Mapping[str, Any] | None,
-        on_progress: Callable[[Progress], None] | None,
+        plan: _Plan,
     ) -> None:
-        """Encode and store, in one commit; of an interrupted run, what was encoded.
+        """Encode and store in several commits, compressing in between; if interrupted, what was encoded.
 
-        With ``settings`` the index is replaced, and an interrupted run leaves it as it was.
+        With ``settings`` the index is replaced in one commit, and an interrupted run leaves it as it was.
         """
-        started = time.monotonic()
         done = Progress(0, 0, 0.0, 0)
-        with self.store.writer(replace=settings) as writer:
-            try:
-                for batch in batches:
-                    embeddings, cut = _encode(self.encoder, batch)
-                    texts = [document.text for document in batch]
-                    writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
-                    done = Progress(
-                        documents=done.documents + len(batch),
-                        tokens=done.tokens + len(embeddings.embeddings),
-                        seconds=time.monotonic() - started,
-                        cut=done.cut + cut,
-                    )
-                    if on_progress is not None:
-                        on_progress(done)
-            except BaseException as error:
-                if done.documents and settings is None:
-                    with suppress(IndexClosedError):  # the writer itself failed: nothing to save
-                        writer.commit()
-                        error.add_note(f"the {done.documents} documents before it are in the index")
-                raise
-        self.store.build()
-        if done.cut and on_progress is None:
+        held = self.store.n_tokens if settings is None else 0
+        more = True
+        while more:
+            done, more = self._add_some(batches, settings, plan, done)
+            expected = held + plan.expected(done)
+            # Of a stream of unknown length a first codec is made late, so that it fits longer.
+            if more and (plan.n_documents or self.store.codec_facts or done.tokens >= _UNKNOWN_TOKENS):
+                self._compress(plan, done, expected_tokens=expected)
+        self._compress(plan, done)
+        if self.store.outgrown and self.store.tier.int8 and 2 * done.tokens >= self.store.n_tokens:
+            self._compress(plan, done, retrain=True)
+        if done.cut and plan.on_progress is None:
             warnings.warn(
                 f"{done.cut} of {done.documents} documents were longer than the "
                 f"{self.encoder.settings.document_length} tokens this model reads and were cut; split long "
@@ -344,6 +355,72 @@ class Retriever:
                 TruncationWarning,
                 stacklevel=3,
             )
+
+    def _add_some(
+        self,
+        batches: Iterator[list[Document]],
+        settings: Mapping[str, Any] | None,
+        plan: _Plan,
+        done: Progress,
+    ) -> tuple[Progress, bool]:
+        """A commit's worth, or, with ``settings``, all; and whether there may be more."""
+        before = done
+        with self.store.writer(replace=settings) as writer:
+            try:
+                for batch in batches:
+                    embeddings, cut = _encode(self.encoder, batch)
+                    texts = [document.text for document in batch]
+                    writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
+                    done = replace(
+                        done,
+                        documents=done.documents + len(batch),
+                        tokens=done.tokens + len(embeddings.embeddings),
+                        seconds=time.monotonic() - plan.started,
+                        cut=done.cut + cut,
+                    )
+                    if done.estimate is None and plan.n_documents:
+                        done = replace(
+                            done, estimate=self.store.estimate(plan.expected(done), plan.n_documents)
+                        )
+                    if plan.on_progress is not None:
+                        plan.on_progress(done)
+                    if settings is None and done.tokens - before.tokens >= _COMMIT_TOKENS:
+                        return done, True
+            except BaseException as error:
+                if done.documents and settings is None:
+                    with suppress(IndexClosedError):  # the writer itself failed: nothing to save
+                        writer.commit()
+                        error.add_note(f"the {done.documents} documents before it are in the index")
+                raise
+        return done, False
+
+    def _compress(
+        self, plan: _Plan, done: Progress, *, expected_tokens: int = 0, retrain: bool = False
+    ) -> None:
+        def report(phase: str, now: int, total: int) -> None:
+            if plan.on_progress is not None:
+                seconds = time.monotonic() - plan.started
+                plan.on_progress(replace(done, seconds=seconds, phase=phase, share=now / max(total, 1)))
+
+        self.store.build(
+            retrain=retrain, expected_tokens=expected_tokens, memory=plan.memory, progress=report
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What all steps of indexing need."""
+
+    n_documents: int | None
+    memory: str | int
+    on_progress: Callable[[Progress], None] | None
+    started: float
+
+    def expected(self, done: Progress) -> int:
+        """How many vectors there will be, going by those so far; 0 if nobody knows."""
+        if not self.n_documents or not done.documents:
+            return 0
+        return round(done.tokens / done.documents * max(self.n_documents, done.documents))
 
 
 def _holds_index(path: Path, if_exists: IfExists) -> bool:

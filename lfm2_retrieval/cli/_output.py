@@ -110,7 +110,7 @@ def progress_bar(total: int | None, *, quiet: bool = False) -> Iterator[Callable
 
     console = Console(stderr=True)
     with Bar(
-        TextColumn("indexing"),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -121,7 +121,17 @@ def progress_bar(total: int | None, *, quiet: bool = False) -> Iterator[Callable
     ) as bar:
         task = bar.add_task("indexing", total=total, rate="")
 
+        compressing = bar.add_task("compressing", total=100, rate="", visible=False)
+        phase = "index"
+
         def update(done: Progress) -> None:
-            bar.update(task, completed=done.documents, rate=f"{done.documents_per_second:,.0f} documents/s")
+            nonlocal phase
+            if done.phase == "index":
+                rate = f"{done.documents_per_second:,.0f} documents/s"
+                bar.update(task, completed=done.documents, rate=rate)
+            elif done.phase != phase:
+                bar.reset(compressing, description={"train": "training"}.get(done.phase, "compressing"))
+            bar.update(compressing, completed=round(100 * done.share), visible=done.phase != "index")
+            phase = done.phase
 
         yield update

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..readers import STDIN, DocumentFormat, read_documents
-from ._output import print_json, progress_bar
+from ._output import format_bytes, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from ..indexes import Estimate
 
 
 @click.command(options_metavar="")
@@ -43,6 +46,12 @@ from ._output import print_json, progress_bar
     help="How to read the files.  [default: as their names say; the standard input is jsonl]",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--memory",
+    default="2GB",
+    show_default=True,
+    help="What compressing may use, the library itself not counted: 500MB, 8GB …",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option(
     "--dtype",
@@ -64,6 +73,7 @@ def command(
     if_exists: Any,
     format: str | None,
     batch_size: int,
+    memory: str,
     device: str,
     dtype: Any,
     json_: bool,
@@ -85,6 +95,8 @@ def command(
 
             def follow(done: Progress) -> None:
                 nonlocal last
+                if last.estimate is None and done.estimate is not None and not json_:
+                    _foretell(done.estimate)
                 last = done
                 show(done)
 
@@ -97,6 +109,8 @@ def command(
                 device=device,
                 dtype=dtype,
                 batch_size=batch_size,
+                memory=memory,
+                n_documents=total,
                 on_progress=follow,
             )
     except KeyboardInterrupt:
@@ -116,6 +130,17 @@ def command(
         click.echo(
             f"Warning: {last.cut:,} documents were longer than the {limit} tokens this model reads and were "
             "cut; split long documents into passages to search all of them",
+            err=True,
+        )
+
+
+def _foretell(estimate: Estimate) -> None:
+    """Say what the index will take, if it is going to be compressed."""
+    if estimate.seconds:
+        click.echo(
+            f"About {format_bytes(estimate.bytes)} on disk without the texts, less than "
+            f"{format_bytes(estimate.bytes_meanwhile)} on the way; compressing takes about "
+            f"{max(estimate.seconds, 1):,.0f} s",
             err=True,
         )
 

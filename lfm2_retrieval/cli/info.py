@@ -32,6 +32,7 @@ def command(path: Path, json_: bool) -> None:
     with CompressedIndex.open(path) as index:
         settings, sizes = index.settings, index.size_bytes()
         tokens, documents = index.n_tokens, len(index)
+        codec, outgrown = index.codec_facts, index.outgrown
     model = settings.get("encoder") or {}
     facts = {
         "path": str(path),
@@ -42,6 +43,9 @@ def command(path: Path, json_: bool) -> None:
         "model": model.get("name"),
         "model_revision": model.get("revision"),
         "model_fingerprint": model.get("fingerprint"),
+        "codec": codec,
+        "errors": settings.get("errors"),
+        "outgrown": outgrown,
         "recall": settings.get("recall"),
         "tuned": settings.get("tuned"),
         "format": FORMAT,
@@ -59,6 +63,7 @@ def command(path: Path, json_: bool) -> None:
         ("model", model_line),
         ("format", f"{FORMAT}, made by {settings['created_by']}"),
         *_size_lines(facts),
+        *([("codec", _describe(codec, settings.get("errors"), outgrown))] if codec else []),
         *_recall_lines(settings, documents),
     ):
         click.echo(f"{name:<16} {value}")
@@ -133,3 +138,15 @@ def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str
     if not measured / _STALE <= documents <= measured * _STALE:
         lines.append(("", "the index has changed much since: lfm2-retrieve tune measures anew"))
     return lines
+
+
+def _describe(codec: dict[str, Any], errors: dict[str, Any] | None, outgrown: bool) -> str:
+    """A codec in a line: its size, and the mean squared errors of its sample and of what it encoded."""
+    text = f"{codec['n_centroids']:,} centroids, {codec['n_codes']} bytes of code"
+    if (sampled := codec.get("mean_square_error")) is not None:
+        text += f"; mean squared error {sampled:.4f} on its sample"
+        if errors:
+            text += f", {errors['mean_square_error']:.4f} on what it encoded"
+    if outgrown:
+        text += "; made for an index a sixteenth of this size: build(retrain=True) makes another"
+    return text

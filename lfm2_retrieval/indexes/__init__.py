@@ -3,9 +3,20 @@
 from .codec import Tier
 from .compressed import CompressedIndex
 from .exact import ExactIndex
+from .policy import DriftWarning, Estimate
 from .recall import Recall
 from .rows import Entry
 from .tuning import Tuning
 from .writer import Writer
 
-__all__ = ["CompressedIndex", "Entry", "ExactIndex", "Recall", "Tier", "Tuning", "Writer"]
+__all__ = [
+    "CompressedIndex",
+    "DriftWarning",
+    "Entry",
+    "Estimate",
+    "ExactIndex",
+    "Recall",
+    "Tier",
+    "Tuning",
+    "Writer",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ __all__ = [
     "FolderBuilder",
     "Shapes",
     "fsync_folder",
+    "name_of",
     "parse_files",
     "sweep",
 ]
@@ -79,6 +81,11 @@ def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
     }
 
 
+def name_of(number: int) -> str:
+    """The folder of a segment or codec of that number."""
+    return f"{number:08d}"
+
+
 class _ArrayWriter:
     """An ``.npy`` file that grows at its end; its header is written when its length is known."""
 
@@ -107,21 +114,16 @@ class _ArrayWriter:
 
 
 class FolderBuilder:
-    """Writes arrays under a temporary name, in memory that doesn't grow with them.
+    """Writes arrays to a folder that doesn't count yet, in memory that doesn't grow with them.
 
     Parameters
     ----------
-    folder
-        Where the new folder goes.
-    number
-        Its number in the catalogue, from which its name is made.
+    building
+        The folder; it is made.
     """
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.number = number
-        self.name = f"{number:08d}"
-        self._path = folder / self.name
-        self._building = folder / f"{self.name}.tmp"
+    def __init__(self, building: Path) -> None:
+        self._building = building
         self._building.mkdir()
         self._writers: dict[str, _ArrayWriter] = {}
 
@@ -131,17 +133,20 @@ class FolderBuilder:
             self._writers[name] = _ArrayWriter(self._building / name, dtype)
         self._writers[name].append(array)
 
-    def seal(self, shapes: Shapes) -> FileFacts:
-        """Make the folder durable under its final name. It counts only once the catalogue names it."""
+    def complete(self, shapes: Shapes) -> FileFacts:
+        """Make the files durable where they are."""
         files = {name: self._writers[name].finish(shape) for name, (_, shape) in shapes.items()}
         fsync_folder(self._building)
-        self._building.rename(self._path)
-        fsync_folder(self._path.parent)
         return files
 
+    def place(self, path: Path) -> None:
+        """Make the complete folder durable under another name. It counts once the catalogue names it."""
+        self._building.rename(path)
+        fsync_folder(path.parent)
+
     def abandon(self) -> None:
-        """Delete what was written, unless it is finished: then a commit that failed may yet have reached the
-        disk, and only the next writer can tell."""
+        """Delete what was written, unless it has its place: then a commit that failed may yet have reached
+        the disk, and only the next writer can tell."""
         for writer in self._writers.values():
             writer.close()
         shutil.rmtree(self._building, ignore_errors=True)
@@ -190,6 +195,15 @@ class ArrayFolder:
                 return np.memmap(file, dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
         except (OSError, KeyError) as error:
             raise DamagedIndexError(f"{path} can't be read: {error}; {REMEDY}") from error
+
+    def release(self) -> None:
+        """Take what was read out of this process's memory; the system may keep it, and it is read again."""
+        for array in self.arrays.values():
+            mapped: Any = array.base
+            while mapped is not None and not isinstance(mapped, mmap.mmap):
+                mapped = getattr(mapped, "base", None)
+            if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def problems(self) -> list[str]:
         """Read everything; which files don't match their checksums."""

@@ -17,7 +17,9 @@ from ..errors import (
     IndexClosedError,
     IndexFormatError,
     IndexNotFoundError,
+    IndexWriteError,
     NewerFormatError,
+    RetrievalError,
     StoredIndexError,
 )
 from .arrays import fsync_folder
@@ -31,6 +33,7 @@ __all__ = [
     "is_index",
     "is_vacant",
     "read_settings",
+    "storing",
     "translated",
     "write_settings",
 ]
@@ -330,3 +333,18 @@ def translated(path: Path) -> Iterator[None]:
                 f"{path} is damaged ({error}); restore it from a backup or build the index again"
             ) from error
         raise StoredIndexError(f"{path}: {error}; the last commit is intact") from error
+
+
+@contextmanager
+def storing(folder: Path) -> Iterator[None]:
+    """Turn what the disk and SQLite refuse into our errors, while something is written to an index."""
+    try:
+        with translated(folder / CATALOGUE):
+            yield
+    except OSError as error:
+        if isinstance(error, RetrievalError):
+            raise
+        raise IndexWriteError(
+            f"{folder} can't be written: {error}; the last commit is intact: make room, or see to the disk, "
+            "and repeat"
+        ) from error

@@ -2,34 +2,50 @@
 
 FAISS trains both from a seeded sample and encodes; `_search_kernels` decodes and scores.
 
-How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 65,536 (they
-are numbered in 16 bits), and never more than one for 32 vectors. Up to 32 vectors a centroid are drawn.
+How many centroids: the power of two at or below 8 √n for n vectors, at least 16 and at most 262,144, and
+never more than one for 32 vectors. Up to 32 vectors a centroid are drawn; in little memory fewer, but not
+fewer than 8.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+from .clusters import Clusters, cluster, k_means
+from .threads import in_order
 
-if TYPE_CHECKING:
-    import faiss
+__all__ = [
+    "MOST_CENTROIDS",
+    "Codec",
+    "Errors",
+    "Layout",
+    "Tier",
+    "centroids_for",
+    "sample_size",
+    "to_int8",
+    "train",
+]
 
-__all__ = ["Codec", "Layout", "Tier", "centroids_for", "sample_size", "to_int8", "train"]
-
-_FEWEST_CENTROIDS, _MOST_CENTROIDS = 16, 1 << 16
+_FEWEST_CENTROIDS, MOST_CENTROIDS = 16, 1 << 18
 _VECTORS_PER_CENTROID = 32
-_ROUNDS = 8
-_PQ_SAMPLE = 1 << 16
+_FEWEST_PER_CENTROID = 8
+"""With a smaller sample, there are fewer centroids."""
+_PQ_SAMPLE, _PQ_ROUNDS = 1 << 16, 12
+_MEASURED = 4
+"""The errors are measured on one vector in so many that trained the codewords."""
+_LARGEST = float(np.finfo(np.float16).max)
+NARROW_CENTROIDS = 1 << 16
+"""Up to so many are numbered in 16 bits, more in 32."""
 UNIT_TOLERANCE = 2e-3
 """How far from 1 a length may be to count as 1: float16 rounding gives up to 5e-4."""
 
@@ -85,6 +101,13 @@ class Layout:
         return match and cls(int(match[1]), bool(match[2]), bool(match[3]))
 
 
+class Errors(NamedTuple):
+    """Mean squared errors: of the centroid alone, and of centroid and codewords."""
+
+    mean_square_to_centroid: float
+    mean_square_error: float
+
+
 @dataclass(frozen=True, eq=False)
 class Codec:
     """A trained codec.
@@ -112,6 +135,11 @@ class Codec:
         return int(self.centroids.shape[1])
 
     @property
+    def n_centroids(self) -> int:
+        """How many centroids there are."""
+        return int(self.centroids.shape[0])
+
+    @property
     def n_codes(self) -> int:
         """How many bytes of code a vector has."""
         return int(self.codebooks.shape[0])
@@ -121,22 +149,55 @@ class Codec:
         """How many dimensions share a byte."""
         return int(self.codebooks.shape[2])
 
-    def encode(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-        """float32 ``[n, dim]`` → uint16 ``[n]`` centroids and uint8 ``[n, M]`` codes."""
-        _, nearest = self._centroid_index.search(vectors, 1)
-        ids = nearest[:, 0].astype(np.uint16)
-        return ids, self._quantizer.compute_codes(_residuals(vectors, self.centroids, ids, self.width))
+    @property
+    def id_dtype(self) -> str:
+        """How centroids are numbered on disk."""
+        return "<u2" if self.n_centroids <= NARROW_CENTROIDS else "<u4"
+
+    def encode(
+        self, vectors: NDArray[np.float32], every: int = 1
+    ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8], NDArray[np.float64]]:
+        """Encode vectors.
+
+        Parameters
+        ----------
+        vectors
+            float32 ``[n, dim]``, C-contiguous; best some ten thousand at a time.
+        every
+            One vector in so many is decoded again.
+
+        Returns
+        -------
+        tuple
+            `id_dtype` ``[n]`` centroids, uint8 ``[n, M]`` codes, and float64 ``[n / every, 2]``: `Errors`,
+            squared and not averaged, of the vectors that were decoded.
+        """
+        ids, rest = self.split(vectors)
+        codes = self._quantizer.compute_codes(rest)
+        some = rest[::every]
+        lost = some - self._quantizer.decode(np.ascontiguousarray(codes[::every]))
+        errors = [np.einsum("ij,ij->i", left, left, dtype=np.float64) for left in (some, lost)]
+        return ids.astype(self.id_dtype), codes, np.stack(errors, axis=1)
+
+    def prepare(self) -> None:
+        """Make what `encode` needs, before several threads call it."""
+        _ = self._clusters, self._quantizer
+
+    def split(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """float32 ``[n, dim]`` → int64 ``[n]`` centroids and float32 ``[n, M * width]``, what is left."""
+        from ._build_kernels import residuals
+
+        ids, _ = self._clusters.assign(vectors)
+        rest = np.zeros((len(vectors), self.n_codes * self.width), np.float32)
+        residuals(vectors, self.centroids, ids, rest)
+        return ids, rest
 
     @cached_property
-    def _centroid_index(self) -> faiss.IndexFlatL2:
-        import faiss
-
-        index = faiss.IndexFlatL2(self.dim)
-        index.add(self.centroids)
-        return index
+    def _clusters(self) -> Clusters:
+        return Clusters(self.centroids)
 
     @cached_property
-    def _quantizer(self) -> faiss.ProductQuantizer:
+    def _quantizer(self) -> Any:
         import faiss
 
         quantizer = faiss.ProductQuantizer(self.n_codes * self.width, self.n_codes, 8)
@@ -146,16 +207,23 @@ class Codec:
 
 def centroids_for(n_tokens: int) -> int:
     """How many centroids that many vectors get."""
-    wanted = min(8 * math.sqrt(n_tokens), n_tokens / _VECTORS_PER_CENTROID, _MOST_CENTROIDS)
+    wanted = min(8 * math.sqrt(n_tokens), n_tokens / _VECTORS_PER_CENTROID, MOST_CENTROIDS)
     return max(_FEWEST_CENTROIDS, 1 << int(math.log2(max(wanted, 1))))
 
 
-def sample_size(n_tokens: int) -> int:
-    """How many of that many vectors are drawn to train."""
-    return min(n_tokens, max(_PQ_SAMPLE, _VECTORS_PER_CENTROID * centroids_for(n_tokens)))
+def sample_size(n_tokens: int, expected: int, most: int) -> int:
+    """How many of ``n_tokens`` vectors are drawn to train for ``expected`` ones, ``most`` at most."""
+    wanted = max(_PQ_SAMPLE, _VECTORS_PER_CENTROID * centroids_for(max(n_tokens, expected)))
+    return min(n_tokens, wanted, most)
 
 
-def train(sample: NDArray[np.float32], n_tokens: int, width: int, seed: int) -> Codec:
+def train(
+    sample: NDArray[np.float32],
+    n_tokens: int,
+    width: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Codec:
     """Train a codec.
 
     Parameters
@@ -163,50 +231,50 @@ def train(sample: NDArray[np.float32], n_tokens: int, width: int, seed: int) -> 
     sample
         float32 ``[n, dim]``, n ≥ 256, drawn at random.
     n_tokens
-        How many vectors there are in all.
+        How many vectors there are in all, or are expected.
     width
         How many dimensions share a byte of code.
     seed
-        Same seed, sample and number of threads, same codec.
+        Same seed and sample, same codec.
+    progress
+        Called with what is done of what there is to do.
 
     Raises
     ------
     InvalidInputError
         If there are too few vectors.
     """
-    import faiss
-
     if len(sample) < 256:
         raise InvalidInputError(f"a codec needs at least 256 vectors to be trained, not {len(sample)}")
-    dim = sample.shape[1]
-    n_centroids = min(centroids_for(n_tokens), len(sample) // 2)
+    wanted = min(centroids_for(n_tokens), 1 << (len(sample) // _FEWEST_PER_CENTROID).bit_length() - 1)
+    found = cluster(sample, wanted, seed, progress)
+    centroids = np.clip(found, -_LARGEST, _LARGEST).astype(np.float16).astype(np.float32)
     rng = np.random.default_rng(seed)
-    drawn = sample
-    if len(sample) > _VECTORS_PER_CENTROID * n_centroids:
-        drawn = sample[rng.choice(len(sample), _VECTORS_PER_CENTROID * n_centroids, replace=False)]
-    centroids = _cluster(drawn, n_centroids, seed).astype(np.float16).astype(np.float32)
-    index = faiss.IndexFlatL2(dim)
-    index.add(centroids)
-    rest = sample[rng.choice(len(sample), min(len(sample), _PQ_SAMPLE), replace=False)]
-    squares, nearest = index.search(rest, 1)
-    residuals = _residuals(rest, centroids, nearest[:, 0], width)
-    quantizer: Any = faiss.ProductQuantizer(residuals.shape[1], residuals.shape[1] // width, 8)
-    quantizer.cp.seed = seed
-    quantizer.cp.min_points_per_centroid = 1  # it warns below that; a small collection is no mistake
-    quantizer.train(residuals)
-    codebooks = faiss.vector_to_array(quantizer.centroids).reshape(quantizer.M, 256, width)
-    error = np.square(residuals - quantizer.decode(quantizer.compute_codes(residuals))).sum(1)
+    some = sample[np.sort(rng.choice(len(sample), min(len(sample), _PQ_SAMPLE), replace=False))]
+    codec = Codec(0, centroids, np.zeros((-(-sample.shape[1] // width), 256, width), np.float32), {})
+    books = _codebooks(codec.split(some)[1], width, seed)
     facts = {
-        "n_centroids": n_centroids,
-        "n_codes": int(quantizer.M),
+        "n_centroids": len(centroids),
+        "n_codes": len(books),
         "width": width,
         "seed": seed,
         "n_tokens": n_tokens,
         "n_sampled": len(sample),
-        "mean_square_to_centroid": round(float(squares.mean()), 6),
-        "mean_square_error": round(float(error.mean()), 6),
     }
-    return Codec(0, centroids, codebooks, facts)
+    codec = Codec(0, centroids, np.stack(books), facts)
+    errors = Errors(
+        *(round(float(value), 6) for value in codec.encode(some[::_MEASURED].copy())[2].mean(axis=0))
+    )
+    return replace(codec, facts={**facts, **errors._asdict()})
+
+
+def _codebooks(rest: NDArray[np.float32], width: int, seed: int) -> list[NDArray[np.float32]]:
+    """256 codewords for each ``width`` dimensions of what centroids leave."""
+
+    def find(at: int) -> NDArray[np.float32]:
+        return k_means(rest[:, at : at + width], 256, _PQ_ROUNDS, seed)
+
+    return list(in_order(find, range(0, rest.shape[1], width)))
 
 
 def to_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], bool]:
@@ -217,36 +285,7 @@ def to_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.
     tuple
         int8 ``[n, dim]``, float32 ``[n]``: what a step is worth, and whether all vectors are of length 1.
     """
-    scales = np.abs(vectors).max(axis=1, initial=0) / np.float32(127)
-    steps = np.rint(vectors / np.where(scales > 0, scales, 1)[:, None]).astype(np.int8)
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    return steps, scales, bool(np.all(np.abs(lengths - 1) <= UNIT_TOLERANCE))
+    from ._build_kernels import to_int8 as fill
 
-
-def _cluster(sample: NDArray[np.float32], n_centroids: int, seed: int) -> NDArray[np.float32]:
-    """k-means; FAISS's faster kind where this version has it and the vectors are wide enough for it."""
-    import faiss
-
-    if hasattr(faiss, "SuperKmeans") and n_centroids >= 1024 and sample.shape[1] >= 64:
-        means = faiss.SuperKmeans(sample.shape[1], n_centroids, niter=_ROUNDS, seed=seed)
-    else:
-        means = faiss.Kmeans(
-            sample.shape[1],
-            n_centroids,
-            niter=_ROUNDS,
-            seed=seed,
-            min_points_per_centroid=1,
-            max_points_per_centroid=len(sample),
-        )
-    means.train(sample)
-    return np.asarray(means.centroids, np.float32).reshape(n_centroids, -1)
-
-
-def _residuals(
-    vectors: NDArray[np.float32], centroids: NDArray[np.float32], ids: NDArray[Any], width: int
-) -> NDArray[np.float32]:
-    """What is left after the centroid, padded with zeros to a multiple of ``width``."""
-    n, dim = vectors.shape
-    residuals = np.zeros((n, -(-dim // width) * width), np.float32)
-    np.subtract(vectors, centroids[ids], out=residuals[:, :dim])
-    return residuals
+    steps, scales = np.empty(vectors.shape, np.int8), np.empty(len(vectors), np.float32)
+    return steps, scales, fill(vectors, steps, scales, UNIT_TOLERANCE)

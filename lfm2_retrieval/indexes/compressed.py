@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from ..datatypes import SearchParams, TokenEmbeddings
-from ..errors import InvalidInputError
+from ..errors import IndexLockedError, InvalidInputError
 from .codec import Tier
 from .exact import ExactIndex, make_settings
-from .policy import is_due, worth_compressing
+from .policy import Estimate, Limits, Progress, estimate, is_due, is_outgrown, parse_memory, worth_compressing
 from .recall import Recall, Trials, draw_queries
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
@@ -82,36 +82,95 @@ class CompressedIndex(ExactIndex):
         super().add(ids, embeddings, texts, metadata, timeout=timeout)
         self.build(timeout=timeout)
 
-    def build(self, *, force: bool = False, timeout: float = 30.0) -> bool:
+    def build(
+        self,
+        *,
+        force: bool = False,
+        retrain: bool = False,
+        expected_tokens: int = 0,
+        memory: str | int = "2GB",
+        progress: Progress | None = None,
+        timeout: float = 30.0,
+    ) -> bool:
         """Compress what was added since the last time, if it is much.
 
-        Searches go on meanwhile and see the documents throughout. An index of fewer than 4,096 vectors or 64
+        Searches go on meanwhile and see the documents throughout; others may add. What is done is committed
+        by and by: an interrupted build goes on where it was. An index of fewer than 4,096 vectors or 64
         documents stays exact, forced or not.
 
         Parameters
         ----------
         force
             Also if it is little.
+        retrain
+            Train another codec, on everything, and encode everything with it, from float16 or int8 vectors.
+        expected_tokens
+            How many vectors the index is going to have, if more are to be added: a first codec is made for so
+            many.
+        memory
+            What training and encoding may use: ``"2GB"``, ``"500MB"``, a number of bytes; 64 MiB at least.
+            The library itself comes on top. With less than it wants, sample and segments are smaller.
+        progress
+            Called now and then with a phase, ``"train"`` or ``"encode"``, what is done and what there is to
+            do (steps; vectors).
         timeout
-            Seconds to wait for another writer.
+            Seconds to wait for another writer, each time something is committed.
 
         Returns
         -------
         bool
-            Whether anything was compressed.
-        """
-        if not self._wanted(self._snapshot(), force):
-            return False
-        from .compress import Compressor
+            Whether anything was compressed. Without ``force`` also False if another build is going on.
 
-        with Compressor(self._catalogue, timeout) as compressor:
-            snapshot = self._snapshot()  # under the lock: nobody changes it now
-            if not self._wanted(snapshot, force):
+        Warns
+        -----
+        DriftWarning
+            If what was compressed loses much more than what the codec was trained on.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``memory`` isn't an amount, or ``retrain`` is asked of a compact index, which keeps no vectors.
+        IndexWriteError
+            If the disk is full, or fails. What was committed stays.
+        IndexLockedError
+            If another writer, or with ``force`` another build, takes longer than ``timeout``.
+        """
+        limits = Limits.of(parse_memory(memory), self.dim)
+
+        def wanted(snapshot: Snapshot) -> bool:
+            if _tier(snapshot.settings["tier"]) is Tier.EXACT:
                 return False
-            compressor.compress(
-                snapshot, _tier(snapshot.settings["tier"]), int(snapshot.settings.get("seed", 0))
-            )
-        return True
+            if retrain and any(part.compressed for part in snapshot.parts):
+                return True
+            return worth_compressing(snapshot) if force or retrain else is_due(snapshot, expected_tokens)
+
+        if not wanted(self._snapshot()):
+            return False
+        from .build import Build
+
+        force = force or retrain
+        build = Build(self._catalogue, self._snapshot, limits, timeout, progress)
+        try:
+            return build.run(wanted, retrain=retrain, expected=expected_tokens, wait=timeout * force)
+        except IndexLockedError:
+            if force:
+                raise
+            return False  # the other build, or the next, will see to it
+
+    def estimate(self, n_tokens: int, n_documents: int) -> Estimate:
+        """What an index of this tier takes with so many vectors of so many documents; rough, and cheap."""
+        return estimate(n_tokens, n_documents, self.dim, self.tier)
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether the codec was made for a sixteenth of the vectors: ``build(retrain=True)`` helps."""
+        return is_outgrown(self._snapshot())
+
+    @property
+    def codec_facts(self) -> dict[str, Any] | None:
+        """How the newest codec was made: ``n_centroids``, mean squared errors …; None without one."""
+        codecs = self._snapshot().codecs
+        return dict(codecs[-1].codec.facts) if codecs else None
 
     def measure_recall(
         self,
@@ -222,11 +281,6 @@ class CompressedIndex(ExactIndex):
         current = self.settings
         others = {key: value for key, value in settings.items() if key != "tier"}
         return _settings(dim, others, settings.get("tier", current["tier"]), current.get("seed", 0))
-
-    def _wanted(self, snapshot: Snapshot, force: bool) -> bool:
-        if _tier(snapshot.settings["tier"]) is Tier.EXACT:
-            return False
-        return worth_compressing(snapshot) if force else is_due(snapshot)
 
     @property
     def _compressed(self) -> bool:

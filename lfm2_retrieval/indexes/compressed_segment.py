@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
-from . import _search_kernels as kernels
-from .arrays import HEADER_BYTES, REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes
-from .codec import Codec, Layout, to_int8
+from . import _build_kernels as build_kernels
+from . import _search_kernels as search_kernels
+from .arrays import HEADER_BYTES, REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
+from .codec import MOST_CENTROIDS, Codec, Layout
 from .segment import Segment, SegmentInfo, check_offsets
 
-__all__ = ["CompressedBuilder", "CompressedSegment", "OpenCodec", "load_codec", "save_codec"]
+__all__ = ["Block", "CompressedBuilder", "CompressedSegment", "OpenCodec", "load_codec", "save_codec"]
 
 
 class CompressedSegment(Segment):
@@ -26,7 +27,7 @@ class CompressedSegment(Segment):
     codec
         What encoded it.
     centroids, codes
-        uint16 ``[n_tokens]`` and uint8 ``[n_tokens, M]``.
+        uint16 or, of a codec with more than 65,536 centroids, uint32 ``[n_tokens]``; uint8 ``[n_tokens, M]``.
     lists, documents
         int64 ``[n_centroids + 1]`` in memory, checked in full, and uint32: centroid ``c`` occurs in
         ``documents[lists[c] : lists[c + 1]]``.
@@ -45,7 +46,7 @@ class CompressedSegment(Segment):
         self.codec = codec
         self.layout = layout
         self.score_kind = ScoreKind.MAXSIM if layout.int8 else ScoreKind.ESTIMATE
-        self.centroids: NDArray[np.uint16] = self.arrays["centroids.npy"]
+        self.centroids: NDArray[np.unsignedinteger] = self.arrays["centroids.npy"]
         self.codes: NDArray[np.uint8] = self.arrays["codes.npy"]
         self.documents: NDArray[np.uint32] = self.arrays["documents.npy"]
         self.lists: NDArray[np.int64] = np.array(self.arrays["lists.npy"])
@@ -58,8 +59,8 @@ class CompressedSegment(Segment):
     ) -> None:
         """As `Segment.decode`: the int8 vectors, or else what centroids and codes say."""
         if self.layout.int8:
-            kernels.decode_int8(self.steps, self.scales, starts, ends, decoded)
-        elif not kernels.decode_pq(
+            search_kernels.decode_int8(self.steps, self.scales, starts, ends, decoded)
+        elif not search_kernels.decode_pq(
             self.codec.centroids,
             self.codec.codebooks,
             self.centroids,
@@ -71,96 +72,89 @@ class CompressedSegment(Segment):
         ):
             raise self.damaged("centroids.npy")
 
+    def copy(self, start: int, end: int) -> Block:
+        """Some tokens as they are, for another segment of the same codec."""
+        steps, scales = self.steps[start:end], self.scales[start:end]
+        if self.layout.unit and self.layout.int8:
+            scales = np.empty(end - start, np.float32)
+            build_kernels.int8_scales(steps, scales)
+        ids, codes = np.array(self.centroids[start:end]), self.codes[start:end]
+        return Block(ids, codes, steps, np.array(scales), self.layout.unit)
+
     def damaged(self, name: str) -> DamagedIndexError:
         """The error for a file whose numbers point to nothing."""
         return DamagedIndexError(f"{self.path / name} is damaged; {REMEDY}")
 
 
+class Block(NamedTuple):
+    """Some encoded tokens: centroids ``[n]``, codes ``[n, M]``, int8 vectors ``[n, dim]``, what a step
+    of each is worth; whether all vectors were of length 1.
+    """
+
+    ids: NDArray[np.unsignedinteger]
+    codes: NDArray[np.uint8]
+    steps: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    unit: bool
+
+
 class CompressedBuilder(FolderBuilder):
-    """Writes one compressed segment.
+    """Writes one compressed segment, which has no number until it is committed.
 
     Parameters
     ----------
-    folder
-        The index's ``segments`` folder.
-    number
-        The segment's number in the catalogue.
+    building
+        The folder to write to.
     codec
         What encodes it.
     int8
         Whether to keep int8 vectors.
     """
 
-    def __init__(self, folder: Path, number: int, codec: Codec, int8: bool) -> None:
-        super().__init__(folder, number)
+    def __init__(self, building: Path, codec: Codec, int8: bool) -> None:
+        super().__init__(building)
         self._codec = codec
         self._int8 = int8
         self._unit = True
-        self._centroids: list[NDArray[np.uint16]] = []
-        self._scales: list[NDArray[np.float32]] = []
+        self._ids: list[NDArray[np.unsignedinteger]] = [np.empty(0, codec.id_dtype)]
+        self._scales: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
         self._lengths: list[NDArray[np.int64]] = []
-        self.n_documents = 0
         self.n_tokens = 0
 
-    def encode(self, vectors: NDArray[np.float32]) -> None:
-        """Add tokens, float32 ``[n, dim]``."""
-        ids, codes = self._codec.encode(vectors)
-        steps, scales, unit = to_int8(vectors)
-        self._append(ids, codes, steps, scales, unit)
-
-    def copy(self, segment: CompressedSegment, start: int, end: int) -> None:
-        """Add tokens of another segment of the same codec as they are."""
-        steps = segment.steps[start:end]
-        scales = segment.scales[start:end]
-        if segment.layout.unit and segment.layout.int8:
-            scales = (1 / np.linalg.norm(steps.astype(np.float32), axis=1)).astype(np.float32)
-        self._append(
-            segment.centroids[start:end], segment.codes[start:end], steps, scales, segment.layout.unit
-        )
+    def append(self, block: Block) -> None:
+        """Add tokens."""
+        self.write("centroids.npy", self._codec.id_dtype, block.ids)
+        self.write("codes.npy", "|u1", block.codes)
+        self._ids.append(block.ids)
+        if self._int8:
+            self.write("int8.npy", "|i1", block.steps)
+            self._scales.append(block.scales)
+        self._unit &= block.unit
+        self.n_tokens += len(block.ids)
 
     def end_documents(self, lengths: NDArray[np.int64]) -> None:
         """Say how the tokens added belong to documents: int64 ``[n]``, in order."""
         self._lengths.append(lengths)
-        self.n_documents += len(lengths)
 
     def finish(self) -> SegmentInfo:
-        """Make the segment durable; it counts only once the catalogue names it."""
+        """Make the files durable: what the catalogue will say of them, but for a number and a name."""
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))]).astype(np.int64)
-        lists = np.zeros(len(self._codec.centroids) + 1, np.int64)
-        documents = kernels.postings(np.concatenate(self._centroids), offsets, lists)
+        lists = np.zeros(self._codec.n_centroids + 1, np.int64)
+        documents = search_kernels.postings(np.concatenate(self._ids), offsets, lists)
         self.write("offsets.npy", "<i8", offsets)
         self.write("lists.npy", "<i8", lists)
         self.write("documents.npy", "<u4", documents)
         layout = Layout(self._codec.width, self._int8, self._unit)
         if self._int8 and not self._unit:
             self.write("scales.npy", "<f4", np.concatenate(self._scales))
-        shapes = _shapes(layout, self._codec, self.n_documents, self.n_tokens, len(documents))
-        files = self.seal(shapes)
-        return SegmentInfo(
-            self.number, self.name, str(layout), self._codec.id, self.n_documents, self.n_tokens, files
-        )
-
-    def _append(
-        self,
-        ids: NDArray[np.uint16],
-        codes: NDArray[np.uint8],
-        steps: NDArray[np.int8],
-        scales: NDArray[np.float32],
-        unit: bool,
-    ) -> None:
-        self.write("centroids.npy", "<u2", ids)
-        self.write("codes.npy", "|u1", codes)
-        self._centroids.append(ids)
-        if self._int8:
-            self.write("int8.npy", "|i1", steps)
-            self._scales.append(scales)
-        self._unit &= unit
-        self.n_tokens += len(ids)
+        n_documents = len(offsets) - 1
+        files = self.complete(_shapes(layout, self._codec, n_documents, self.n_tokens, len(documents)))
+        return SegmentInfo(0, "", str(layout), self._codec.id, n_documents, self.n_tokens, files)
 
 
 def _shapes(layout: Layout, codec: Codec, n_documents: int, n_tokens: int, n_postings: int) -> Shapes:
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "centroids.npy": ("<u2", (n_tokens,)),
+        "centroids.npy": (codec.id_dtype, (n_tokens,)),
         "codes.npy": ("|u1", (n_tokens, codec.n_codes)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
         "lists.npy": ("<i8", (len(codec.centroids) + 1,)),
@@ -189,15 +183,17 @@ class OpenCodec(NamedTuple):
 
 def save_codec(folder: Path, number: int, codec: Codec) -> tuple[str, FileFacts]:
     """Write a codec's arrays to a folder of their own, durably. Returns its name and facts of the files."""
-    builder = FolderBuilder(folder, number)
+    name = name_of(number)
+    builder = FolderBuilder(folder / f"{name}.tmp")
     try:
         builder.write("centroids.npy", "<f2", codec.centroids)
         builder.write("codebooks.npy", "<f4", codec.codebooks)
-        shapes = _codec_shapes(len(codec.centroids), codec.dim, codec.n_codes, codec.width)
-        return builder.name, builder.seal(shapes)
+        files = builder.complete(_codec_shapes(codec.n_centroids, codec.dim, codec.n_codes, codec.width))
+        builder.place(folder / name)
     except BaseException:
         builder.abandon()
         raise
+    return name, files
 
 
 def load_codec(  # noqa: PLR0917
@@ -214,7 +210,7 @@ def load_codec(  # noqa: PLR0917
         n_centroids, n_codes, width = (int(facts[key]) for key in ("n_centroids", "n_codes", "width"))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedIndexError(f"index.db: the row of codec {name!r} is damaged; {REMEDY}") from error
-    if not 1 <= n_centroids <= 1 << 16 or width not in range(1, 10) or n_codes != -(-dim // width):
+    if not 1 <= n_centroids <= MOST_CENTROIDS or width not in range(1, 10) or n_codes != -(-dim // width):
         raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")
     arrays = ArrayFolder(folder, name, files, _codec_shapes(n_centroids, dim, n_codes, width))
     centroids = arrays.arrays["centroids.npy"].astype(np.float32)

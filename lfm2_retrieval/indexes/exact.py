@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExactIndex"]
 
-_RESERVED = ("dim", "tier", "created_by", "uuid", "seed", "recall", "tuned")
+_RESERVED = ("dim", "tier", "created_by", "uuid", "seed", "recall", "tuned", "errors")
 
 
 class ExactIndex:

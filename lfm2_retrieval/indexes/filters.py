@@ -3,17 +3,17 @@
 A condition compares a **field**, a dotted path into the metadata (``author.name``), with values:
 
 - A list compares as any of its elements would: ``tags = 'new'`` holds where one of the tags is ``'new'``.
-- Numbers compare with numbers, strings with strings (by code points), booleans with booleans. A value of another
-  type, an object or a field that isn't there compares as false.
-- ``!=``, ``NOT IN`` and ``NOT`` are the exact opposite of ``=``, ``IN`` and of what follows: they hold where
-  the field is missing.
+- Numbers compare with numbers, strings with strings (by code points), booleans with booleans. A value of
+  another type, an object or a field that isn't there compares as false.
+- ``!=``, ``NOT IN`` and ``NOT`` are the exact opposite of ``=``, ``IN`` and of what follows: they hold
+  where the field is missing.
 - ``LIKE`` has ``%`` and ``_``, and ignores the case of ASCII letters.
 - ``IS NULL`` and ``None`` hold where the field is null or missing; ``$exists`` tells the two apart.
 
-========  =====================================================================================================
-mapping   ``{"lang": "de", "year": {"$gte": 2020}, "$or": [{"tags": {"$in": ["a", "b"]}}, {"draft": False}]}``
-SQL       ``lang = 'de' AND year >= 2020 AND (tags IN ('a', 'b') OR draft = FALSE)``
-========  =====================================================================================================
+The same filter in both forms::
+
+    {"lang": "de", "year": {"$gte": 2020}, "$or": [{"tags": {"$in": ["a", "b"]}}, {"draft": False}]}
+    lang = 'de' AND year >= 2020 AND (tags IN ('a', 'b') OR draft = FALSE)
 
 Mapping operators: ``$eq $ne $gt $gte $lt $lte $in $nin $exists $and $or $not``. SQL: ``= != <> > >= < <= IN
 BETWEEN LIKE IS NULL AND OR NOT`` and parentheses; ``"a field"`` in double quotes where it isn't a plain
@@ -37,6 +37,7 @@ Where = str | Mapping[str, Any]
 """A filter as callers write it."""
 
 _OPERATORS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_MIRRORED = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _NAMES = (*_OPERATORS, "$ne", "$in", "$nin", "$exists", "$and", "$or", "$not")
 _DEEPEST = 100
 _MOST_VALUES = 10_000
@@ -161,8 +162,8 @@ def _path(field: str) -> str:
         raise InvalidInputError(f"the filter's field {field!r} has an empty part; write it like author.name")
     if any(character in '"\\' for character in field) or any(ord(character) < 32 for character in field):
         raise InvalidInputError(
-            f"the filter's field {field!r} has a quote, a backslash or a control character, which no filter can"
-            " name; rename the field"
+            f"the filter's field {field!r} has a quote, a backslash or a control character, which no filter "
+            "can name; rename the field"
         )
     return "$" + "".join("." + json.dumps(part) for part in parts)
 
@@ -249,83 +250,107 @@ def _from_sql(text: str) -> Condition:
         trees = sqlglot.parse(text, read="sqlite")
         if len(trees) != 1 or trees[0] is None:
             raise InvalidInputError(f"the filter must be one condition, like lang = 'de'; not {text!r}")
-        return _translator(sql, text)(trees[0], 0)
+        return _Translator(sql, text).condition(trees[0])
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         first = str(error).split("\n", 1)[0] or "it is nested too deep"
         raise InvalidInputError(f"the filter {text!r} is not SQL: {first}") from error
 
 
-def _translator(sql: Any, text: str) -> Callable[[Any, int], Condition]:
-    """What turns sqlglot's trees into conditions; everything it doesn't know is refused."""
-    comparisons = {sql.EQ: "=", sql.GT: ">", sql.GTE: ">=", sql.LT: "<", sql.LTE: "<="}
-    mirrored = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
+class _Translator:
+    """Turns sqlglot's trees into conditions; what it doesn't know is refused."""
 
-    def refuse(tree: Any) -> InvalidInputError:
-        return InvalidInputError(
-            f"the filter {text!r} can't use {tree.sql()!r}: it takes fields, values, = != < <= > >= IN BETWEEN "
-            "LIKE IS NULL AND OR NOT and parentheses"
-        )
+    def __init__(self, sql: Any, text: str) -> None:
+        self._sql = sql
+        self._text = text
+        self._comparisons = {
+            sql.EQ: "=",
+            sql.NEQ: "=",
+            sql.GT: ">",
+            sql.GTE: ">=",
+            sql.LT: "<",
+            sql.LTE: "<=",
+        }
+        self._kinds: dict[Any, Callable[[Any], Condition]] = {
+            **dict.fromkeys(self._comparisons, self._comparison),
+            sql.In: self._in,
+            sql.Between: self._between,
+            sql.Like: self._like,
+            sql.Is: self._is,
+            sql.Column: lambda tree: _compare(self._field(tree), "=", True),
+            sql.Dot: lambda tree: _compare(self._field(tree), "=", True),
+            sql.Boolean: lambda tree: _join("AND" if tree.this else "OR", []),
+        }
 
-    def field(tree: Any) -> str:
+    def condition(self, tree: Any, depth: int = 0) -> Condition:
+        """The condition that a tree is."""
+        sql, kind = self._sql, type(tree)
+        if depth > _DEEPEST:
+            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
+        if kind in (sql.And, sql.Or):
+            parts = [self.condition(part, depth + 1) for part in tree.flatten(unnest=False)]
+            return _join("AND" if kind is sql.And else "OR", parts)
+        if kind in (sql.Paren, sql.Not):
+            inner = self.condition(tree.this, depth + 1)
+            return inner if kind is sql.Paren else ~inner
+        if kind not in self._kinds:
+            raise self._refusal(tree)
+        return self._kinds[kind](tree)
+
+    def _comparison(self, tree: Any) -> Condition:
+        operator, left, right = self._comparisons[type(tree)], tree.this, tree.expression
+        if not isinstance(left, (self._sql.Column, self._sql.Dot)):
+            operator, left, right = _MIRRORED[operator], right, left
+        found = _compare(self._field(left), operator, self._value(right))
+        return ~found if type(tree) is self._sql.NEQ else found
+
+    def _in(self, tree: Any) -> Condition:
+        if not tree.expressions or tree.args.get("query"):
+            raise self._refusal(tree)
+        return _is_in(self._field(tree.this), [self._value(part) for part in tree.expressions])
+
+    def _between(self, tree: Any) -> Condition:
+        field, low, high = self._field(tree.this), tree.args["low"], tree.args["high"]
+        bounds = [_compare(field, ">=", self._value(low)), _compare(field, "<=", self._value(high))]
+        return _join("AND", bounds)
+
+    def _like(self, tree: Any) -> Condition:
+        pattern = self._value(tree.expression)
+        if not isinstance(pattern, str):
+            raise self._refusal(tree)
+        return _compare(self._field(tree.this), "LIKE", pattern)
+
+    def _is(self, tree: Any) -> Condition:
+        wanted = self._value(tree.expression)
+        if wanted is not None and not isinstance(wanted, bool):
+            raise self._refusal(tree)
+        return _compare(self._field(tree.this), "=", wanted)
+
+    def _field(self, tree: Any) -> str:
+        sql = self._sql
         if isinstance(tree, sql.Dot):
-            return f"{field(tree.this)}.{field(tree.expression)}"
+            return f"{self._field(tree.this)}.{self._field(tree.expression)}"
         if isinstance(tree, sql.Identifier):
             return str(tree.this)
         if not isinstance(tree, sql.Column) or isinstance(tree.this, sql.Star):
-            raise refuse(tree)
+            raise self._refusal(tree)
         return ".".join(part.name for part in tree.parts)
 
-    def value(tree: Any) -> Any:
+    def _value(self, tree: Any) -> Any:
+        sql = self._sql
         if isinstance(tree, sql.Paren):
-            return value(tree.this)
-        if isinstance(tree, sql.Neg) and isinstance(number := value(tree.this), (int, float)):
+            return self._value(tree.this)
+        if isinstance(tree, sql.Neg) and isinstance(number := self._value(tree.this), (int, float)):
             return -number
-        if isinstance(tree, sql.Boolean):
-            return bool(tree.this)
-        if isinstance(tree, sql.Null):
-            return None
+        if isinstance(tree, (sql.Boolean, sql.Null)):
+            return bool(tree.this) if isinstance(tree, sql.Boolean) else None
         if not isinstance(tree, sql.Literal):
-            raise refuse(tree)
+            raise self._refusal(tree)
         if tree.is_string:
             return str(tree.this)
         return float(tree.this) if set(tree.this) & set(".eE") else int(tree.this)
 
-    def condition(tree: Any, depth: int) -> Condition:
-        if depth > _DEEPEST:
-            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
-        kind = type(tree)
-        if kind in (sql.And, sql.Or):
-            parts = list(tree.flatten(unnest=False))
-            return _join("AND" if kind is sql.And else "OR", [condition(part, depth + 1) for part in parts])
-        if kind is sql.Paren:
-            return condition(tree.this, depth + 1)
-        if kind is sql.Not:
-            return ~condition(tree.this, depth + 1)
-        if kind in comparisons or kind is sql.NEQ:
-            operator, left, right = comparisons.get(kind, "="), tree.this, tree.expression
-            if not isinstance(left, (sql.Column, sql.Dot)):
-                operator, left, right = mirrored[operator], right, left
-            found = _compare(field(left), operator, value(right))
-            return ~found if kind is sql.NEQ else found
-        if kind is sql.In and tree.expressions and not tree.args.get("query"):
-            return _is_in(field(tree.this), [value(part) for part in tree.expressions])
-        if kind is sql.Between:
-            name = field(tree.this)
-            lowest, highest = value(tree.args["low"]), value(tree.args["high"])
-            return _join("AND", [_compare(name, ">=", lowest), _compare(name, "<=", highest)])
-        if kind is sql.Like:
-            pattern = value(tree.expression)
-            if not isinstance(pattern, str):
-                raise refuse(tree)
-            return _compare(field(tree.this), "LIKE", pattern)
-        if kind is sql.Is:
-            wanted = value(tree.expression)
-            if wanted is None or isinstance(wanted, bool):
-                return _compare(field(tree.this), "=", wanted)
-        if kind in (sql.Column, sql.Dot):  # a bare boolean field
-            return _compare(field(tree), "=", True)
-        if kind is sql.Boolean:
-            return Condition("(1)" if tree.this else "(0)")
-        raise refuse(tree)
-
-    return condition
+    def _refusal(self, tree: Any) -> InvalidInputError:
+        return InvalidInputError(
+            f"the filter {self._text!r} can't use {tree.sql()!r}: it takes fields, values, = != < <= > >= IN "
+            "BETWEEN LIKE IS NULL AND OR NOT and parentheses"
+        )

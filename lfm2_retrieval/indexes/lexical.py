@@ -2,12 +2,12 @@
 
 FTS5 splits at white space what it is given, so the words are ours to choose:
 
-- NFKC, case folded. Accents of Latin, Greek and Cyrillic letters and the vowel signs of Arabic and Hebrew are dropped; Arabic
-  letters that are written in several ways become one.
-- A word is a run of letters and digits. Where writing has no spaces between words (Chinese, Japanese, Thai and
-  their neighbours), and in Korean, whose words carry endings, a run becomes its overlapping pairs of characters, and
-  its last character: every word of two characters is then a term, and one character finds the pairs that begin
-  with it and the runs that end with it. FTS5's own trigrams would miss both.
+- NFKC, case folded. Accents of Latin, Greek and Cyrillic letters and the vowel signs of Arabic and Hebrew are
+  dropped; Arabic letters that are written in several ways become one.
+- A word is a run of letters and digits. Where writing has no spaces between words (Chinese, Japanese, Thai
+  and their neighbours), and in Korean, whose words carry endings, a run becomes its overlapping pairs of
+  characters, and its last character: every word of two characters is then a term, and one character finds
+  the pairs that begin with it and the runs that end with it. FTS5's own trigrams would miss both.
 """
 
 from __future__ import annotations
@@ -28,8 +28,12 @@ _PAIRED = (
 )
 _RUN = re.compile(rf"[{_PAIRED}]+|[^\W_{_PAIRED}]+")
 _ACCENTED = re.compile("[\u00c0-\u052f\u1e00-\u1fff]")
-_SIGNS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed]")
-_ARABIC = str.maketrans("\u0622\u0623\u0625\u0671\u0649\u06cc\u06a9\u0629", "\u0627\u0627\u0627\u0627\u064a\u064a\u0643\u0647")
+_SIGNS = re.compile(
+    "[\u0300-\u036f\u0591-\u05bd\u05bf-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670\u06d6-\u06ed]"
+)
+_ARABIC = str.maketrans(
+    "\u0622\u0623\u0625\u0671\u0649\u06cc\u06a9\u0629", "\u0627\u0627\u0627\u0627\u064a\u064a\u0643\u0647"
+)
 
 
 def words(text: str) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
-from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes
+from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
 
 __all__ = ["FP16", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
 
@@ -54,7 +54,9 @@ class SegmentBuilder(FolderBuilder):
     """
 
     def __init__(self, folder: Path, number: int, dim: int) -> None:
-        super().__init__(folder, number)
+        super().__init__(folder / f"{name_of(number)}.tmp")
+        self._folder = folder
+        self.number = number
         self.n_documents = 0
         self.n_tokens = 0
         self._dim = dim
@@ -73,8 +75,10 @@ class SegmentBuilder(FolderBuilder):
 
     def finish(self) -> SegmentInfo:
         """Make the segment durable; it counts only once the catalogue names it."""
-        files = self.seal(_shapes(self.n_documents, self.n_tokens, self._dim))
-        return SegmentInfo(self.number, self.name, FP16, None, self.n_documents, self.n_tokens, files)
+        files = self.complete(_shapes(self.n_documents, self.n_tokens, self._dim))
+        name = name_of(self.number)
+        self.place(self._folder / name)
+        return SegmentInfo(self.number, name, FP16, None, self.n_documents, self.n_tokens, files)
 
 
 class Segment(ArrayFolder):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, DuplicateIdError, IndexClosedError, InvalidInputError
 from .arrays import fsync_folder, sweep
-from .catalogue import CATALOGUE, IDS_PER_QUERY, read_settings, translated, write_settings
+from .catalogue import IDS_PER_QUERY, read_settings, storing, write_settings
 from .lock import WriterLock
 from .rows import Row, decode_text, encode_rows, name_some
 from .segment import SegmentBuilder, SegmentInfo
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer"]
 
+SEGMENT_TOKENS = 1 << 20
+"""A segment ends with the document that reaches so many vectors, so that compressing frees its disk soon."""
+
 
 class Writer:
     """Adds documents in one transaction; made by `ExactIndex.writer` and used in a ``with`` statement.
 
     Entering takes the index's writer lock. Leaving commits what was added since the last `commit`, or, on an
-    exception, drops it. Everything between two commits goes to one segment and straight to disk. One thread
-    at a time may use it.
+    exception, drops it. Everything goes straight to disk, and the documents of two commits never to one
+    segment. One thread at a time may use it.
 
     Parameters
     ----------
@@ -117,7 +120,7 @@ class Writer:
         if not rows:
             return
         try:
-            with translated(self._catalogue.folder / CATALOGUE):
+            with storing(self._catalogue.folder):
                 self._begin()
                 self._refuse_known(rows)
                 self._write(rows, vectors, embeddings)
@@ -130,10 +133,10 @@ class Writer:
     def commit(self) -> None:
         """Make what was added durable and visible, all of it at once. The writer can go on adding."""
         self._check_open()
-        if self._builder is None and self._replace is None and not self._connection.in_transaction:
+        if self._replace is None and not self._connection.in_transaction:
             return
         try:
-            with translated(self._catalogue.folder / CATALOGUE):
+            with storing(self._catalogue.folder):
                 self._begin()
                 if self._builder is not None:
                     self._name_segment(self._builder.finish())
@@ -147,7 +150,7 @@ class Writer:
     def set(self, settings: Mapping[str, Any]) -> None:
         """Change settings (JSON values), in the commit of what was added."""
         self._check_open()
-        with translated(self._catalogue.folder / CATALOGUE):
+        with storing(self._catalogue.folder):
             self._begin()
             write_settings(self._connection, {**read_settings(self._connection), **settings})
 
@@ -182,20 +185,33 @@ class Writer:
             raise DuplicateIdError(f"already in the index: {name_some(known)}")
 
     def _write(self, rows: Sequence[Row], vectors: NDArray[np.float16], embeddings: TokenEmbeddings) -> None:
-        if self._builder is None:
-            number = self._number_segment()
-            self._builder = SegmentBuilder(self._catalogue.folder / "segments", number, self._dim)
-        builder = self._builder
-        first = builder.n_documents
-        builder.append(vectors, embeddings.lengths, embeddings.token_ids)
+        offsets, token_ids = embeddings.offsets, embeddings.token_ids
+        first = 0
+        while first < len(rows):
+            if self._builder is None:
+                number = self._number_segment()
+                self._builder = SegmentBuilder(self._catalogue.folder / "segments", number, self._dim)
+            builder = self._builder
+            # Up to the document that fills the segment.
+            full = offsets[first] + SEGMENT_TOKENS - builder.n_tokens
+            last = min(int(np.searchsorted(offsets[first + 1 :], full)) + first + 1, len(rows))
+            tokens = slice(int(offsets[first]), int(offsets[last]))
+            lengths = np.diff(offsets[first : last + 1])
+            position = builder.n_documents
+            builder.append(vectors[tokens], lengths, None if token_ids is None else token_ids[tokens])
+            self._insert(rows[first:last], lengths, builder.number, position)
+            if builder.n_tokens >= SEGMENT_TOKENS:
+                self._name_segment(builder.finish())
+                self._builder = None
+            first = last
+
+    def _insert(self, rows: Sequence[Row], lengths: NDArray[np.int64], segment: int, position: int) -> None:
         self._connection.executemany(
             "INSERT INTO documents (segment, position, n_tokens, crc32, born, id, metadata, text) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                (builder.number, position, n_tokens, row.crc32, self._commit, row.id, row.metadata, row.text)
-                for position, (row, n_tokens) in enumerate(
-                    zip(rows, embeddings.lengths.tolist(), strict=True), first
-                )
+                (segment, at, n_tokens, row.crc32, self._commit, row.id, row.metadata, row.text)
+                for at, (row, n_tokens) in enumerate(zip(rows, lengths.tolist(), strict=True), position)
             ),
         )
 

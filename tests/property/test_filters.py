@@ -101,7 +101,9 @@ wheres = st.recursive(
     leaves,
     lambda inner: st.one_of(
         st.builds(
-            lambda o, parts: {o: parts}, st.sampled_from(["$and", "$or"]), st.lists(inner, min_size=1, max_size=3)
+            lambda o, parts: {o: parts},
+            st.sampled_from(["$and", "$or"]),
+            st.lists(inner, min_size=1, max_size=3),
         ),
         st.builds(lambda part: {"$not": part}, inner),
         st.builds(lambda a, b: {**a, **b}, inner, inner),
@@ -199,7 +201,9 @@ def test_other_sql_is_refused(text):
         return
     # What is read as a harmless condition must be one: no text of the caller's in the SQL.
     assert matches({"lang": "de"}, condition) in (True, False)
-    assert set(condition.sql) <= set(parse_where("lang = 'x' AND NOT (a IN (1, 'b', NULL)) OR b < 1").sql) | set("01")
+    assert set(condition.sql) <= set(
+        parse_where("lang = 'x' AND NOT (a IN (1, 'b', NULL)) OR b < 1").sql
+    ) | set("01")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import Document, Encoder, Retriever, ScoreKind
+from lfm2_retrieval import retriever as retriever_module
 from lfm2_retrieval.encoder import TruncationWarning
 from lfm2_retrieval.errors import (
     CheckpointError,
@@ -26,6 +27,7 @@ from lfm2_retrieval.errors import (
     ModelMismatchError,
     ModelNotFoundError,
 )
+from lfm2_retrieval.indexes import CompressedIndex, codec, policy
 from lfm2_retrieval.retriever import Progress
 
 TEXTS = [
@@ -172,6 +174,49 @@ def test_a_compressed_index_finds_the_same(model: Encoder) -> None:
         before = {hit.id for hit in retriever.search("wine and hills", k=10)}
         if retriever.store.build(force=True):
             assert len(before & {hit.id for hit in retriever.search("wine and hills", k=10)}) >= 7
+
+
+@pytest.mark.parametrize("length_known", [True, False])
+@pytest.mark.filterwarnings("ignore::lfm2_retrieval.indexes.DriftWarning")
+def test_a_stream_is_committed_and_compressed_as_it_comes(
+    model: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length_known: bool
+) -> None:
+    monkeypatch.setattr(retriever_module, "_COMMIT_TOKENS", 1500)
+    monkeypatch.setattr(retriever_module, "_UNKNOWN_TOKENS", 4096)
+    monkeypatch.setattr(codec, "_PQ_SAMPLE", 4096)
+    monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
+    monkeypatch.setattr(policy, "FOLD_TOKENS", 1000)
+    texts = [f"{a} {b} {i}" for i in range(100) for a, b in product(("fox", "wine", "hills"), repeat=2)]
+    loose: list[int] = []
+    progress: list[Progress] = []
+
+    def stream() -> Iterator[str]:
+        for i, text in enumerate(texts):
+            if i % 64 == 0 and retriever_module.is_index(tmp_path / "index"):
+                with CompressedIndex.open(tmp_path / "index") as index:
+                    loose.append(index._snapshot().n_loose)
+            yield text
+
+    with Retriever.index(
+        stream(),
+        tmp_path / "index",
+        model=model,
+        batch_size=64,
+        n_documents=len(texts) if length_known else None,
+        on_progress=progress.append,
+    ) as retriever:
+        assert retriever.store.ids() == [str(i) for i in range(len(texts))]
+        assert retriever.store.codec_facts is not None
+        assert max(loose) < retriever.store.n_tokens
+        assert loose[-1] < 4096
+        retriever.store.verify()
+        assert {each.phase for each in progress} == {"index", "train", "encode"}
+        assert progress[-1].share == 1
+        estimates = [each.estimate for each in progress]
+        assert (estimates[-1] is not None) == length_known
+        if length_known:
+            held = retriever.store.codec_facts["n_tokens"]
+            assert abs(held - retriever.store.n_tokens) < 0.1 * held
 
 
 def test_something_else_at_the_path_is_left_alone(model: Encoder, tmp_path: Path) -> None:

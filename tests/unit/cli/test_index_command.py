@@ -30,6 +30,18 @@ def test_index_then_ask(run, tmp_path, corpus, model):
         assert index.get("rain").metadata == {"lang": "en"}
 
 
+def test_a_large_collection_is_told_what_it_takes(run, tmp_path, model):
+    (tmp_path / "many.txt").write_text("\n".join(f"the quick brown fox number {i}" for i in range(600)))
+    source = ["--input", tmp_path / "many.txt", "--format", "lines"]
+    arguments = [*source, "--model", model, "--memory", "100MB"]
+    result = run("index", tmp_path / "index", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "on disk without the texts, less than" in result.stderr
+    result = run("index", tmp_path / "other", *arguments[:-1], "a lot")
+    assert result.exit_code == 1
+    assert "memory must be" in result.stderr
+
+
 def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
     (tmp_path / "a.csv").write_text("text\none\n")
     (tmp_path / "texts").mkdir()

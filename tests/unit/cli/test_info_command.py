@@ -1,7 +1,9 @@
 import json
 
-from lfm2_retrieval import __version__
-from lfm2_retrieval.indexes import ExactIndex
+import numpy as np
+
+from lfm2_retrieval import TokenEmbeddings, __version__
+from lfm2_retrieval.indexes import CompressedIndex, ExactIndex
 
 
 def test_info_tells_what_the_index_holds(run, made, checkpoint):
@@ -29,3 +31,17 @@ def test_an_empty_index_without_a_model(run, tmp_path):
     assert result.exit_code == 0
     assert "not recorded" in result.stdout
     assert json.loads(run("info", tmp_path / "empty", "--json").stdout)["bytes_per_token"] is None
+
+
+def test_a_compressed_index_tells_its_errors(run, tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((5000, 8))
+    with CompressedIndex.create(tmp_path / "index", 8) as index:
+        index.add([str(i) for i in range(100)], TokenEmbeddings(vectors, np.arange(0, 5001, 50)))
+        index.build(force=True)
+    facts = json.loads(run("info", tmp_path / "index", "--json").stdout)
+    assert facts["codec"]["n_centroids"] == 128
+    assert 0 < facts["errors"]["mean_square_error"] < facts["errors"]["mean_square_to_centroid"]
+    assert facts["outgrown"] is False
+    shown = run("info", tmp_path / "index").stdout
+    assert "128 centroids, 2 bytes of code; mean squared error" in shown
+    assert "on what it encoded" in shown

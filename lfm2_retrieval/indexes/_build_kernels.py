@@ -1,0 +1,99 @@
+"""The inner loops of compressing, compiled as in `_kernels`: one thread, the interpreter's lock released."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._kernels import jit
+
+__all__ = ["add_up", "int8_scales", "residuals", "to_int8"]
+
+
+@jit
+def residuals(
+    vectors: NDArray[np.float32],
+    centroids: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    rest: NDArray[np.float32],
+) -> None:
+    """What is left of vectors after their centroids.
+
+    Parameters
+    ----------
+    vectors, centroids
+        float32 ``[n, dim]`` and ``[n_centroids, dim]``.
+    ids
+        int64 ``[n]``, each a centroid.
+    rest
+        float32 ``[n, at least dim]``: filled in up to ``dim``.
+    """
+    for row in range(vectors.shape[0]):
+        for i in range(vectors.shape[1]):
+            rest[row, i] = vectors[row, i] - centroids[ids[row], i]
+
+
+@jit
+def to_int8(
+    vectors: NDArray[np.float32],
+    steps: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    tolerance: float,
+) -> bool:
+    """Round vectors to steps of 1/127 of their largest component.
+
+    Parameters
+    ----------
+    vectors
+        float32 ``[n, dim]``, finite.
+    steps, scales
+        int8 ``[n, dim]`` and float32 ``[n]``, what a step is worth: filled in.
+    tolerance
+        How far from 1 a length may be to count as 1.
+
+    Returns
+    -------
+    bool
+        Whether all vectors are of length 1.
+    """
+    unit = True
+    for row in range(vectors.shape[0]):
+        largest = np.float32(0)
+        squares = np.float32(0)
+        for i in range(vectors.shape[1]):
+            value = vectors[row, i]
+            largest = max(largest, abs(value))
+            squares += value * value
+        unit &= abs(np.sqrt(squares) - 1) <= tolerance
+        scale = largest / np.float32(127)
+        scales[row] = scale
+        # The largest may come out as 127.00001, which rint takes back.
+        inverse = np.float32(1) / scale if scale > np.float32(1e-37) else np.float32(0)
+        for i in range(vectors.shape[1]):
+            steps[row, i] = np.int8(np.rint(vectors[row, i] * inverse))
+    return unit
+
+
+@jit
+def int8_scales(steps: NDArray[np.int8], scales: NDArray[np.float32]) -> None:
+    """What a step is worth in vectors of length 1: int8 ``[n, dim]`` → float32 ``[n]``, filled in."""
+    for row in range(steps.shape[0]):
+        squares = np.int32(0)
+        for i in range(steps.shape[1]):
+            squares += np.int32(steps[row, i]) * np.int32(steps[row, i])
+        scales[row] = np.float32(1) / np.sqrt(np.float32(squares if squares > 0 else 1))
+
+
+@jit
+def add_up(
+    vectors: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    totals: NDArray[np.float32],
+    counts: NDArray[np.int64],
+) -> None:
+    """Add vectors, float32 ``[n, dim]``, to the totals of their centroids, float32 ``[n_centroids, dim]``."""
+    for row in range(vectors.shape[0]):
+        id = ids[row]
+        counts[id] += 1
+        for i in range(vectors.shape[1]):
+            totals[id, i] += vectors[row, i]
