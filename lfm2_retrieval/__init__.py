@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .datatypes import Document, Hit, ScoreKind, SearchParams, TokenEmbeddings
+    from .datatypes import Document, Hit, Match, ScoreKind, SearchParams, TokenEmbeddings
     from .encoder import Encoder
     from .indexes import CompressedIndex, ExactIndex
     from .retriever import Retriever
@@ -28,6 +28,7 @@ _HOME = {
     "Encoder": ".encoder",
     "ExactIndex": ".indexes",
     "Hit": ".datatypes",
+    "Match": ".datatypes",
     "Retriever": ".retriever",
     "ScoreKind": ".datatypes",
     "SearchParams": ".datatypes",
@@ -40,6 +41,7 @@ __all__ = [
     "Encoder",
     "ExactIndex",
     "Hit",
+    "Match",
     "Retriever",
     "ScoreKind",
     "SearchParams",

@@ -14,7 +14,7 @@ from .errors import InvalidInputError, InvalidTypeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Document", "Hit", "ScoreKind", "SearchParams", "TokenEmbeddings"]
+__all__ = ["Document", "Hit", "Match", "ScoreKind", "SearchParams", "TokenEmbeddings"]
 
 
 class ScoreKind(StrEnum):
@@ -62,8 +62,29 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """The document vector most similar to one query vector; a document's MaxSim is the sum over these.
+
+    Parameters
+    ----------
+    query_span, document_span
+        The characters behind either, start and end, as indices into the texts; equal where there are none
+        (BOS, prefix, expansion). A character that is split over several tokens is in the span of each.
+    similarity
+        Their inner product.
+    """
+
+    query_span: tuple[int, int]
+    document_span: tuple[int, int]
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One result of a search. ``rank`` counts from 1; ``text`` is None where none was stored."""
+    """One result of a search. ``rank`` counts from 1; ``text`` is None where none was stored.
+
+    ``matches`` has one entry a query vector, in their order, where the search was asked to explain.
+    """
 
     id: str
     score: float
@@ -71,6 +92,7 @@ class Hit:
     score_kind: ScoreKind = ScoreKind.MAXSIM
     text: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    matches: tuple[Match, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

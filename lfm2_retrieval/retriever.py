@@ -25,12 +25,15 @@ from .errors import (
     InvalidTypeError,
     ModelMismatchError,
 )
+from .explain import matches
 from .indexes import CompressedIndex, Estimate, Tier
 from .indexes.catalogue import is_index, is_vacant
 from .indexes.policy import parse_memory
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from .indexes.filters import Where
 
 __all__ = ["Progress", "Retriever"]
 
@@ -255,12 +258,18 @@ class Retriever:
         return self.store.path
 
     @overload
-    def search(self, query: str, k: int = 10) -> list[Hit]: ...  # type: ignore[overload-overlap]
+    def search(  # type: ignore[overload-overlap]
+        self, query: str, k: int = 10, *, where: Where | None = None, explain: bool = False
+    ) -> list[Hit]: ...
 
     @overload
-    def search(self, query: Sequence[str], k: int = 10) -> list[list[Hit]]: ...
+    def search(
+        self, query: Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
+    ) -> list[list[Hit]]: ...
 
-    def search(self, query: str | Sequence[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+    def search(
+        self, query: str | Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
+    ) -> list[Hit] | list[list[Hit]]:
         """The best documents for a query, or for each of several.
 
         Parameters
@@ -270,11 +279,18 @@ class Retriever:
             finds nothing.
         k
             How many hits at most.
+        where
+            Look only at documents whose metadata meets this filter, such as ``{"year": {"$gte": 2020}}`` or
+            ``"lang = 'de' AND year >= 2020"``; see :mod:`lfm2_retrieval.indexes.filters`. SQL needs the
+            extra ``sql``.
+        explain
+            Whether hits say which of their tokens answered which of the query's, see ``Hit.matches``. A
+            document without text has no matches.
 
         Raises
         ------
         InvalidInputError
-            If ``k`` is not a positive whole number, or a query is no string.
+            If ``k`` is not a positive whole number, a query is no string or the filter isn't understood.
         """
         params = SearchParams(k)
         queries = [query] if isinstance(query, str) else list(query)
@@ -283,21 +299,43 @@ class Retriever:
                 raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
         asked = [i for i, one in enumerate(queries) if one.strip()]
         results: list[list[Hit]] = [[] for _ in queries]
-        if asked:
+        if asked or where is not None:  # a filter is checked in any case
             encoded = self.encoder.encode_queries([queries[i] for i in asked])
-            for i, hits in zip(asked, self.store.search(encoded, params), strict=True):
-                results[i] = hits
+            found = self.store.search(encoded, params, where=where)
+            for number, (i, hits) in enumerate(zip(asked, found, strict=True)):
+                results[i] = self._explained(encoded.select([number]), hits) if explain else hits
         return results[0] if isinstance(query, str) else results
 
-    @overload
-    async def asearch(self, query: str, k: int = 10) -> list[Hit]: ...  # type: ignore[overload-overlap]
+    def _explained(self, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:
+        """The hits with their matches, from the vectors stored; spans are those of the stored texts."""
+        if query.spans is None:
+            return hits
+        documents = self.store.embeddings([hit.id for hit in hits])
+        return [
+            hit
+            if hit.text is None
+            else replace(
+                hit,
+                matches=matches(query[0], query.spans, vectors, self.encoder.document_spans(hit.text)),
+            )
+            for hit, vectors in zip(hits, documents, strict=True)
+        ]
 
     @overload
-    async def asearch(self, query: Sequence[str], k: int = 10) -> list[list[Hit]]: ...
+    async def asearch(  # type: ignore[overload-overlap]
+        self, query: str, k: int = 10, *, where: Where | None = None, explain: bool = False
+    ) -> list[Hit]: ...
 
-    async def asearch(self, query: str | Sequence[str], k: int = 10) -> list[Hit] | list[list[Hit]]:
+    @overload
+    async def asearch(
+        self, query: Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
+    ) -> list[list[Hit]]: ...
+
+    async def asearch(
+        self, query: str | Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
+    ) -> list[Hit] | list[list[Hit]]:
         """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
-        return await asyncio.to_thread(self.search, query, k)
+        return await asyncio.to_thread(self.search, query, k, where=where, explain=explain)
 
     def get(self, id: str) -> Document | None:
         """The document stored under an id, or None."""

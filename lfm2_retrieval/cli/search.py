@@ -13,9 +13,12 @@ from ._output import as_json, format_hit, print_json
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("queries", metavar="QUERY...", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
+@click.option("--where", help="Only documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
 @click.option("--model", help="Where the index's model lies now, if it was moved.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
-def command(path: Path, queries: tuple[str, ...], k: int, model: str | None, json_: bool) -> None:
+def command(  # noqa: PLR0917  (click passes names)
+    path: Path, queries: tuple[str, ...], k: int, where: str | None, model: str | None, json_: bool
+) -> None:
     """Search the index PATH for one or more QUERYs.
 
     A QUERY of - reads queries from the standard input, one a line.
@@ -30,7 +33,9 @@ def command(path: Path, queries: tuple[str, ...], k: int, model: str | None, jso
             for line in ([query] if query != STDIN else [text for _, text in read_lines(STDIN)])
             if line.strip() or query != STDIN
         ]
-        for number, (query, hits) in enumerate(zip(asked, retriever.search(asked, k), strict=True)):
+        for number, (query, hits) in enumerate(
+            zip(asked, retriever.search(asked, k, where=where), strict=True)
+        ):
             if json_:
                 print_json({"query": query, "hits": [as_json(hit) for hit in hits]})
                 continue

@@ -156,6 +156,18 @@ class Encoder:
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 
+    def document_spans(self, text: str) -> NDArray[np.int32]:
+        """The characters behind each vector that :meth:`encode_documents` gives a text, without encoding it.
+
+        Returns
+        -------
+        ndarray
+            int32 ``[n_tokens, 2]``, as ``TokenEmbeddings.spans``.
+        """
+        [tokens] = self._tokenizer.documents(_checked([text]))
+        kept: NDArray[np.int32] = tokens.spans[~np.isin(tokens.ids, self._tokenizer.skiplist)]
+        return kept
+
     @cached_property
     def fingerprint(self) -> str:
         """A digest of weights, tokenizer and settings: two encoders with one fingerprint give one result."""

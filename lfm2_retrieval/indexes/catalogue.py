@@ -232,6 +232,20 @@ class Catalogue:
                     found[name] = Row(*row).decode(crc32, n_tokens)
         return found
 
+    def keys(self, ids: Sequence[bytes]) -> list[int | None]:
+        """The keys of live documents, in the order of their ids; None for those that aren't there."""
+        found: dict[bytes, int] = {}
+        with self.reading() as connection:
+            for start in range(0, len(ids), IDS_PER_QUERY):
+                some = ids[start : start + IDS_PER_QUERY]
+                marks = ",".join("?" * len(some))
+                found.update(
+                    connection.execute(
+                        f"SELECT id, key FROM documents WHERE id IN ({marks}) AND died IS NULL", some
+                    )
+                )
+        return [found.get(id) for id in ids]
+
     def _check_format(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > FORMAT:

@@ -17,8 +17,9 @@ from .. import __version__
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import IndexExistsError, InvalidInputError
 from .catalogue import CATALOGUE, Catalogue, is_index, is_vacant
+from .filters import Filter, Where, parse_where
 from .lock import WriterLock
-from .rows import Entry, decode_text, encode_text
+from .rows import Entry, decode_text, encode_text, name_some
 from .search import Found, search
 from .snapshot import Snapshot, load
 from .verify import verify
@@ -45,6 +46,7 @@ class ExactIndex:
         self._catalogue = catalogue
         self._temporary = temporary
         self._guard = threading.Lock()
+        self._filter = Filter(catalogue)
         self._current: Snapshot | None = None
         try:
             self._snapshot()
@@ -171,7 +173,9 @@ class ExactIndex:
         with self.writer(timeout=timeout) as writer:
             writer.add(ids, embeddings, texts, metadata)
 
-    def search(self, queries: TokenEmbeddings, k: int | SearchParams = 10) -> list[list[Hit]]:
+    def search(
+        self, queries: TokenEmbeddings, k: int | SearchParams = 10, *, where: Where | None = None
+    ) -> list[list[Hit]]:
         """The best documents of each query.
 
         The score is the sum, over the query's vectors, of the largest inner product with a vector of the
@@ -184,16 +188,26 @@ class ExactIndex:
             As wide as the index; all of them share one pass over the vectors.
         k
             How many hits a query gets at most, or the parameters that say so.
+        where
+            Look only at documents whose metadata meets this filter; see `filters`. It is applied before
+            anything is scored, and which documents it leaves is remembered until the next commit.
 
         Raises
         ------
         InvalidInputError
-            If the width differs, or a vector holds NaN, infinity or a value beyond float16 (±65504).
+            If the width differs, a vector holds NaN, infinity or a value beyond float16 (±65504), or the
+            filter isn't understood.
+        MissingExtraError
+            If the filter is in SQL and sqlglot is not installed.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
+        condition = None if where is None else parse_where(where)
         while True:
             snapshot = self._snapshot()
-            found = search(snapshot, queries, self._resolve(params, snapshot))
+            seen = snapshot if condition is None else self._filter.apply(snapshot, condition)
+            if seen is None:  # there has been a commit since
+                continue
+            found = search(seen, queries, self._resolve(params, snapshot))
             entries = self._catalogue.fetch("key", sorted({hit.key for hits in found for hit in hits}))
             try:
                 return [
@@ -239,6 +253,23 @@ class ExactIndex:
     def count(self) -> int:
         """How many documents there are."""
         return self._snapshot().count
+
+    def embeddings(self, ids: Sequence[str]) -> TokenEmbeddings:
+        """The vectors of some documents as stored, float32, in the order of ``ids``.
+
+        Raises
+        ------
+        InvalidInputError
+            If one of the ids is not in the index.
+        """
+        while True:
+            snapshot = self._snapshot()
+            keys = self._catalogue.keys([encode_text(id) for id in ids])
+            if missing := [id for id, key in zip(ids, keys, strict=True) if key is None]:
+                raise InvalidInputError(f"not in the index: {name_some(missing)}")
+            found = snapshot.vectors([key for key in keys if key is not None])
+            if found is not None:
+                return found
 
     @property
     def n_tokens(self) -> int:

@@ -25,13 +25,21 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
+from .snapshot import Snapshot, newest_commit
 
-__all__ = ["Condition", "Where", "parse_where"]
+if TYPE_CHECKING:
+    from .catalogue import Catalogue
+
+__all__ = ["Condition", "Filter", "Where", "parse_where"]
 
 Where = str | Mapping[str, Any]
 """A filter as callers write it."""
@@ -41,6 +49,7 @@ _MIRRORED = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _NAMES = (*_OPERATORS, "$ne", "$in", "$nin", "$exists", "$and", "$or", "$not")
 _DEEPEST = 100
 _MOST_VALUES = 10_000
+_REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,40 @@ def parse_where(where: Where) -> Condition:
     if isinstance(where, Mapping):
         return _from_mapping(where, 0)
     raise InvalidTypeError(f"where must be a str or a mapping, not {type(where).__name__}")
+
+
+class Filter:
+    """Which documents of a snapshot meet a condition; the last answers are kept. Any thread may use it."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._guard = threading.Lock()
+        self._known: OrderedDict[tuple[int, Condition], Snapshot] = OrderedDict()
+
+    def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot | None:
+        """The snapshot with those documents alone; None if there has been a commit since."""
+        with self._guard:
+            if (known := self._known.get((snapshot.commit, condition))) is not None:
+                self._known.move_to_end((snapshot.commit, condition))
+                return known
+        with self._catalogue.reading() as connection:
+            if newest_commit(connection) != snapshot.commit:
+                return None
+            rows = connection.execute(
+                f"SELECT key FROM documents WHERE died IS NULL AND {condition.sql}", condition.parameters
+            ).fetchall()
+        keys = np.array(rows, np.int64).reshape(-1)
+        parts = tuple(
+            replace(part, keys=np.where(np.isin(part.keys, keys), part.keys, 0)) for part in snapshot.parts
+        )
+        filtered = replace(snapshot, parts=parts)
+        with self._guard:
+            for stale in [known for known in self._known if known[0] != snapshot.commit]:
+                del self._known[stale]
+            self._known[snapshot.commit, condition] = filtered
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return filtered
 
 
 # Conditions on one field

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datatypes import TokenEmbeddings
 from ..errors import DamagedIndexError
 from .arrays import REMEDY, parse_files
 from .catalogue import read_settings
@@ -63,6 +65,23 @@ class Snapshot:
     def dim(self) -> int:
         """The width of a vector."""
         return int(self.settings["dim"])
+
+    def vectors(self, keys: Sequence[int]) -> TokenEmbeddings | None:
+        """The vectors of some documents as stored, float32, in the order of their keys; None if one lacks."""
+        wanted = np.array(keys, np.int64)
+        pieces = [np.empty((0, self.dim), np.float32)] * len(keys)
+        found = np.zeros(len(keys), bool)
+        for part in self.parts:
+            for position in np.flatnonzero(np.isin(part.keys, wanted[~found]) & (part.keys > 0)):
+                start, end = part.segment.offsets[position : position + 2]
+                decoded = np.empty((int(end - start), self.dim), np.float32)
+                part.segment.decode(np.array([start]), np.array([end]), decoded)
+                for place in np.flatnonzero(wanted == part.keys[position]):
+                    pieces[place], found[place] = decoded, True
+        if not found.all():
+            return None
+        offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
+        return TokenEmbeddings(np.concatenate([np.empty((0, self.dim), np.float32), *pieces]), offsets)
 
     @cached_property
     def count(self) -> int:

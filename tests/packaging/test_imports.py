@@ -21,7 +21,8 @@ BELOW: dict[str, set[str]] = {}
 BELOW["errors"] = set()
 BELOW["datatypes"] = {"errors"}
 BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
-BELOW["retriever"] = {"errors", "datatypes", "readers", "encoder", "indexes"}
+BELOW["explain"] = {"errors", "datatypes"}
+BELOW["retriever"] = {"errors", "datatypes", "readers", "encoder", "explain", "indexes"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}

@@ -355,3 +355,76 @@ def test_vectors_are_stored_in_half_precision(model: Encoder) -> None:
         assert retriever.store.n_tokens == n_tokens
         assert retriever.store.size_bytes()["vectors"] == pytest.approx(n_tokens * model.dim * 2, rel=0.5)
         assert np.isfinite(retriever.search("fox")[0].score)
+
+
+RECORDS = [
+    {"id": str(i), "text": text, "lang": lang, "year": 2018 + i, "tags": tags}
+    for i, (text, lang, tags) in enumerate(
+        zip(TEXTS, ("de", "en", "de", "fr"), (["a"], ["a", "b"], [], ["b"]), strict=True)
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        ({"lang": "de"}, {"0", "2"}),
+        ("lang = 'de' AND year > 2018", {"2"}),
+        ({"tags": "b"}, {"1", "3"}),
+        ({"tags": {"$in": ["a", "b"]}, "lang": {"$ne": "en"}}, {"0", "3"}),
+        ("author = 'nobody'", set()),
+    ],
+)
+def test_a_filter_leaves_what_it_says(model: Encoder, where: str | dict, left: set[str]) -> None:
+    with Retriever.index(RECORDS, model=model) as retriever:
+        for _ in range(2):  # the second time it is remembered
+            assert {hit.id for hit in retriever.search("fox", where=where)} == left  # type: ignore[arg-type]
+        everything = retriever.search("fox")
+        hits = retriever.search(["fox", " "], where=where)
+        assert hits[1] == []
+        assert [hit.score for hit in hits[0]] == [hit.score for hit in everything if hit.id in left]
+
+
+def test_a_filter_sees_what_was_added_since(model: Encoder, tmp_path: Path) -> None:
+    with Retriever.index(RECORDS, tmp_path / "index", model=model) as retriever:
+        assert len(retriever.search("fox", where={"lang": "de"})) == 2
+        more = [{"id": "new", "text": "a new fox", "lang": "de"}]
+        Retriever.index(more, tmp_path / "index", model=model, if_exists="append").close()
+        assert len(retriever.search("fox", where={"lang": "de"})) == 3
+
+
+@pytest.mark.parametrize("where", ["lang = ", "lang; DROP TABLE documents", {"lang": {"$near": 1}}, 5])
+def test_a_bad_filter_is_refused(model: Encoder, where: object) -> None:
+    with Retriever.index(RECORDS, model=model) as retriever:
+        for query in ("fox", " ", []):
+            with pytest.raises(InvalidInputError):
+                retriever.search(query, where=where)  # type: ignore[call-overload]
+
+
+def test_an_explanation_adds_up_to_the_score(model: Encoder) -> None:
+    texts = ["the quick 😀 brown fox", "bréad, चीज़ and ワイン", "", "שלום עולם \ud800 x"]
+    queries = ["quick 😀", "ワイン", "עולם"]
+    with Retriever.index(texts, model=model) as retriever:
+        assert not retriever.search("fox")[0].matches
+        for query, hits in zip(queries, retriever.search(queries, explain=True), strict=True):
+            [vectors] = model.encode_queries([query])
+            for hit in hits:
+                assert len(hit.matches) == len(vectors)
+                total = sum(match.similarity for match in hit.matches)
+                assert hit.score == pytest.approx(total, rel=1e-5)
+                for match in hit.matches:
+                    assert 0 <= match.query_span[0] <= match.query_span[1] <= len(query)
+                    assert 0 <= match.document_span[0] <= match.document_span[1] <= len(hit.text or "")
+
+
+def test_an_explanation_points_to_the_word() -> None:
+    texts = ["Bees make honey.", "The train leaves at seven.", "Ein Zug fährt ab."]
+    with Retriever.index(texts, model="nano") as retriever:
+        query = "train"
+        [hit] = retriever.search(query, k=1, explain=True)
+        spans = {
+            (hit.text or "")[slice(*match.document_span)].strip()
+            for match in hit.matches
+            if query[slice(*match.query_span)]
+        }
+        assert spans == {"train"}
