@@ -20,7 +20,7 @@ from ..errors import RetrievalError
 
 __all__ = ["main"]
 
-_COMMANDS = ("bench", "demo", "index", "info", "models", "search")
+_COMMANDS = ("bench", "demo", "eval", "index", "info", "models", "search")
 
 
 class _Group(click.Group):
