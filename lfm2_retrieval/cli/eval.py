@@ -91,7 +91,8 @@ def command() -> None:
     """Measure a model and an index on judged collections.
 
     Every cell, a task with documents in one language and queries in one, leaves a TREC run and its queries'
-    measures in --out; results.json holds all else, and reports are made of it. Cells that are there already are not
+    measures in --out; results.json holds all else, and reports are made of it. Cells that are there already
+    are not
     run again. A cell that fails is noted, the rest goes on, and the exit code is 1.
     """
 
@@ -120,7 +121,8 @@ def demo(**options: Any) -> None:
 def nanobeir(*, languages: list[str], cross_lingual: bool, repository: str | None, **options: Any) -> None:
     """NanoBEIR: in English, in the --languages given, or across languages.
 
-    English alone comes through ir-datasets, every file held to its checksum. With --languages (up to eleven, or
+    English alone comes through ir-datasets, every file held to its checksum. With --languages (up to
+    eleven, or
     all) or --cross-lingual (the published nine unless --languages says else) it comes from the hub.
     """
     several = cross_lingual or repository is not None or (languages and languages != ["en"])
@@ -135,8 +137,10 @@ def nanobeir(*, languages: list[str], cross_lingual: bool, repository: str | Non
 def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
     """Folders in BEIR layout, or folders of such.
 
-    A FOLDER has corpus.jsonl, queries.jsonl and qrels/test.tsv, plain or gzipped. Folders called NAME-LANG are one
-    task in several languages; with --cross-lingual they give the matrix. NanoBEIR's parquet layouts are read, too.
+    A FOLDER has corpus.jsonl, queries.jsonl and qrels/test.tsv, plain or gzipped. Folders called NAME-LANG
+    are one
+    task in several languages; with --cross-lingual they give the matrix. NanoBEIR's parquet layouts are
+    read, too.
     """
     from ..errors import InvalidInputError
     from ..evaluation.sources import choose, from_folder
@@ -175,8 +179,10 @@ def compare(
 ) -> None:
     """Compare RUN_A with RUN_B: two result folders, or two TREC run files.
 
-    For each data set: the means, the difference with its 95 % interval, a paired randomisation test and a paired t
-    test, corrected for the number of data sets (Holm), and the queries that changed most. Run files of a result folder
+    For each data set: the means, the difference with its 95 % interval, a paired randomisation test and a
+    paired t
+    test, corrected for the number of data sets (Holm), and the queries that changed most. Run files of a
+    result folder
     find their judgements beside them; others need --qrels.
     """
     from ..evaluation.comparison import compare_folders, compare_runs, markdown
@@ -279,5 +285,6 @@ def _evaluate(
     failed = [cell for cell in content["cells"] if cell["status"] == "failed"]
     if failed:
         raise click.ClickException(
-            f"{len(failed)} of {len(content['cells'])} cells failed, such as {failed[0]['name']}: {failed[0]['error']}"
+            f"{len(failed)} of {len(content['cells'])} cells failed, such as {failed[0]['name']}: "
+            f"{failed[0]['error']}"
         )

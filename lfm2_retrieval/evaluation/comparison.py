@@ -77,7 +77,8 @@ def compare_runs(
         run = read_run(path)
         if strange := [query for query in run if query not in judged]:
             raise InvalidInputError(
-                f"{path}:{_line_of(path, strange[0])}: the query {strange[0]!r} is not judged: the run is of another data set"
+                f"{path}:{_line_of(path, strange[0])}: the query {strange[0]!r} is not judged: the "
+                "run is of another data set"
             )
         ranking = {query: [id for id, _ in rows] for query, rows in run.items()}
         values.append(
@@ -118,7 +119,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"A: {report['a']}",
         f"B: {report['b']}",
         "",
-        f"| {report['measure']} | queries | A | B | B − A | 95 % interval | p randomisation (Holm) | p t (Holm) |",
+        f"| {report['measure']} | queries | A | B | B − A | 95 % interval | p randomisation (Holm) | "
+        "p t (Holm) |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for row in report["sets"]:
@@ -145,7 +147,7 @@ def _p(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _report(
+def _report(  # noqa: PLR0917
     a: str,
     b: str,
     pairs: Mapping[str, tuple[dict[str, float], dict[str, float]]],

@@ -3,13 +3,15 @@
 =================================================  ==========================================================
 ``sentence-transformers/NanoBEIR-xx``              ``corpus/TASK-*.parquet``, ``queries/…``, ``qrels/…``: a
                                                    repository a language
-``LiquidAI/nanobeir-multilingual-extended``        ``TASK_xx/corpus-*.parquet``, ``TASK_xx/queries-*.parquet``,
+``LiquidAI/nanobeir-multilingual-extended``        ``TASK_xx/corpus-*.parquet``,
+``TASK_xx/queries-*.parquet``,
                                                    ``TASK_xx_qrels/qrels-*.parquet``
 ``lightonai/nanobeir-multilingual``                the same with ``TASK/qrels-*.parquet`` for all languages
 ``zeta-alpha-ai/TASK``, English                    ``corpus/train-*.parquet``, ``queries/…``, ``qrels/…``
 =================================================  ==========================================================
 
-The hub's converted files, ``…/corpus/0000.parquet``, count as well. Columns are ``_id`` and ``text``, perhaps ``title``;
+The hub's converted files, ``…/corpus/0000.parquet``, count as well. Columns are ``_id`` and ``text``,
+perhaps ``title``;
 ``query-id`` and ``corpus-id``, perhaps ``score``, which is 1 where there is none.
 """
 
@@ -39,7 +41,8 @@ def patterns(layout: str, task: str, language: str) -> dict[str, str]:
     Parameters
     ----------
     layout
-        ``"split"`` (a split a task, as sentence-transformers has it), ``"config"`` (a configuration a task and
+        ``"split"`` (a split a task, as sentence-transformers has it), ``"config"`` (a configuration a task
+        and
         language) or ``"config-shared-qrels"``.
     """
     if layout == "split":
@@ -100,7 +103,7 @@ def find_parquet_sets(
     ]
 
 
-def load_parquet(
+def load_parquet(  # noqa: PLR0917
     task: str,
     language: str,
     files: Files,

@@ -14,6 +14,7 @@ from .sections import Content, _bytes_per_token, languages, mean_of, systems
 __all__ = ["draw"]
 
 _COLOURS = {"exact": "#1f4e79", "compressed": "#d98324", "bm25": "#8a8a8a"}
+_MARKERS = {"exact": "o", "compressed": "^"}
 _LABELS = {"exact": "exact", "compressed": "compressed", "bm25": "BM25"}
 _STYLE: Any = {
     "font.family": "sans-serif",
@@ -181,17 +182,20 @@ def _scatter(rows: list[tuple[str, str, Any, float]], label: str, new: Any) -> A
         axes.scatter(
             [row[2] for row in chosen],
             [row[3] for row in chosen],
-            s=26,
+            s=28,
             color=_COLOURS[system],
+            marker=_MARKERS[system],
             label=_LABELS[system],
             zorder=3,
         )
-    for language, _, x, y in rows:
+    for language in dict.fromkeys(row[0] for row in rows):
+        pair = sorted((row[2], row[3]) for row in rows if row[0] == language)
+        axes.plot(*zip(*pair, strict=True), color="#b8b8b8", linewidth=0.9, zorder=2)
         axes.annotate(
-            language, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=8, color="#444444"
+            language, pair[-1], xytext=(6, 0), textcoords="offset points", va="center", color="#444444"
         )
     axes.set(xlabel=label, ylabel="nDCG@10")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.12 * max(row[2] for row in rows))
     axes.margins(y=0.15)
     axes.grid(color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)

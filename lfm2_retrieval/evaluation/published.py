@@ -47,7 +47,7 @@ def load_published(names: Sequence[str]) -> list[Published]:
 
 
 def differences(content: Mapping[str, Any], published: Sequence[Published]) -> list[Beside]:
-    """Ours beside each published table, as far as both have the same cells; exact search, and BM25 beside BM25."""
+    """Ours beside each published table, where both have the cell: exact search, or BM25 beside BM25."""
     found = []
     for one in published:
         system = "bm25" if one.model == "BM25" and _has(content, "bm25") else "exact"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import MissingExtraError
@@ -19,7 +20,7 @@ Figure = Callable[[str], str | None]
 
 
 def write_reports(folder: Path) -> list[Path]:
-    """Make ``report.md``, ``report.html``, ``table.tex`` and, where matplotlib is there, ``plots/*.png`` and ``*.svg``.
+    """Make ``report.md``, ``report.html``, ``table.tex`` and, where matplotlib is there, ``plots/``.
 
     Parameters
     ----------
@@ -39,12 +40,10 @@ def write_reports(folder: Path) -> list[Path]:
     content = read_results(folder)
     written: list[Path] = []
     drawn: Mapping[str, tuple[Path, Path]] = {}
-    try:
+    with suppress(MissingExtraError):  # the reports do without pictures
         from .plots import draw
 
         drawn = draw(content, folder / "plots")
-    except MissingExtraError:
-        pass  # the reports do without pictures
     parts = sections(content, load_published(content["suite"].get("published", ())))
     title = _title(content)
 
@@ -61,10 +60,8 @@ def write_reports(folder: Path) -> list[Path]:
         "report.md": markdown(title, parts, linked),
         "table.tex": latex(title, parts),
     }
-    try:
+    with suppress(MissingExtraError):  # Markdown and LaTeX need no template
         texts["report.html"] = html(title, parts, inlined)
-    except MissingExtraError:
-        pass  # Markdown and LaTeX need no template
     for name, text in texts.items():
         write_lines([text], folder / name)
         written.append(folder / name)
@@ -174,7 +171,8 @@ _TEMPLATE = """<!doctype html>
 <title>{{ title }}</title>
 <style>
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0
+1rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; }
 h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; }
 p { max-width: 44rem; }
@@ -198,10 +196,21 @@ figure svg { max-width: 100%; height: auto; }
 {% endfor %}
 {% for table in part.tables %}
 <div class="scroll"><table>
-<tr>{% for name in table.columns %}<th{% if is_text(table, loop.index0) %} class="text"{% endif %}>{{ name }}</th>{% endfor %}</tr>
+<tr>
+{% for name in table.columns %}
+<th{% if is_text(table, loop.index0) %} class="text"{% endif %}>{{ name }}</th>
+{% endfor %}
+</tr>
 {% for row in table.rows %}
 {% set number = loop.index0 %}
-<tr>{% for text in row %}<td class="{{ "text" if is_text(table, loop.index0) }}{{ " miss" if (number, loop.index0) in table.marked }}">{{ text }}{{ " ✗" if (number, loop.index0) in table.marked }}</td>{% endfor %}</tr>
+<tr>
+{% for text in row %}
+{% set missed = (number, loop.index0) in table.marked %}
+<td class="{{ "text" if is_text(table, loop.index0) }}{{ " miss" if missed }}">
+{{ text }}{{ " ✗" if missed }}
+</td>
+{% endfor %}
+</tr>
 {% endfor %}
 </table></div>
 {% endfor %}

@@ -1,11 +1,13 @@
 """The folder of an evaluation: ``results.json``, and for each cell a TREC run and its queries' measures.
 
-==========================================  ====================================================================
-``results.json``                            everything but the rankings; written anew, as a whole, after each cell
-``TASK.DOCUMENTS-QUERIES.SYSTEM.trec``      the ranking of a cell, such as ``demo.de-en.exact.trec``
-``TASK.DOCUMENTS-QUERIES.SYSTEM.jsonl``     each judged query's measures
-``TASK.DOCUMENTS.qrels``                    what the runs are measured by, as TREC has it
-==========================================  ====================================================================
+===================================  ==================================================
+``results.json``                     everything but the rankings
+``TASK.DOCS-QUERIES.SYSTEM.trec``    a cell's ranking, such as ``demo.de-en.exact.trec``
+``TASK.DOCS-QUERIES.SYSTEM.jsonl``   each judged query's measures
+``TASK.DOCS.qrels``                  what the runs are measured by, as TREC has it
+===================================  ==================================================
+
+``results.json`` is written anew, as a whole, after each cell.
 """
 
 from __future__ import annotations
@@ -114,7 +116,8 @@ class Results:
             for what, value in heading["identity"].items():
                 if before and before["identity"].get(what) != value:
                     raise InvalidInputError(
-                        f"{folder} holds results made with {what} = {before['identity'].get(what)!r}, not {value!r}: "
+                        f"{folder} holds results made with {what} = {before['identity'].get(what)!r}, "
+                        f"not {value!r}: "
                         "choose another --out, or --overwrite them"
                     )
             for kept in ("data", "corpora", "cells", "throughput"):

@@ -37,7 +37,8 @@ class Settings:
     Parameters
     ----------
     index
-        "exact": MaxSim with every document on float16 vectors. "compressed": that and, beside it, a compressed index.
+        "exact": MaxSim with every document on float16 vectors. "compressed": that and, beside it, a
+        compressed index.
     tier
         Of the compressed index.
     bm25
@@ -344,7 +345,8 @@ class _Task:
         queries = self._load(language).queries
         if missing := [query for query in corpus.qrels if query not in queries]:
             raise InvalidInputError(
-                f"{self.task}: the queries in {language} lack {len(missing)} of the {len(corpus.qrels)} that the "
+                f"{self.task}: the queries in {language} lack {len(missing)} of the "
+                f"{len(corpus.qrels)} that the "
                 f"documents in {corpus.language} are judged for, such as {missing[0]!r}"
             )
         return {query: queries[query] for query in corpus.qrels}

@@ -21,7 +21,8 @@ Run = Mapping[str, Sequence[tuple[str, float]]]
 def make_run(ranking: Mapping[str, Iterable[tuple[str, float]]]) -> dict[str, list[tuple[str, float]]]:
     """A run from ranked documents, whose order stays: an equal score becomes the next smaller one.
 
-    Scores differ in single precision, too, in which trec_eval reads them, so that no tool breaks a tie of ours.
+    Scores differ in single precision, too, in which trec_eval reads them, so that no tool breaks a tie of
+    ours.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def make_run(ranking: Mapping[str, Iterable[tuple[str, float]]]) -> dict[str, li
 
 
 def write_run(run: Run, path: str | os.PathLike[str], tag: str) -> None:
-    """Write ``query Q0 document rank score tag``, ranks from 1, scores with nine digits, which single precision needs.
+    """Write ``query Q0 document rank score tag``: ranks from 1, scores in all digits of single precision.
 
     Raises
     ------

@@ -104,8 +104,10 @@ def _quality(content: Content) -> Section:
         else f"the mean over the queries of {next(iter(tasks), '')}"
     )
     text = [
-        f"Queries and documents in one language; {note}, with the 95 % bootstrap interval of nDCG@10. A query "
-        f"without results counts 0. Each query has {content['settings']['depth']} results at most, as deep as MAP goes."
+        f"Queries and documents in one language; {note}, with the 95 % bootstrap interval of nDCG@10. "
+        "A query "
+        f"without results counts 0. Each query has {content['settings']['depth']} results at most, as "
+        "deep as MAP goes."
     ]
     if incomplete:
         text.append("\\* Some tasks failed: this mean is over fewer, and not to be compared.")
@@ -207,13 +209,16 @@ def _compression(content: Content) -> Section | None:
     if not rows:
         return None
     text = [
-        f"The tier {content['settings']['tier']} beside exact search on the same float16 vectors. The difference of nDCG@10 is "
-        "compressed minus exact, with its 95 % interval over the queries; recall is the share of the exact top 10 and "
+        f"The tier {content['settings']['tier']} beside exact search on the same float16 vectors. The "
+        "difference of nDCG@10 is "
+        "compressed minus exact, with its 95 % interval over the queries; recall is the share of the "
+        "exact top 10 and "
         "top 100 that was found; bytes are all that lies on disk, by token vector."
     ]
     if small:
         text.append(
-            "† An index of this corpus is too small to be compressed (fewer than 4,096 vectors) and stayed exact."
+            "† An index of this corpus is too small to be compressed (fewer than 4,096 vectors) and "
+            "stayed exact."
         )
     columns = [
         "language",
@@ -309,7 +314,8 @@ def _speed(content: Content) -> Section | None:
     environment, model = content["environment"], content["model"]
     text = [
         f"{environment['cpu']}, {environment['threads']} of {environment['usable_cpus']} processors, "
-        f"{environment.get('gpu', 'no GPU used')}, {model['dtype']} on {model['device']}. Peak memory is the whole process's so far.",
+        f"{environment.get('gpu', 'no GPU used')}, {model['dtype']} on {model['device']}. Peak memory "
+        "is the whole process's so far.",
     ]
     if environment["load_at_start"][0] > 0.5 * environment["usable_cpus"]:
         text.append(
@@ -358,8 +364,10 @@ def _encoder(content: Content) -> Section | None:
         for row in facts["rows"]
     ]
     text = [
-        f"{facts['threads']} threads, {facts['dtype'].removeprefix('torch.')}. The last column is the share of what the machine's matrix "
-        f"product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square matrices of 1,024."
+        f"{facts['threads']} threads, {facts['dtype'].removeprefix('torch.')}. The last column is the "
+        "share of what the machine's matrix "
+        f"product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square matrices "
+        "of 1,024."
     ]
     columns = ["text", "batch", "tokens", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
     return Section("The encoder's speed", text, [Table(columns, rows)])

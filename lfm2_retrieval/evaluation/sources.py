@@ -19,7 +19,7 @@ _DEPTH = 3
 
 
 def from_folder(folder: str | os.PathLike[str], split: str = "test") -> list[DatasetRef]:
-    """The sets in a folder: one in BEIR layout, one of NanoBEIR's parquet layouts, or a folder of such folders.
+    """The sets in a folder: one in BEIR layout, in a parquet layout of NanoBEIR, or a folder of such.
 
     Folders called ``NAME-LANG`` are one task in several languages.
 
@@ -125,7 +125,7 @@ def from_hub(
     ]
 
 
-def _load_from_hub(
+def _load_from_hub(  # noqa: PLR0917
     repository: str,
     revision: str | None,
     layout: str,
@@ -150,7 +150,7 @@ def _load_from_hub(
     return load_parquet(task, language, files, root, notes, wanted)
 
 
-def _download(
+def _download(  # noqa: PLR0917
     name: str, revision: str | None, task: str, language: str, wanted: Mapping[str, str], offline: bool
 ) -> Path:
     from huggingface_hub import snapshot_download
@@ -176,7 +176,8 @@ def _remedy(name: str, revision: str | None, wanted: Mapping[str, str], folder: 
     at = f" at revision {revision}" if revision else ""
     where = "not in the local cache and not to be fetched" if folder is None else f"not below {folder}"
     return (
-        f"{', '.join(wanted.values())} of the data set {name}{at}: {where}. With a network, run again without "
+        f"{', '.join(wanted.values())} of the data set {name}{at}: {where}. With a network, run again "
+        "without "
         f"--offline; without, copy the files to DIR/{name.rsplit('/', maxsplit=1)[-1]}/ and give --data DIR"
     )
 
@@ -254,6 +255,7 @@ def _hold_to_checksums(files: Mapping[str, Sequence[Path]], expected: Mapping[st
             found = hashlib.file_digest(stream, "md5").hexdigest()
         if found != expected[part]:
             raise InvalidInputError(
-                f"{file}: its MD5 is {found}, not {expected[part]}: it is damaged or another version; delete it, "
+                f"{file}: its MD5 is {found}, not {expected[part]}: it is damaged or another version; "
+                "delete it, "
                 "so that it is fetched again"
             )

@@ -67,7 +67,8 @@ def intervals(
 class Comparison:
     """Two systems on one data set: means of the same queries, and how likely such a difference is by chance.
 
-    ``difference`` is B minus A, ``low`` and ``high`` its 95 % interval, ``p_randomisation`` and ``p_t`` the two-sided
+    ``difference`` is B minus A, ``low`` and ``high`` its 95 % interval, ``p_randomisation`` and ``p_t`` the
+    two-sided
     p values; ``changed`` holds the queries that changed most, with the values of A and B.
     """
 
@@ -91,7 +92,8 @@ def compare(
 ) -> Comparison:
     """Compare the values of the same queries.
 
-    The randomisation test flips the signs of the differences at random (Fisher; for retrieval, Smucker, Allan and
+    The randomisation test flips the signs of the differences at random (Fisher; for retrieval, Smucker,
+    Allan and
     Carterette, 2007); the t test is Student's, paired.
 
     Parameters
@@ -156,7 +158,7 @@ def _randomisation(differences: NDArray[np.float64], seed: int, draws: int) -> f
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for there being several (Holm, 1979), in their order; NaN stays and isn't counted."""
+    """p values corrected for there being several (Holm, 1979), in their order; NaN stays uncounted."""
     known = [i for i, p in enumerate(p_values) if p == p]  # noqa: PLR0124  NaN differs from itself
     corrected = [float("nan")] * len(p_values)
     highest = 0.0

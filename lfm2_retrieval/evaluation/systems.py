@@ -200,7 +200,7 @@ def encode_queries(
 
 
 class Bm25:
-    """BM25 as Lucene has it (k1 = 1.5, b = 0.75), by bm25s, on words in any script; no stemming, no stop words.
+    """BM25 as Lucene has it (k1 = 1.5, b = 0.75), by bm25s, on `words`: no stemming, no stop words.
 
     Raises
     ------
@@ -243,7 +243,7 @@ class Bm25:
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters, marks and digits, folded (NFKC, case); of scripts without spaces pairs of characters."""
+    """Runs of letters, marks and digits, folded (NFKC, case); without spaces, pairs of characters."""
     found: list[str] = []
     run = ""
     for character in unicodedata.normalize("NFKC", text).casefold() + " ":

@@ -35,7 +35,8 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     Returns
     -------
     dict
-        JSON values: ``peak_flops``, of a float product of two square matrices in the encoder's dtype, and ``rows``, each with
+        JSON values: ``peak_flops``, of a float product of two square matrices in the encoder's dtype, and
+        ``rows``, each with
         what was encoded, batch, texts and tokens a second, FLOPs and their share of the peak.
     """
     peak = matmul_peak(encoder)
@@ -77,7 +78,7 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
 
 
 def count_flops(config: BackboneConfig, out_features: int, lengths: Sequence[int]) -> int:
-    """Floating-point operations of encoding texts of these lengths: two a multiply-add; norms and the like left out."""
+    """FLOPs of encoding texts of these lengths: two a multiply-add; norms and the like left out."""
     hidden, head = config.hidden_size, config.head_dim
     attention = hidden * head * (2 * config.num_heads + 2 * config.num_kv_heads)
     convolution = 4 * hidden * hidden + config.conv_kernel * hidden
@@ -89,7 +90,7 @@ def count_flops(config: BackboneConfig, out_features: int, lengths: Sequence[int
 
 
 def matmul_peak(encoder: Encoder, seconds: float = 0.5) -> float:
-    """Floating-point operations a second of a square matrix product on the encoder's device, in its dtype: the best of many."""
+    """FLOP/s of a square matrix product on the encoder's device, in its dtype: the best of many."""
     a, b = (torch.randn(_SIDE, _SIDE, device=encoder.device).to(encoder.dtype) for _ in range(2))
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < seconds or best == float("inf"):
@@ -106,7 +107,7 @@ def _wait(encoder: Encoder) -> None:
         torch.cuda.synchronize()
 
 
-def _row(
+def _row(  # noqa: PLR0917
     encoder: Encoder,
     what: str,
     texts: Sequence[str],
