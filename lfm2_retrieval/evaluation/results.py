@@ -153,7 +153,7 @@ class Results:
                 **cell,
                 "status": "done",
                 "measures": measured,
-                "intervals": dict(zip(MEASURES, ends, strict=True)),
+                "intervals": dict(zip(MEASURES, map(list, ends), strict=True)),
                 "without_results": sum(1 for query in values if not run.get(query)),
                 "files": {"run": f"{name}.trec", "queries": f"{name}.jsonl"},
             }
@@ -200,7 +200,7 @@ class Results:
         ends = intervals(tables, seed=seed, draws=DRAWS)
         found: dict[str, Any] = {
             "measures": dict(zip(MEASURES, means, strict=True)),
-            "intervals": dict(zip(MEASURES, ends, strict=True)),
+            "intervals": dict(zip(MEASURES, map(list, ends), strict=True)),
         }
         if cells[0]["system"] == "compressed" and (loss := self._loss(cells, seed)):
             found["against_exact"] = loss

@@ -134,7 +134,15 @@ def run_suite(
         )
     results = Results(out, _heading(encoder, settings, suite), overwrite=overwrite)
     results.save()
-    on_progress(estimate(refs, encoder, settings.cross_lingual, suite.get("documents_per_language", 0)))
+    on_progress(
+        estimate(
+            refs,
+            encoder,
+            cross_lingual=settings.cross_lingual,
+            systems=len(settings.systems),
+            documents_per_language=suite.get("documents_per_language", 0),
+        )
+    )
     for members in tasks.values():
         _Task(members, encoder, results, settings, on_progress).run()
     if throughput and "throughput" not in results.content:

@@ -387,6 +387,7 @@ def _reproduce(content: Content) -> Section:
     ]
     for name, source in content["data"].items():
         revision = source.get("revision") or source.get("ir_datasets")
-        rows.append([name, source["location"] + (f", revision {revision}" if revision else "")])
+        location = source.get("location", "made in memory")
+        rows.append([name, f"{location}, revision {revision}" if revision else location])
     text = ["Checksums of all files of the data, and everything else, are in `results.json`."]
     return Section("To reproduce this", text, [Table(["what", "value"], rows)])

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_sets import LANGUAGES, write_beir  # noqa: E402
+from small_sets import LANGUAGES, write_beir
 
 
 @pytest.fixture

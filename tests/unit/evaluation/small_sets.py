@@ -7,18 +7,39 @@ from pathlib import Path
 
 import pytest
 
-WORDS = "fox dog rain hills river boat town bread cheese wine morning train coast seven quick brown lazy".split()
+WORDS = [
+    "fox",
+    "dog",
+    "rain",
+    "hills",
+    "river",
+    "boat",
+    "town",
+    "bread",
+    "cheese",
+    "wine",
+    "morning",
+    "train",
+    "coast",
+    "seven",
+    "quick",
+    "brown",
+    "lazy",
+]
 LANGUAGES = ("en", "de", "fr")
 
 
 def documents(language, count=12):
     return {
-        f"d{i}": f"{WORDS[i % len(WORDS)]} {WORDS[(3 * i + 1) % len(WORDS)]} {language} {i}" for i in range(count)
+        f"d{i}": f"{WORDS[i % len(WORDS)]} {WORDS[(3 * i + 1) % len(WORDS)]} {language} {i}"
+        for i in range(count)
     }
 
 
 def queries(language, count=6):
-    return {f"q{i}": f"{WORDS[i % len(WORDS)]} {WORDS[(3 * i + 1) % len(WORDS)]} {language}" for i in range(count)}
+    return {
+        f"q{i}": f"{WORDS[i % len(WORDS)]} {WORDS[(3 * i + 1) % len(WORDS)]} {language}" for i in range(count)
+    }
 
 
 QRELS = {f"q{i}": {f"d{i}": 1, **({f"d{i + 6}": 1} if i % 2 else {})} for i in range(6)}
@@ -58,14 +79,13 @@ def write_nanobeir(root: Path, layout: str, tasks=("NanoNQ", "NanoSciFact"), lan
     for language in languages:
         for task in tasks:
             for part, rows in parquet_parts(language).items():
+                home = f"{task}_{language}{'_qrels' * (part == 'qrels')}"
+                shared = task if part == "qrels" else f"{task}_{language}"
                 path = {
                     "sentence-transformers": f"NanoBEIR-{language}/{part}/{task}-00000-of-00001.parquet",
-                    "liquid": f"nanobeir-multilingual-extended/{task}_{language}{'_qrels' * (part == 'qrels')}/"
-                    f"{part}-00000-of-00001.parquet",
-                    "lighton": f"nanobeir-multilingual/{task}{'' if part == 'qrels' else '_' + language}/"
-                    f"{part}-00000-of-00001.parquet",
-                    "converted": f"nanobeir-multilingual-extended/{task}_{language}{'_qrels' * (part == 'qrels')}/"
-                    f"{part}/0000.parquet",
+                    "liquid": f"nanobeir-multilingual-extended/{home}/{part}-00000-of-00001.parquet",
+                    "lighton": f"nanobeir-multilingual/{shared}/{part}-00000-of-00001.parquet",
+                    "converted": f"nanobeir-multilingual-extended/{home}/{part}/0000.parquet",
                     "zeta-alpha": f"{task}/{part}/train-00000-of-00001.parquet",
                 }[layout]
                 write_table(root / path, rows)

@@ -159,7 +159,9 @@ def test_what_is_not_there_cannot_be_chosen(family):
 
 def test_without_a_network_the_files_and_the_place_for_them_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    (ref,) = from_hub("LiquidAI/nanobeir-multilingual-extended", "8a4be55", "config", ["NanoNQ"], ["de"], offline=True)
+    (ref,) = from_hub(
+        "LiquidAI/nanobeir-multilingual-extended", "8a4be55", "config", ["NanoNQ"], ["de"], offline=True
+    )
     with pytest.raises(InvalidInputError) as caught:
         ref.load()
     for part in (
@@ -199,7 +201,9 @@ def test_ir_datasets_files_are_held_to_their_checksums(tmp_path, monkeypatch):
     with pytest.raises(InvalidInputError, match=r"corpus\.parquet: its MD5 is .*, not .*: it is damaged"):
         ref.load()
     (home / "corpus.parquet").unlink()
-    with pytest.raises(InvalidInputError, match=r"without a network these files are missing: .*corpus\.parquet"):
+    with pytest.raises(
+        InvalidInputError, match=r"without a network these files are missing: .*corpus\.parquet"
+    ):
         ref.load()
 
 
