@@ -134,6 +134,9 @@ def nanobeir(*, languages: list[str], cross_lingual: bool, repository: str | Non
 @click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_shared
 @click.option("--split", default="test", show_default=True, help="Which qrels/SPLIT.tsv.")
+@click.option(
+    "--shared-queries", is_flag=True, help="Measure on the queries that all languages of a task have."
+)
 def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
     """Folders in BEIR layout, or folders of such.
 
@@ -232,7 +235,8 @@ def _suite(
         "documents_per_language": suite.facts.get("documents_per_language", 0),
     }
     cross = cross_lingual or suite.cross_lingual
-    _evaluate(refs, facts, suite.model, cross_lingual=cross, **options)
+    shared = cross and suite.shared_queries
+    _evaluate(refs, facts, suite.model, cross_lingual=cross, shared_queries=shared, **options)
 
 
 def _evaluate(

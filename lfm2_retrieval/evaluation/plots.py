@@ -28,6 +28,10 @@ _STYLE: Any = {
 }
 
 
+Row = tuple[str, str, float, float]
+"""Language, system, what is on the x axis, nDCG@10."""
+
+
 def draw(content: Content, folder: Path) -> dict[str, tuple[Path, Path]]:
     """Draw what there is to draw.
 
@@ -149,16 +153,17 @@ def _bytes(content: Content, new: Any) -> Any:
     points = _points(content)
     if not any(system == "compressed" for _, system, _ in points):
         return None
-    found = [
-        (language, system, _bytes_per_token(content, language)[0].get(system), mean["measures"]["nDCG@10"])
-        for language, system, mean in points
-    ]
-    return _scatter([row for row in found if row[2]], "bytes on disk by token vector", new)
+    found: list[Row] = []
+    for language, system, mean in points:
+        sizes, compressed = _bytes_per_token(content, language)
+        if compressed and system in sizes:  # one that stayed exact says nothing of compression
+            found.append((language, system, sizes[system], mean["measures"]["nDCG@10"]))
+    return _scatter(found, "bytes on disk by token vector", new)
 
 
 def _latency(content: Content, new: Any) -> Any:
     """nDCG@10 against the median latency of a search with its encoding, the mean over the tasks."""
-    found = []
+    found: list[Row] = []
     for language, system, mean in _points(content):
         times = [
             facts["latency"][system]["with_encoding_ms"]["p50"]
@@ -170,11 +175,12 @@ def _latency(content: Content, new: Any) -> Any:
     return _scatter(found, "median latency with encoding, ms", new)
 
 
-def _scatter(rows: list[tuple[str, str, Any, float]], label: str, new: Any) -> Any:
+def _scatter(rows: list[Row], label: str, new: Any) -> Any:
     if len(rows) < 2:
         return None
     figure = new(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.subplots()
+    crowded = len({row[0] for row in rows}) > 4
     for system in ("exact", "compressed"):
         chosen = [row for row in rows if row[1] == system]
         if not chosen:
@@ -182,18 +188,24 @@ def _scatter(rows: list[tuple[str, str, Any, float]], label: str, new: Any) -> A
         axes.scatter(
             [row[2] for row in chosen],
             [row[3] for row in chosen],
-            s=28,
+            s=16 if crowded else 28,
+            alpha=0.45 if crowded else 1.0,
+            linewidths=0,
             color=_COLOURS[system],
             marker=_MARKERS[system],
             label=_LABELS[system],
             zorder=3,
         )
-    for language in dict.fromkeys(row[0] for row in rows):
-        pair = sorted((row[2], row[3]) for row in rows if row[0] == language)
-        axes.plot(*zip(*pair, strict=True), color="#b8b8b8", linewidth=0.9, zorder=2)
-        axes.annotate(
-            language, pair[-1], xytext=(6, 0), textcoords="offset points", va="center", color="#444444"
-        )
+    if crowded:
+        points = [_centre(rows, system) for system in _MARKERS if any(row[1] == system for row in rows)]
+        for system, x, y in points:
+            axes.scatter(
+                x, y, s=90, color=_COLOURS[system], marker=_MARKERS[system], edgecolor="white", zorder=4
+            )
+        _join(axes, [(x, y) for _, x, y in points], "mean")
+    else:
+        for language in dict.fromkeys(row[0] for row in rows):
+            _join(axes, [(row[2], row[3]) for row in rows if row[0] == language], language)
     axes.set(xlabel=label, ylabel="nDCG@10")
     axes.set_xlim(0, 1.12 * max(row[2] for row in rows))
     axes.margins(y=0.15)
@@ -202,3 +214,17 @@ def _scatter(rows: list[tuple[str, str, Any, float]], label: str, new: Any) -> A
     if len({row[1] for row in rows}) > 1:
         figure.legend(loc="outside upper right", ncols=2, handletextpad=0.2)
     return figure
+
+
+def _centre(rows: list[Row], system: str) -> tuple[str, float, float]:
+    """The mean over the languages."""
+    chosen = np.array([(row[2], row[3]) for row in rows if row[1] == system])
+    x, y = chosen.mean(axis=0)
+    return system, float(x), float(y)
+
+
+def _join(axes: Any, points: list[tuple[float, float]], label: str) -> None:
+    """A thin line from point to point, and a label at the right end."""
+    points = sorted(points)
+    axes.plot(*zip(*points, strict=True), color="#b8b8b8", linewidth=0.9, zorder=2)
+    axes.annotate(label, points[-1], xytext=(7, 0), textcoords="offset points", va="center", color="#333333")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,7 @@ from ..datatypes import TokenEmbeddings
 from ..encoder import Encoder
 from ..errors import InvalidInputError, MissingExtraError, RetrievalError
 from ..indexes import Tier
+from .adapting import adapt, digest, overlap, share
 from .datasets import Dataset, DatasetRef
 from .environment import describe_environment, peak_memory
 from .estimate import estimate
@@ -45,6 +47,9 @@ class Settings:
         Whether to measure BM25, too.
     cross_lingual
         Whether to ask each language's documents in every language.
+    shared_queries
+        Whether to measure a task on the queries that all its languages have. Without it a language that lacks
+        some is an error.
     compat
         Whose evaluator to reproduce.
     depth
@@ -59,6 +64,7 @@ class Settings:
     tier: Tier = Tier.BALANCED
     bm25: bool = False
     cross_lingual: bool = False
+    shared_queries: bool = False
     compat: Compat | None = None
     depth: int = 100
     batch_size: int = 256
@@ -168,7 +174,7 @@ def _heading(encoder: Encoder, settings: Settings, suite: Mapping[str, Any]) -> 
         "dtype": str(encoder.dtype).removeprefix("torch."),
         "device": str(encoder.device),
     }
-    same = ("tier", "compat", "depth", "seed")
+    same = ("tier", "shared_queries", "compat", "depth", "seed")
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "suite": dict(suite),
@@ -203,6 +209,8 @@ class _Task:
 
     def run(self) -> None:
         """Measure all cells, a language's documents at a time."""
+        if self.settings.shared_queries:
+            self._share()
         for documents in self.members:
             asked = list(self.members) if self.settings.cross_lingual else [documents]
             missing = [
@@ -222,7 +230,7 @@ class _Task:
 
     def _data(self, documents: str, queries: str) -> dict[str, str] | None:
         try:
-            return {"documents": _digest(self._load(documents)), "queries": _digest(self._load(queries))}
+            return {"documents": digest(self._load(documents)), "queries": digest(self._load(queries))}
         except RetrievalError:
             return None
 
@@ -239,6 +247,17 @@ class _Task:
             raise found
         self.results.content["data"][f"{self.task}.{language}"] = dict(found.source)
         return found
+
+    def _share(self) -> None:
+        """Leave the queries that all languages have; those that can't be read have no say."""
+        for language in self.members:
+            with suppress(RetrievalError):
+                self._load(language)
+        read = [one for one in self._loaded.values() if isinstance(one, Dataset)]
+        try:
+            self._loaded |= {one.language: one for one in share(read)}
+        except InvalidInputError as error:
+            self._loaded |= dict.fromkeys(self.members, error)
 
     def _cell(self, documents: str, queries: str, system: str) -> dict[str, Any]:
         return {
@@ -353,54 +372,18 @@ class _Task:
         queries = self._load(language).queries
         if missing := [query for query in corpus.qrels if query not in queries]:
             raise InvalidInputError(
-                f"{self.task}: the queries in {language} lack {len(missing)} of the "
-                f"{len(corpus.qrels)} that the "
-                f"documents in {corpus.language} are judged for, such as {missing[0]!r}"
+                f"{self.task}: the queries in {language} lack {len(missing)} of the {len(corpus.qrels)} that "
+                f"the documents in {corpus.language} are judged for, such as {missing[0]!r}; --shared-queries "
+                "measures on those that all languages have"
             )
         return {query: queries[query] for query in corpus.qrels}
 
     def _against_exact(self, documents: str, queries: str, run: Run) -> dict[str, float]:
         exact = read_run(self.results.folder / f"{cell_name(self.task, documents, queries, 'exact')}.trec")
-        return {f"recall@{k}": _overlap(exact, run, k) for k in (10, 100)}
+        return {f"recall@{k}": overlap(exact, run, k) for k in (10, 100)}
 
     def _failed(self, documents: str, queries: str, system: str, error: BaseException) -> None:
         cell = self._cell(documents, queries, system)
         reason = " ".join((str(error) or type(error).__name__).split())
         self.results.fail(cell, reason)
         self.say(f"{cell['name']}: FAILED: {reason}")
-
-
-def adapt(dataset: Dataset, compat: Compat | None) -> Dataset:
-    """A set as another evaluator sees it: PyLate's knows no grades and drops queries without positives."""
-    if compat is not Compat.PYLATE:
-        return dataset
-    qrels = {
-        query: positive
-        for query, grades in dataset.qrels.items()
-        if dataset.queries[query] and (positive := {id: 1 for id, grade in grades.items() if grade > 0})
-    }
-    return replace(dataset, qrels=qrels)
-
-
-def _overlap(exact: Run, run: Run, k: int) -> float:
-    """The mean share of the exact top k that a run has in its top k."""
-    shares = [
-        len({id for id, _ in rows[:k]} & {id for id, _ in run.get(query, ())[:k]}) / len(rows[:k])
-        for query, rows in exact.items()
-        if rows
-    ]
-    return float(np.mean(shares)) if shares else 1.0
-
-
-def _digest(dataset: Dataset) -> str:
-    """Of all that decides a cell's numbers: texts and judgements."""
-    digest = hashlib.sha256()
-    for part in _parts(dataset):
-        digest.update(json.dumps(part, sort_keys=True).encode())
-    return digest.hexdigest()[:32]
-
-
-def _parts(dataset: Dataset) -> Iterator[Any]:
-    yield from dataset.documents.items()
-    yield dict(dataset.queries)
-    yield {query: dict(grades) for query, grades in dataset.qrels.items()}

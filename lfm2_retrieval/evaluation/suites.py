@@ -29,6 +29,8 @@ class Suite:
         Measured unless another is named.
     cross_lingual
         Whether each language's documents are asked in every language.
+    shared_queries
+        Whether languages asked across are measured on the queries that all of them have.
     published
         Files of `eval/published` to put ours beside.
     facts
@@ -39,6 +41,7 @@ class Suite:
     title: str
     model: str
     cross_lingual: bool
+    shared_queries: bool
     published: Sequence[str]
     facts: Mapping[str, Any]
 
@@ -152,6 +155,7 @@ def load_suite(name: str) -> Suite:
         facts["title"],
         facts["model"],
         bool(facts.get("cross_lingual", False)),
+        bool(facts.get("shared_queries", False)),
         facts.get("published", ()),
         facts,
     )

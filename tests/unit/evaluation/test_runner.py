@@ -166,7 +166,11 @@ def test_queries_that_a_language_lacks_are_named(family, encoder, tmp_path):
     assert set(errors) == {"set.de-fr.exact", "set.en-fr.exact"}
     for error in errors.values():
         assert "the queries in fr lack 1 of the 6 that the documents in" in error
-        assert error.endswith("such as 'q3'")
+        assert "such as 'q3'; --shared-queries measures on those that all" in error
+    shared, _ = evaluated(
+        from_folder(family), encoder, tmp_path / "shared", cross_lingual=True, shared_queries=True
+    )
+    assert {cell["n_queries"] for cell in shared["cells"]} == {5}
 
 
 def test_a_full_disk_ends_the_run(family, encoder, tmp_path, monkeypatch):
