@@ -107,8 +107,18 @@ def split_name(name: str) -> tuple[str, str]:
     return (task, language) if task and language in _LANGUAGES else (name, UNDETERMINED)
 
 
-def beir_ref(folder: str | os.PathLike[str], split: str = "test") -> DatasetRef:
-    """A folder in BEIR layout; called ``NAME-LANG``, it is NAME in that language."""
+def beir_ref(
+    folder: str | os.PathLike[str], split: str = "test", *, location: str | None = None
+) -> DatasetRef:
+    """A folder in BEIR layout; called ``NAME-LANG``, it is NAME in that language.
+
+    Parameters
+    ----------
+    split
+        Which ``qrels/SPLIT.tsv``.
+    location
+        What to call it in results, if not by its path.
+    """
     home = Path(folder)
     task, language = split_name(home.resolve().name)
 
@@ -125,7 +135,7 @@ def beir_ref(folder: str | os.PathLike[str], split: str = "test") -> DatasetRef:
             ),
             collection.queries,
             collection.qrels,
-            {"location": str(home), "layout": "BEIR", "files": checksums(files, home)},
+            {"location": location or str(home), "layout": "BEIR", "files": checksums(files, home)},
         )
 
     def count() -> int:

@@ -373,8 +373,8 @@ class _Task:
         if missing := [query for query in corpus.qrels if query not in queries]:
             raise InvalidInputError(
                 f"{self.task}: the queries in {language} lack {len(missing)} of the {len(corpus.qrels)} "
-                f"that the documents in {corpus.language} are judged for, such as {missing[0]!r}; --shared-queries "
-                "measures on those that all languages have"
+                f"that the documents in {corpus.language} are judged for, such as {missing[0]!r}; "
+                "--shared-queries measures on those that all languages have"
             )
         return {query: queries[query] for query in corpus.qrels}
 

@@ -78,7 +78,10 @@ class Suite:
         names = list(self.facts["tasks"])
         source = self.facts["source"]
         if source == "bundled":
-            refs = [beir_ref(_BUNDLED / f"{task}-{language}") for task in names for language in known]
+            refs = [
+                beir_ref(_BUNDLED / name, location=f"bundled, {name}")
+                for name in (f"{task}-{language}" for task in names for language in known)
+            ]
         elif source == "ir-datasets" and folder is None:
             refs = from_ir_datasets(self.facts["sets"], names, offline=offline)
         elif source == "ir-datasets" and folder is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-mteb = pytest.importorskip("mteb")
-datasets = pytest.importorskip("datasets")
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/evaluation"))
+pytest.importorskip("mteb")
+pytest.importorskip("datasets")
 
+import datasets
+import mteb
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
