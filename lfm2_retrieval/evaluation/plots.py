@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MissingExtraError
-from .sections import Content, _bytes_per_token, languages, mean_of, systems
+from .tables import Content, bytes_per_token, languages, mean_of, systems
 
 __all__ = ["draw"]
 
@@ -155,7 +155,7 @@ def _bytes(content: Content, new: Any) -> Any:
         return None
     found: list[Row] = []
     for language, system, mean in points:
-        sizes, compressed = _bytes_per_token(content, language)
+        sizes, compressed = bytes_per_token(content, language)
         if compressed and system in sizes:  # one that stayed exact says nothing of compression
             found.append((language, system, sizes[system], mean["measures"]["nDCG@10"]))
     return _scatter(found, "bytes on disk by token vector", new)

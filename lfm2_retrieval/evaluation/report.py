@@ -11,7 +11,8 @@ from ..errors import MissingExtraError
 from .published import load_published
 from .results import read_results
 from .runs import write_lines
-from .sections import Content, Section, Table, sections
+from .sections import sections
+from .tables import Content, Section, Table
 
 __all__ = ["html", "latex", "markdown", "summary", "write_reports"]
 

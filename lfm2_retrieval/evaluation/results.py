@@ -97,7 +97,8 @@ class Results:
     folder
         Made where it isn't there.
     heading
-        JSON values to begin with. Those under ``identity`` have to be the same to go on with what is there.
+        JSON values to begin with, ``made``, ``environment`` and ``settings`` among them. Those under
+        ``identity`` have to be the same to go on with what is there.
     overwrite
         Forget what is there.
 
@@ -110,7 +111,14 @@ class Results:
     def __init__(self, folder: Path, heading: Mapping[str, Any], *, overwrite: bool = False) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.content: dict[str, Any] = {"format": FORMAT, **heading, "data": {}, "corpora": {}, "cells": []}
+        self.content: dict[str, Any] = {
+            "format": FORMAT,
+            **heading,
+            "runs": [],
+            "data": {},
+            "corpora": {},
+            "cells": [],
+        }
         if (folder / FILE).exists():
             before = {} if overwrite else read_results(folder)
             for what, value in heading["identity"].items():
@@ -123,6 +131,12 @@ class Results:
             for kept in ("data", "corpora", "cells", "throughput"):
                 if kept in before:
                     self.content[kept] = before[kept]
+            if before:
+                self.content["made"] = before["made"]
+                self.content["runs"] = before["runs"]
+        self.content["runs"].append(
+            {"at": heading["made"], **{k: heading[k] for k in ("environment", "settings")}}
+        )
         self._cells = {cell["name"]: cell for cell in self.content["cells"]}
 
     def done(self, name: str, data: Mapping[str, str]) -> bool:
@@ -164,6 +178,7 @@ class Results:
         self._put({**cell, "status": "failed", "error": error})
 
     def _put(self, cell: dict[str, Any]) -> None:
+        cell["run"] = len(self.content["runs"]) - 1
         self._cells[cell["name"]] = cell
         self.content["cells"] = list(self._cells.values())
         self.save()

@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from .metrics import MEASURES
 from .published import Published, differences
+from .tables import (
+    NAMES,
+    Content,
+    Section,
+    Table,
+    bytes_per_token,
+    languages,
+    mean_of,
+    score,
+    systems,
+    with_interval,
+)
 
-__all__ = ["Content", "Section", "Table", "languages", "mean_of", "sections"]
-
-Content = Mapping[str, Any]
-NAMES = {"exact": "exact index", "compressed": "compressed index", "bm25": "BM25"}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A heading row, rows, and the cells to mark: their row and column."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    marked: frozenset[tuple[int, int]] = frozenset()
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, paragraphs, tables and the names of the pictures that belong here."""
-
-    title: str
-    text: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    figures: Sequence[str] = field(default=())
+__all__ = ["sections"]
 
 
 def sections(content: Content, published: Sequence[Published]) -> list[Section]:
@@ -48,40 +37,6 @@ def sections(content: Content, published: Sequence[Published]) -> list[Section]:
         _reproduce(content),
     ]
     return [section for section in found if section is not None]
-
-
-def languages(content: Content) -> tuple[list[str], list[str]]:
-    """The languages of documents and of queries, in the order of the cells."""
-    cells = content["cells"]
-    return (
-        list(dict.fromkeys(cell["documents"] for cell in cells)),
-        list(dict.fromkeys(cell["queries"] for cell in cells)),
-    )
-
-
-def systems(content: Content) -> list[str]:
-    """What was measured."""
-    have = {cell["system"] for cell in content["cells"]}
-    return [name for name in NAMES if name in have]
-
-
-def mean_of(content: Content, documents: str, queries: str, system: str) -> Mapping[str, Any] | None:
-    """The macro mean of a pair of languages, or None."""
-    for mean in content.get("means", ()):
-        if (mean["documents"], mean["queries"], mean["system"]) == (documents, queries, system):
-            found: Mapping[str, Any] = mean
-            return found
-    return None
-
-
-def score(value: float | None) -> str:
-    """Three digits, as the published tables have; a dash for what isn't there."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def with_interval(value: float, ends: Sequence[float]) -> str:
-    """A value and the ends of its interval."""
-    return f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def _quality(content: Content) -> Section:
@@ -109,6 +64,8 @@ def _quality(content: Content) -> Section:
         f"without results counts 0. Each query has {content['settings']['depth']} results at most, as "
         "deep as MAP goes."
     ]
+    if content["settings"]["shared_queries"]:
+        text.append("Measured on the queries that all languages of a task have.")
     if incomplete:
         text.append("\\* Some tasks failed: this mean is over fewer, and not to be compared.")
     if len(rows) > 2:
@@ -180,71 +137,70 @@ def _tasks(content: Content) -> Section | None:
 
 
 def _compression(content: Content) -> Section | None:
-    rows = []
-    small = False
-    for mean in content.get("means", ()):
-        if mean["system"] != "compressed" or "against_exact" not in mean:
-            continue
-        exact = mean_of(content, mean["documents"], mean["queries"], "exact")
-        if exact is None:
-            continue
-        loss = mean["against_exact"]
-        sizes, compressed = _bytes_per_token(content, mean["documents"])
-        small |= not compressed
-        low, high = loss["interval"]
-        rows.append(
-            [
-                mean["documents"]
-                if mean["documents"] == mean["queries"]
-                else f"{mean['documents']} ← {mean['queries']}",
-                score(exact["measures"]["nDCG@10"]),
-                score(mean["measures"]["nDCG@10"]),
-                f"{loss['difference']:+.4f} [{low:+.4f}, {high:+.4f}]",
-                f"{loss['recall@10']:.3f}",
-                f"{loss['recall@100']:.3f}",
-                f"{sizes.get('exact', 0):.1f}",
-                f"{sizes.get('compressed', 0):.1f}{'' if compressed else ' †'}",
-            ]
-        )
-    if not rows:
+    pairs = [
+        (mean, exact)
+        for mean in content.get("means", ())
+        if "against_exact" in mean
+        and (exact := mean_of(content, mean["documents"], mean["queries"], "exact")) is not None
+    ]
+    if not pairs:
         return None
+    same = [pair for pair in pairs if pair[0]["documents"] == pair[0]["queries"]]
+    rows = [_loss_row(content, mean, exact) for mean, exact in same]
+    if len(pairs) > len(same):
+        rows.append(_mean_loss(pairs))
     text = [
         f"The tier {content['settings']['tier']} beside exact search on the same float16 vectors. The "
-        "difference of nDCG@10 is "
-        "compressed minus exact, with its 95 % interval over the queries; recall is the share of the "
-        "exact top 10 and "
-        "top 100 that was found; bytes are all that lies on disk, by token vector."
+        "difference of nDCG@10 is compressed minus exact, with its 95 % interval over the queries; "
+        "recall is the share of "
+        "the exact top 10 and top 100 that was found; bytes are all that lies on disk, by token vector."
     ]
-    if small:
+    if any(row[-1].endswith("†") for row in rows):
         text.append(
-            "† An index of this corpus is too small to be compressed (fewer than 4,096 vectors) and "
-            "stayed exact."
+            "† An index of this corpus is too small to be compressed (fewer than 4,096 vectors or 64 "
+            "documents) "
+            "and stayed exact."
         )
     columns = [
-        "language",
-        "exact",
-        "compressed",
-        "difference",
-        "recall@10",
-        "recall@100",
-        "B/token exact",
-        "B/token compressed",
+        *("language", "exact", "compressed", "difference", "recall@10", "recall@100"),
+        *("B/token exact", "B/token compressed"),
     ]
     return Section("What compression costs", text, [Table(columns, rows)], ("bytes",))
 
 
-def _bytes_per_token(content: Content, language: str) -> tuple[dict[str, float], bool]:
-    """Index → bytes on disk by token, over all tasks of a language; and whether all were compressed."""
-    totals: dict[str, int] = {}
-    tokens, compressed = 0, True
-    for name, facts in content["corpora"].items():
-        if name.rpartition(".")[2] != language or "indexes" not in facts:
-            continue
-        tokens += facts["tokens"]
-        compressed &= facts.get("compressed", True)
-        for index, one in facts["indexes"].items():
-            totals[index] = totals.get(index, 0) + sum(one["bytes"].values())
-    return {index: total / tokens for index, total in totals.items() if tokens}, compressed
+def _loss_row(content: Content, mean: Mapping[str, Any], exact: Mapping[str, Any]) -> list[str]:
+    loss = mean["against_exact"]
+    sizes, compressed = bytes_per_token(content, mean["documents"])
+    low, high = loss["interval"]
+    return [
+        mean["documents"],
+        score(exact["measures"]["nDCG@10"]),
+        score(mean["measures"]["nDCG@10"]),
+        f"{loss['difference']:+.4f} [{low:+.4f}, {high:+.4f}]",
+        f"{loss['recall@10']:.3f}",
+        f"{loss['recall@100']:.3f}",
+        f"{sizes.get('exact', 0):.1f}",
+        f"{sizes.get('compressed', 0):.1f}{'' if compressed else ' †'}",
+    ]
+
+
+def _mean_loss(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+    """The mean over all pairs of languages."""
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    losses = [one["against_exact"] for one, _ in pairs]
+    return [
+        f"{len(pairs)} pairs",
+        score(mean([exact["measures"]["nDCG@10"] for _, exact in pairs])),
+        score(mean([one["measures"]["nDCG@10"] for one, _ in pairs])),
+        f"{mean([loss['difference'] for loss in losses]):+.4f}",
+        f"{mean([loss['recall@10'] for loss in losses]):.3f}",
+        f"{mean([loss['recall@100'] for loss in losses]):.3f}",
+        "",
+        "",
+    ]
 
 
 def _published(content: Content, published: Sequence[Published]) -> list[Section]:
@@ -351,6 +307,7 @@ def _speed(content: Content) -> Section | None:
 def _encoder(content: Content) -> Section | None:
     if not (facts := content.get("throughput")):
         return None
+    threads = facts["threads"]
     rows = [
         [
             row["what"],
@@ -364,7 +321,8 @@ def _encoder(content: Content) -> Section | None:
         for row in facts["rows"]
     ]
     text = [
-        f"{facts['threads']} threads, {facts['dtype'].removeprefix('torch.')}. The last column is the "
+        f"{threads} thread{'s' * (threads > 1)}, {facts['dtype'].removeprefix('torch.')}. The last "
+        "column is the "
         "share of what the machine's matrix "
         f"product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square matrices "
         "of 1,024."

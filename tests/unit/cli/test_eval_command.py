@@ -64,13 +64,15 @@ def test_throughput_is_measured_beside(run, folders, checkpoint, tmp_path, monke
     content = json.loads(result.stdout)
     rows = content["throughput"]["rows"]
     assert {row["what"] for row in rows} == {
-        "query",
+        "query, 32 tokens",
         "document, 256 tokens",
         "document, 512 tokens",
         "real documents",
     }
     for row in rows:
-        wanted = {"query": 32, "document, 256 tokens": 256, "document, 512 tokens": 512}.get(row["what"])
+        wanted = {"query, 32 tokens": 32, "document, 256 tokens": 256, "document, 512 tokens": 512}.get(
+            row["what"]
+        )
         if wanted:
             assert 0.9 * wanted <= row["mean_tokens"] <= wanted
         assert row["flops"] > 0

@@ -129,6 +129,10 @@ def test_an_interrupted_run_goes_on(family, encoder, tmp_path):
     assert done == ["set.de-de.exact", "set.en-en.exact"]
     _, lines = evaluated(from_folder(family), encoder, out)
     assert sum("done before" in line for line in lines) == 2
+    resumed = read_results(out)
+    assert [cell["run"] for cell in resumed["cells"]] == [0, 0, 1]
+    assert len(resumed["runs"]) == 2
+    assert resumed["runs"][0]["at"] == resumed["made"]
 
 
 def test_other_settings_do_not_mix(family, encoder, tmp_path, checkpoint):
