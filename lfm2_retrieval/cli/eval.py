@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,6 +225,8 @@ def _suite(
     offline: bool,
     **options: Any,
 ) -> None:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # for the model, too; read when the hub's client is imported
     from ..evaluation.suites import load_suite
 
     suite = load_suite(name)

@@ -10,9 +10,9 @@
 ``zeta-alpha-ai/TASK``, English                    ``corpus/train-*.parquet``, ``queries/…``, ``qrels/…``
 =================================================  ==========================================================
 
-The hub's converted files, ``…/corpus/0000.parquet``, count as well. Columns are ``_id`` and ``text``,
-perhaps ``title``;
-``query-id`` and ``corpus-id``, perhaps ``score``, which is 1 where there is none.
+The hub's converted files, ``TASK_xx/corpus/0000.parquet`` or ``corpus/TASK/0000.parquet``, count as well.
+Columns are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and ``corpus-id``, perhaps ``score``, which is
+1 where there is none.
 """
 
 from __future__ import annotations
@@ -78,9 +78,11 @@ def find_parquet_sets(
     own = language or split_name(root.name)[1]
     own = "en" if own == UNDETERMINED else own
     for part in PARTS:
-        for file in sorted((root / part).glob("*.parquet")):
+        for file in sorted([*(root / part).glob("*.parquet"), *(root / part).glob("*/*.parquet")]):
             stem = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
-            task = root.name if stem in ("train", "test") or stem.isdigit() else stem
+            whole = stem in ("train", "test") or stem.isdigit()
+            home = root if file.parent.name == part else file.parent
+            task = home.name if whole else stem
             found.setdefault((task, own), {}).setdefault(part, []).append(file)
             layouts[task, own] = "split"
     for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,16 @@ def choose(
     ]
 
 
+@dataclass
+class _Hub:
+    """Whether to do without the network: once it couldn't be reached, as each attempt takes long."""
+
+    offline: bool
+
+
 def from_hub(
     repository: str,
-    revision: str | None,
+    revision: str | Mapping[str, str] | None,
     layout: str,
     tasks: Sequence[str],
     languages: Sequence[str],
@@ -104,7 +112,7 @@ def from_hub(
     repository
         ``OWNER/NAME``; ``{language}`` in it stands for a language.
     revision
-        The commit; None for the newest, which is noted.
+        The commit, or that of each language's repository; None for the newest, which is noted.
     layout
         See `lfm2_retrieval.evaluation.parquet.patterns`.
     folder
@@ -113,11 +121,16 @@ def from_hub(
     offline
         Take the hub's cache and no network.
     """
+    hub = _Hub(offline)
+
+    def commit(language: str) -> str | None:
+        return revision.get(language) if isinstance(revision, Mapping) else revision
+
     return [
         DatasetRef(
             task,
             language,
-            partial(_load_from_hub, repository, revision, layout, task, language, folder, offline),
+            partial(_load_from_hub, repository, commit(language), layout, task, language, folder, hub),
             partial(_count_in_folder, repository, task, language, folder),
         )
         for task in tasks
@@ -132,7 +145,7 @@ def _load_from_hub(  # noqa: PLR0917
     task: str,
     language: str,
     folder: Path | None,
-    offline: bool,
+    hub: _Hub,
 ) -> Dataset:
     name = repository.format(language=language)
     wanted = patterns(layout, task, language)
@@ -141,19 +154,20 @@ def _load_from_hub(  # noqa: PLR0917
         if found is None:
             raise InvalidInputError(f"{task} [{language}]: {_remedy(name, revision, wanted, folder)}")
         return found.load()
-    root = _download(name, revision, task, language, wanted, offline)
+    root = _download(name, revision, task, language, wanted, hub)
     notes = {"location": f"{name} on the Hugging Face hub", "repository": name, "revision": root.name}
-    files = {part: sorted(root.glob(pattern)) for part, pattern in wanted.items()}
-    if not all(files.values()):
-        missing = {part: pattern for part, pattern in wanted.items() if not files[part]}
-        raise InvalidInputError(f"{task} [{language}]: {_remedy(name, revision, missing, None)}")
-    return load_parquet(task, language, files, root, notes, wanted)
+    own = language if "{language}" in repository else None
+    for ref in find_parquet_sets(root, own, notes):
+        if (ref.task, ref.language) == (task, language):
+            return ref.load()
+    raise InvalidInputError(f"{task} [{language}]: {_remedy(name, revision, wanted, None)}")
 
 
 def _download(  # noqa: PLR0917
-    name: str, revision: str | None, task: str, language: str, wanted: Mapping[str, str], offline: bool
+    name: str, revision: str | None, task: str, language: str, wanted: Mapping[str, str], hub: _Hub
 ) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(
@@ -161,11 +175,12 @@ def _download(  # noqa: PLR0917
                 name,
                 repo_type="dataset",
                 revision=revision,
-                allow_patterns=list(wanted.values()),
-                local_files_only=offline,
+                allow_patterns=[*wanted.values(), *(one.replace("-*", "/*") for one in wanted.values())],
+                local_files_only=hub.offline,
             )
         )
     except (OSError, ValueError) as error:
+        hub.offline |= isinstance(error, LocalEntryNotFoundError)  # not: no such repository
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInputError(
             f"{task} [{language}]: {_remedy(name, revision, wanted, None)} ({reason})"

@@ -104,22 +104,17 @@ class Suite:
                 f"the suite {self.name} knows no repository {name!r}; {', '.join(repositories)}"
             )
         entry = repositories[name or next(iter(repositories))]
-        revisions = entry.get("revisions", {})
         if folder is not None and any(folder.rglob("*.parquet")) and name is None:
             return _any_layout(folder, tasks, languages) or _no_sets(folder)
-        return [
-            ref
-            for language in languages
-            for ref in from_hub(
-                entry["name"],
-                revisions.get(language, entry.get("revision")),
-                entry["layout"],
-                tasks,
-                [language],
-                folder=folder,
-                offline=offline,
-            )
-        ]
+        return from_hub(
+            entry["name"],
+            entry.get("revisions", entry.get("revision")),
+            entry["layout"],
+            tasks,
+            languages,
+            folder=folder,
+            offline=offline,
+        )
 
 
 def _any_layout(folder: Path, tasks: Sequence[str], languages: Sequence[str]) -> list[DatasetRef]:

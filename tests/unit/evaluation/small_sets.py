@@ -86,6 +86,7 @@ def write_nanobeir(root: Path, layout: str, tasks=("NanoNQ", "NanoSciFact"), lan
                     "liquid": f"nanobeir-multilingual-extended/{home}/{part}-00000-of-00001.parquet",
                     "lighton": f"nanobeir-multilingual/{shared}/{part}-00000-of-00001.parquet",
                     "converted": f"nanobeir-multilingual-extended/{home}/{part}/0000.parquet",
+                    "converted-split": f"NanoBEIR-{language}/{part}/{task}/0000.parquet",
                     "zeta-alpha": f"{task}/{part}/train-00000-of-00001.parquet",
                 }[layout]
                 write_table(root / path, rows)

@@ -43,7 +43,9 @@ def test_a_name_tells_the_language(name, parts):
     assert split_name(name) == parts
 
 
-@pytest.mark.parametrize("layout", ["sentence-transformers", "liquid", "lighton", "converted"])
+@pytest.mark.parametrize(
+    "layout", ["sentence-transformers", "liquid", "lighton", "converted", "converted-split"]
+)
 def test_every_multilingual_layout_of_nanobeir_is_read(tmp_path, layout):
     refs = from_folder(write_nanobeir(tmp_path, layout))
     assert sorted((ref.task, ref.language) for ref in refs) == sorted(
@@ -175,6 +177,22 @@ def test_without_a_network_the_files_and_the_place_for_them_are_named(tmp_path, 
     refs = from_hub(ref.task, None, "split", ["NanoNQ"], ["de"], folder=tmp_path)
     with pytest.raises(InvalidInputError, match="not below"):
         refs[0].load()
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fail(*_, local_files_only, **__):
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    for ref in from_hub("LiquidAI/x", {"de": "abc"}, "config", ["NanoNQ"], ["de", "fr", "en"]):
+        with pytest.raises(InvalidInputError, match="no route to host"):
+            ref.load()
+    assert asked == [False, True, True]
 
 
 def test_a_cached_snapshot_is_taken_without_a_network(tmp_path, monkeypatch):
