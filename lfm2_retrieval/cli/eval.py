@@ -272,7 +272,8 @@ def _evaluate(
         **settings,
     )
     encoder = Encoder.load(model or default_model, device=device, dtype=dtype)
-    folder = out or Path(f"eval-{suite['name']}-{Path(encoder.name).name}")
+    crossed = "-crosslingual" if chosen.cross_lingual and "crosslingual" not in suite["name"] else ""
+    folder = out or Path(f"eval-{suite['name']}{crossed}-{Path(encoder.name).name}")
     content = run_suite(
         refs,
         encoder,

@@ -11,8 +11,8 @@
 =================================================  ==========================================================
 
 The hub's converted files, ``TASK_xx/corpus/0000.parquet`` or ``corpus/TASK/0000.parquet``, count as well.
-Columns are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and ``corpus-id``, perhaps ``score``, which is
-1 where there is none.
+Columns are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and ``corpus-id``, perhaps ``score``,
+which is 1 where there is none.
 """
 
 from __future__ import annotations
