@@ -127,7 +127,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines.append(
             f"| {row['set']} | {row['n_queries']} | {row['mean_a']:.4f} | {row['mean_b']:.4f} | "
             f"{row['difference']:+.4f} | [{row['low']:+.4f}, {row['high']:+.4f}] | "
-            f"{row['p_randomisation']:.4f} ({row['p_randomisation_holm']:.4f}) | "
+            f"{_p(row['p_randomisation'])} ({_p(row['p_randomisation_holm'])}) | "
             f"{_p(row['p_t'])} ({_p(row['p_t_holm'])}) |"
         )
     for row in report["sets"]:
@@ -144,7 +144,9 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 
 def _p(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
 
 
 def _report(  # noqa: PLR0917
