@@ -20,7 +20,7 @@ from ..errors import RetrievalError
 
 __all__ = ["main"]
 
-_COMMANDS = ("bench", "demo", "index", "info", "models", "search", "tune")
+_COMMANDS = ("bench", "demo", "eval", "index", "info", "models", "search", "tune")
 
 
 class _Group(click.Group):

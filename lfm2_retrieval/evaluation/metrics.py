@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import InvalidInputError, MissingExtraError
 
-__all__ = ["evaluate"]
+__all__ = ["MEASURES", "evaluate", "evaluate_queries"]
+
+MEASURES = {
+    "nDCG@10": "nDCG@10",
+    "nDCG@100": "nDCG@100",
+    "R@10": "R@10",
+    "R@20": "R@20",
+    "R@100": "R@100",
+    "MRR@10": "RR@10",
+    "MAP": "AP",
+    "Success@1": "Success@1",
+}
+"""What the suites measure → its name in ir-measures. MAP goes as deep as the run."""
 
 
 def evaluate(
@@ -38,6 +51,27 @@ def evaluate(
     InvalidInputError
         If nothing is judged, a measure is unknown or a document is ranked twice.
     """
+    values = evaluate_queries(qrels, ranking, measures)
+    return {name: sum(one[name] for one in values.values()) / len(values) for name in measures}
+
+
+def evaluate_queries(
+    qrels: Mapping[str, Mapping[str, int]],
+    ranking: Mapping[str, Sequence[str]],
+    measures: Sequence[str] = tuple(MEASURES),
+) -> dict[str, dict[str, float]]:
+    """Every judged query's measures; see `evaluate`.
+
+    Parameters
+    ----------
+    measures
+        Names of `MEASURES`, or as ir-measures has them.
+
+    Returns
+    -------
+    dict
+        Query id → measure → value, in the order of the judgements.
+    """
     try:
         import ir_measures
     except ImportError:
@@ -49,12 +83,19 @@ def evaluate(
         if len(set(documents)) < len(documents):
             raise InvalidInputError(f"the ranking for query {query!r} holds a document twice")
     try:
-        parsed = {name: ir_measures.parse_measure(name) for name in measures}
+        parsed = {name: ir_measures.parse_measure(MEASURES.get(name, name)) for name in measures}
     except (NameError, ValueError) as error:
         raise InvalidInputError(f"ir-measures does not know the measure: {error}") from None
     run = {
         query: {document: float(-rank) for rank, document in enumerate(documents)}
         for query, documents in ranking.items()
+        if query in qrels
     }
-    means = ir_measures.calc_aggregate(parsed.values(), qrels, run)
-    return {name: float(means[measure]) for name, measure in parsed.items()}
+    found: dict[str, dict[str, float]] = {query: dict.fromkeys(measures, 0.0) for query in qrels}
+    names: dict[Any, list[str]] = {}
+    for name, measure in parsed.items():
+        names.setdefault(measure, []).append(name)
+    for value in ir_measures.iter_calc(list(names), qrels, run):
+        for name in names[value.measure]:
+            found[value.query_id][name] = float(value.value)
+    return found

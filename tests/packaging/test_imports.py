@@ -78,7 +78,7 @@ def test_help_loads_click_and_little_else():
     code = """
 import sys
 from lfm2_retrieval.cli import main
-for arguments in ("--help", "index --help", "bench search --help", "demo --help", "--version"):
+for arguments in ("--help", "index --help", "bench search --help", "eval nanobeir --help", "--version"):
     main(arguments.split(), standalone_mode=False)
 """
     assert not loaded_by(code) & (HEAVY | {"numpy", "rich", "huggingface_hub"})

@@ -24,7 +24,8 @@ def names(tmp_path_factory):
             pytest.skip(f"{file} is not there yet")
         shutil.copy(ROOT / file, source)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "lfm2_retrieval", source / "lfm2_retrieval", ignore=ignored)
+    for folder in ("lfm2_retrieval", "eval/suites", "eval/published"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignored)
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
     subprocess.run(build, cwd=source, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""})
     (wheel,) = target.glob("*.whl")
@@ -47,6 +48,13 @@ def test_it_holds_the_types_marker_collections_and_models(names):
     ]
     assert len(data) > 24
     assert set(data) <= set(names)
+
+
+def test_it_holds_what_the_suites_run_and_what_others_published(names):
+    for folder in ("suites", "published"):
+        files = {file.name for file in (ROOT / "eval" / folder).glob("*.toml")}
+        assert len(files) >= 4
+        assert {f"lfm2_retrieval/evaluation/data/{folder}/{name}" for name in files} <= set(names)
 
 
 def test_it_installs_the_command(names):

@@ -1,0 +1,196 @@
+"""NanoBEIR's parquet files, in each layout in which they are published.
+
+=================================================  ==========================================================
+``sentence-transformers/NanoBEIR-xx``              ``corpus/TASK-*.parquet``, ``queries/…``, ``qrels/…``: a
+                                                   repository a language
+``LiquidAI/nanobeir-multilingual-extended``        ``TASK_xx/corpus-*.parquet``,
+``TASK_xx/queries-*.parquet``,
+                                                   ``TASK_xx_qrels/qrels-*.parquet``
+``lightonai/nanobeir-multilingual``                the same with ``TASK/qrels-*.parquet`` for all languages
+``zeta-alpha-ai/TASK``, English                    ``corpus/train-*.parquet``, ``queries/…``, ``qrels/…``
+=================================================  ==========================================================
+
+The hub's converted files, ``TASK_xx/corpus/0000.parquet`` or ``corpus/TASK/0000.parquet``, count as well.
+Columns are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and ``corpus-id``, perhaps ``score``,
+which is 1 where there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidInputError, MissingExtraError
+from .datasets import UNDETERMINED, Dataset, DatasetRef, checksums, joined, split_name, unique
+
+__all__ = ["Files", "find_parquet_sets", "load_parquet", "patterns", "read_rows"]
+
+PARTS = ("corpus", "queries", "qrels")
+_CONFIGURATION = re.compile(r"(?P<task>[A-Za-z0-9]+)_(?P<language>[a-z]{2})")
+
+Files = Mapping[str, Sequence[Path]]
+"""Part ("corpus", "queries", "qrels") → its files."""
+
+
+def patterns(layout: str, task: str, language: str) -> dict[str, str]:
+    """Part → where its files lie in a repository, for messages and downloads.
+
+    Parameters
+    ----------
+    layout
+        ``"split"`` (a split a task, as sentence-transformers has it), ``"config"`` (a configuration a task
+        and
+        language) or ``"config-shared-qrels"``.
+    """
+    if layout == "split":
+        return {part: f"{part}/{task}-*.parquet" for part in PARTS}
+    judged = task if layout == "config-shared-qrels" else f"{task}_{language}_qrels"
+    home = f"{task}_{language}"
+    return {
+        "corpus": f"{home}/corpus-*.parquet",
+        "queries": f"{home}/queries-*.parquet",
+        "qrels": f"{judged}/qrels-*.parquet",
+    }
+
+
+def find_parquet_sets(
+    root: Path, language: str | None = None, source: Mapping[str, Any] | None = None
+) -> list[DatasetRef]:
+    """The sets in a folder in any of the layouts; none where it is of no such layout.
+
+    A set that lacks a part is found too, and says so when it is loaded.
+
+    Parameters
+    ----------
+    root
+        A repository's folder.
+    language
+        Of a repository with a language of its own; by default its name's last part, or "en".
+    source
+        JSON values to note in each set's source.
+    """
+    notes = {"location": str(root), **(source or {})}
+    found: dict[tuple[str, str], dict[str, list[Path]]] = {}
+    layouts: dict[tuple[str, str], str] = {}
+    own = language or split_name(root.name)[1]
+    own = "en" if own == UNDETERMINED else own
+    for part in PARTS:
+        for file in sorted([*(root / part).glob("*.parquet"), *(root / part).glob("*/*.parquet")]):
+            stem = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
+            whole = stem in ("train", "test") or stem.isdigit()
+            home = root if file.parent.name == part else file.parent
+            task = home.name if whole else stem
+            found.setdefault((task, own), {}).setdefault(part, []).append(file)
+            layouts[task, own] = "split"
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():
+        if not (match := _CONFIGURATION.fullmatch(folder.name)) or match["language"] == "qrels":
+            continue
+        files = {part: _part(folder, part) for part in ("corpus", "queries")}
+        shared, separate = root / match["task"], root / f"{folder.name}_qrels"
+        files["qrels"] = _part(separate, "qrels") or _part(shared, "qrels") or _part(folder, "qrels")
+        if any(files.values()):
+            found[match["task"], match["language"]] = files
+            layouts[match["task"], match["language"]] = "config-shared-qrels" if shared.is_dir() else "config"
+    return [
+        DatasetRef(
+            task,
+            code,
+            partial(load_parquet, task, code, files, root, notes, patterns(layouts[task, code], task, code)),
+            partial(_count, files),
+        )
+        for (task, code), files in found.items()
+    ]
+
+
+def load_parquet(  # noqa: PLR0917
+    task: str,
+    language: str,
+    files: Files,
+    root: Path,
+    source: Mapping[str, Any],
+    expected: Mapping[str, str],
+) -> Dataset:
+    """Read a set.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming the file, if a part is missing, unreadable or contradicts another.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    for part in PARTS:
+        if not files.get(part):
+            raise InvalidInputError(
+                f"{task} [{language}]: {root / expected[part]} is missing; fetch it, or leave this set out"
+            )
+    texts = {}
+    for part in ("corpus", "queries"):
+        rows = (
+            (str(row["_id"]), joined(row.get("title"), row["text"]))
+            for file in files[part]
+            for row in read_rows(file, ("_id", "text"), ("title",))
+        )
+        texts[part] = unique(rows, files[part][0])
+    qrels: dict[str, dict[str, int]] = {}
+    for file in files["qrels"]:
+        for row in read_rows(file, ("query-id", "corpus-id"), ("score",)):
+            grade = row.get("score")
+            grades = qrels.setdefault(str(row["query-id"]), {})
+            grades[str(row["corpus-id"])] = 1 if grade is None else int(grade)
+    everything = [file for part in PARTS for file in files[part]]
+    queries = {id: text for id, text in texts["queries"].items() if id in qrels}
+    return Dataset(
+        task, language, texts["corpus"], queries, qrels, {**source, "files": checksums(everything, root)}
+    )
+
+
+def read_rows(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The rows of a parquet file, with some of its columns.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is truncated, no parquet file, or lacks a column.
+    MissingExtraError
+        If pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtraError("reading parquet files", "eval") from None
+    try:
+        with pq.ParquetFile(file) as table:
+            names = table.schema_arrow.names
+            if missing := [name for name in columns if name not in names]:
+                raise InvalidInputError(f"{file}: has no column {missing[0]!r}; it has {', '.join(names)}")
+            wanted = [*columns, *(name for name in optional if name in names)]
+            for batch in table.iter_batches(columns=wanted):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise InvalidInputError(
+            f"{file}: can't be read as parquet, perhaps it is truncated ({reason}); fetch it again"
+        ) from error
+
+
+def _part(folder: Path, part: str) -> list[Path]:
+    """Files of a part: as pushed to the hub, or as the hub converts them."""
+    return sorted(folder.glob(f"{part}-*.parquet")) or sorted((folder / part).glob("*.parquet"))
+
+
+def _count(files: Files) -> int:
+    """Documents, from the files' footers; 0 where these can't be read."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        return 0
+    try:
+        return sum(pq.read_metadata(file).num_rows for file in files.get("corpus", ()))
+    except (pa.ArrowException, OSError):
+        return 0

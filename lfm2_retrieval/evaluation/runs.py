@@ -1,0 +1,135 @@
+"""Rankings with scores, and TREC run files of them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InvalidInputError
+from ..readers import read_lines
+
+__all__ = ["Run", "make_run", "read_run", "write_qrels", "write_run"]
+
+Run = Mapping[str, Sequence[tuple[str, float]]]
+"""Query id → documents with scores, strictly decreasing, the best first."""
+
+
+def make_run(ranking: Mapping[str, Iterable[tuple[str, float]]]) -> dict[str, list[tuple[str, float]]]:
+    """A run from ranked documents, whose order stays: an equal score becomes the next smaller one.
+
+    Scores differ in single precision, too, in which trec_eval reads them, so that no tool breaks a tie of
+    ours.
+
+    Parameters
+    ----------
+    ranking
+        Query id → documents with scores, the best first.
+
+    Raises
+    ------
+    InvalidInputError
+        If a score is NaN or infinite, rises, or a document comes twice.
+    """
+    run: dict[str, list[tuple[str, float]]] = {}
+    for query, ranked in ranking.items():
+        rows: list[tuple[str, float]] = []
+        seen: set[str] = set()
+        last = np.float32(np.inf)
+        before = math.inf
+        for document, score in ranked:
+            if not math.isfinite(score):
+                raise InvalidInputError(f"the score of document {document!r} for query {query!r} is {score}")
+            if score > before:
+                raise InvalidInputError(f"query {query!r}: the score of {document!r} is above that before it")
+            if document in seen:
+                raise InvalidInputError(f"the ranking for query {query!r} holds {document!r} twice")
+            seen.add(document)
+            before = score
+            last = min(np.float32(score), np.nextafter(last, np.float32(-np.inf)))
+            rows.append((document, float(last)))
+        run[query] = rows
+    return run
+
+
+def write_run(run: Run, path: str | os.PathLike[str], tag: str) -> None:
+    """Write ``query Q0 document rank score tag``: ranks from 1, scores in all digits of single precision.
+
+    Raises
+    ------
+    InvalidInputError
+        If an id holds white space, which the format can't.
+    """
+    lines = (
+        f"{_word(query)} Q0 {_word(document)} {rank} {score:.9g} {tag}\n"
+        for query, rows in run.items()
+        for rank, (document, score) in enumerate(rows, 1)
+    )
+    write_lines(lines, Path(path))
+
+
+def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | os.PathLike[str]) -> None:
+    """Write judgements as TREC has them: ``query 0 document grade``."""
+    lines = (
+        f"{_word(query)} 0 {_word(document)} {grade}\n"
+        for query, grades in qrels.items()
+        for document, grade in grades.items()
+    )
+    write_lines(lines, Path(path))
+
+
+def read_run(path: str | os.PathLike[str]) -> dict[str, list[tuple[str, float]]]:
+    """Read a run, by this library or another: sorted by score, equal scores by rank.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming file and line, if one is no line of a run, a score is no number, or a document comes twice.
+    """
+    found: dict[str, dict[str, tuple[float, int]]] = {}
+    for number, line in read_lines(os.fspath(path)):
+        if not (fields := line.split()):
+            continue
+        try:
+            query, _, document, rank, score, _ = fields
+            value = float(score)
+            place = int(rank)
+        except ValueError:
+            raise InvalidInputError(
+                f"{path}:{number}: a line of a run is expected: query, Q0, document, rank, score, tag"
+            ) from None
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{path}:{number}: the score of {document!r} for {query!r} is {score}")
+        rows = found.setdefault(query, {})
+        if document in rows:
+            raise InvalidInputError(f"{path}:{number}: the document {document!r} comes twice for {query!r}")
+        rows[document] = (value, place)
+    return {
+        query: [
+            (id, value) for id, (value, _) in sorted(rows.items(), key=lambda row: (-row[1][0], row[1][1]))
+        ]
+        for query, rows in found.items()
+    }
+
+
+def write_lines(lines: Iterable[str], path: Path) -> None:
+    """Write a file as a whole: it is there, complete, or not at all; OSError where the disk is full."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.writelines(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _word(id: str) -> str:
+    if not id or any(character.isspace() for character in id):
+        raise InvalidInputError(f"the id {id!r} is empty or holds white space, which a TREC file can't hold")
+    return id

@@ -1,0 +1,351 @@
+"""What a report says, before it is set as Markdown, HTML or LaTeX: sections of paragraphs and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .metrics import MEASURES
+from .published import Published, differences
+from .tables import (
+    NAMES,
+    Content,
+    Section,
+    Table,
+    bytes_per_token,
+    languages,
+    mean_of,
+    score,
+    systems,
+    with_interval,
+)
+
+__all__ = ["sections"]
+
+
+def sections(content: Content, published: Sequence[Published]) -> list[Section]:
+    """All of a report, in its order; sections with nothing to say are left out."""
+    found = [
+        _quality(content),
+        *_matrices(content),
+        _tasks(content),
+        _compression(content),
+        *_published(content, published),
+        _failed(content),
+        _speed(content),
+        _encoder(content),
+        _reproduce(content),
+    ]
+    return [section for section in found if section is not None]
+
+
+def _quality(content: Content) -> Section:
+    rows = []
+    incomplete = False
+    for language in languages(content)[0]:
+        for system in systems(content):
+            mean = mean_of(content, language, language, system)
+            if mean is None:
+                continue
+            incomplete |= not mean["complete"]
+            values, ends = mean["measures"], mean["intervals"]["nDCG@10"]
+            others = [score(values[name]) for name in list(MEASURES)[1:]]
+            label = f"{language}{'' if mean['complete'] else ' *'}"
+            rows.append([label, NAMES[system], with_interval(values["nDCG@10"], ends), *others])
+    tasks = dict.fromkeys(cell["task"] for cell in content["cells"])
+    note = (
+        f"the macro mean over {len(tasks)} tasks"
+        if len(tasks) > 1
+        else f"the mean over the queries of {next(iter(tasks), '')}"
+    )
+    text = [
+        f"Queries and documents in one language; {note}, with the 95 % bootstrap interval of nDCG@10. "
+        "A query "
+        f"without results counts 0. Each query has {content['settings']['depth']} results at most, as "
+        "deep as MAP goes."
+    ]
+    if content["settings"]["shared_queries"]:
+        text.append("Measured on the queries that all languages of a task have.")
+    if incomplete:
+        text.append("\\* Some tasks failed: this mean is over fewer, and not to be compared.")
+    if len(rows) > 2:
+        for system in systems(content):
+            means = [mean_of(content, one, one, system) for one in languages(content)[0]]
+            known = [mean["measures"] for mean in means if mean is not None]
+            if len(known) > 1:
+                averages = [sum(one[name] for one in known) / len(known) for name in MEASURES]
+                rows.append(["mean", NAMES[system], *(score(value) for value in averages)])
+    figures = ("bars",) if rows else ()
+    return Section("Quality", text, [Table(["language", "system", *MEASURES], rows)] if rows else (), figures)
+
+
+def _matrices(content: Content) -> list[Section]:
+    documents, queries = languages(content)
+    if len(queries) < 2 or not any(cell["documents"] != cell["queries"] for cell in content["cells"]):
+        return []
+    found = []
+    for system in systems(content):
+        rows = []
+        for d in documents:
+            means = [mean_of(content, d, q, system) for q in queries]
+            rows.append(
+                [d, *(score(None if mean is None else mean["measures"]["nDCG@10"]) for mean in means)]
+            )
+        pairs = [(d, q) for d in documents for q in queries if d != q]
+        crossed = [mean for d, q in pairs if (mean := mean_of(content, d, q, system)) is not None]
+        text = ["nDCG@10. Rows: the language of the documents; columns: of the queries."]
+        if crossed:
+            value = sum(mean["measures"]["nDCG@10"] for mean in crossed) / len(crossed)
+            text.append(f"The mean of the {len(crossed)} pairs of different languages is {value:.3f}.")
+        title = f"Across languages: {NAMES[system]}"
+        found.append(
+            Section(title, text, [Table(["documents \\ queries", *queries], rows)], (f"heatmap-{system}",))
+        )
+    return found
+
+
+def _tasks(content: Content) -> Section | None:
+    tasks = list(dict.fromkeys(cell["task"] for cell in content["cells"]))
+    cells = {
+        (c["task"], c["documents"], c["queries"], c["system"]): c
+        for c in content["cells"]
+        if c["status"] == "done"
+    }
+    if len(tasks) < 2:
+        return None
+    tables = []
+    for system in systems(content):
+        codes = languages(content)[0]
+        rows = [
+            [
+                task,
+                *(
+                    score(cells[key]["measures"]["nDCG@10"])
+                    if (key := (task, one, one, system)) in cells
+                    else "–"
+                    for one in codes
+                ),
+            ]
+            for task in tasks
+        ]
+        means = [mean_of(content, one, one, system) for one in codes]
+        rows.append(
+            ["mean", *(score(None if mean is None else mean["measures"]["nDCG@10"]) for mean in means)]
+        )
+        tables.append(Table([NAMES[system], *codes], rows))
+    return Section("By task", ["nDCG@10, queries and documents in one language."], tables)
+
+
+def _compression(content: Content) -> Section | None:
+    pairs = [
+        (mean, exact)
+        for mean in content.get("means", ())
+        if "against_exact" in mean
+        and (exact := mean_of(content, mean["documents"], mean["queries"], "exact")) is not None
+    ]
+    if not pairs:
+        return None
+    same = [pair for pair in pairs if pair[0]["documents"] == pair[0]["queries"]]
+    rows = [_loss_row(content, mean, exact) for mean, exact in same]
+    if len(pairs) > len(same):
+        rows.append(_mean_loss(pairs))
+    text = [
+        f"The tier {content['settings']['tier']} beside exact search on the same float16 vectors. The "
+        "difference of nDCG@10 is compressed minus exact, with its 95 % interval over the queries; "
+        "recall is the share of "
+        "the exact top 10 and top 100 that was found; bytes are all that lies on disk, by token vector."
+    ]
+    if any(row[-1].endswith("†") for row in rows):
+        text.append(
+            "† An index of this corpus is too small to be compressed (fewer than 4,096 vectors or 64 "
+            "documents) "
+            "and stayed exact."
+        )
+    columns = [
+        *("language", "exact", "compressed", "difference", "recall@10", "recall@100"),
+        *("B/token exact", "B/token compressed"),
+    ]
+    return Section("What compression costs", text, [Table(columns, rows)], ("bytes",))
+
+
+def _loss_row(content: Content, mean: Mapping[str, Any], exact: Mapping[str, Any]) -> list[str]:
+    loss = mean["against_exact"]
+    sizes, compressed = bytes_per_token(content, mean["documents"])
+    low, high = loss["interval"]
+    return [
+        mean["documents"],
+        score(exact["measures"]["nDCG@10"]),
+        score(mean["measures"]["nDCG@10"]),
+        f"{loss['difference']:+.4f} [{low:+.4f}, {high:+.4f}]",
+        f"{loss['recall@10']:.3f}",
+        f"{loss['recall@100']:.3f}",
+        f"{sizes.get('exact', 0):.1f}",
+        f"{sizes.get('compressed', 0):.1f}{'' if compressed else ' †'}",
+    ]
+
+
+def _mean_loss(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[str]:
+    """The mean over all pairs of languages."""
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(values) / len(values)
+
+    losses = [one["against_exact"] for one, _ in pairs]
+    return [
+        f"{len(pairs)} pairs",
+        score(mean([exact["measures"]["nDCG@10"] for _, exact in pairs])),
+        score(mean([one["measures"]["nDCG@10"] for one, _ in pairs])),
+        f"{mean([loss['difference'] for loss in losses]):+.4f}",
+        f"{mean([loss['recall@10'] for loss in losses]):.3f}",
+        f"{mean([loss['recall@100'] for loss in losses]):.3f}",
+        "",
+        "",
+    ]
+
+
+def _published(content: Content, published: Sequence[Published]) -> list[Section]:
+    tables = []
+    marked = 0
+    for table in differences(content, published):
+        rows = [
+            [label, score(ours), score(theirs), f"{ours - theirs:+.3f}"] for label, ours, theirs in table.rows
+        ]
+        misses = frozenset((i, 3) for i, (_, ours, theirs) in enumerate(table.rows) if ours < theirs - 0.005)
+        marked += len(misses)
+        tables.append((table, Table(["", "ours", table.model, "difference"], rows, misses)))
+    if not tables:
+        return []
+    head = Section(
+        "Beside published results",
+        [f"nDCG@10. {marked} cells, marked, miss the published score by more than 0.005."],
+    )
+    return [
+        head,
+        *(Section(f"{one.model}: {one.title}", [f"Source: {one.source}."], [table]) for one, table in tables),
+    ]
+
+
+def _failed(content: Content) -> Section | None:
+    failed = [cell for cell in content["cells"] if cell["status"] == "failed"]
+    if not failed:
+        return None
+    rows = [[cell["name"], cell["error"]] for cell in failed]
+    return Section(
+        "Failed", [f"{len(failed)} of {len(content['cells'])} cells."], [Table(["cell", "why"], rows)]
+    )
+
+
+def _speed(content: Content) -> Section | None:
+    rows, latency = [], []
+    for name, facts in content["corpora"].items():
+        if "indexes" not in facts:
+            continue
+        queries = facts.get("queries", {})
+        for index, one in facts["indexes"].items():
+            build = one["build_seconds"]
+            rows.append(
+                [
+                    name,
+                    index,
+                    f"{facts['documents']:,}",
+                    f"{facts['tokens']:,}",
+                    _rate(facts["encoded"], facts["encode_seconds"]),
+                    _rate(queries.get("encoded", 0), queries.get("encode_seconds", 0)),
+                    _rate(facts["encoded"], build),
+                    f"{sum(one['bytes'].values()) / 1e6:,.2f}",
+                    f"{facts['peak_memory_bytes'] / 1e6:,.0f}",
+                ]
+            )
+            if ms := facts.get("latency", {}).get(index):
+                alone, both = ms["search_ms"], ms["with_encoding_ms"]
+                latency.append(
+                    [
+                        name,
+                        index,
+                        *(f"{part[p]:.2f}" for part in (alone, both) for p in ("p50", "p95", "p99")),
+                    ]
+                )
+    if not rows:
+        return None
+    environment, model = content["environment"], content["model"]
+    text = [
+        f"{environment['cpu']}, {environment['threads']} of {environment['usable_cpus']} processors, "
+        f"{environment.get('gpu', 'no GPU used')}, {model['dtype']} on {model['device']}. Peak memory "
+        "is the whole process's so far.",
+    ]
+    if environment["load_at_start"][0] > 0.5 * environment["usable_cpus"]:
+        text.append(
+            f"The machine was busy (load {environment['load_at_start'][0]}): these times are worth little."
+        )
+    tables = [
+        Table(
+            [
+                "corpus",
+                "index",
+                "documents",
+                "tokens",
+                "documents/s encoded",
+                "queries/s encoded",
+                "documents/s indexed",
+                "MB",
+                "peak MB",
+            ],
+            rows,
+        )
+    ]
+    if latency:
+        columns = [
+            "search",
+            "index",
+            *(f"{p} ms" for p in ("p50", "p95", "p99")),
+            *(f"{p} ms with encoding" for p in ("p50", "p95", "p99")),
+        ]
+        tables.append(Table(columns, latency))
+    return Section("Speed and size", text, tables, ("latency",))
+
+
+def _encoder(content: Content) -> Section | None:
+    if not (facts := content.get("throughput")):
+        return None
+    threads = facts["threads"]
+    rows = [
+        [
+            row["what"],
+            str(row["batch"]),
+            f"{row['mean_tokens']:.0f}",
+            f"{row['texts_per_second']:,.1f}",
+            f"{row['tokens_per_second']:,.0f}",
+            f"{row['flops'] / 1e9:,.1f}",
+            f"{row['share_of_peak']:.0%}",
+        ]
+        for row in facts["rows"]
+    ]
+    text = [
+        f"{threads} thread{'s' * (threads > 1)}, {facts['dtype'].removeprefix('torch.')}. The last "
+        "column is the "
+        "share of what the machine's matrix "
+        f"product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square matrices "
+        "of 1,024."
+    ]
+    columns = ["text", "batch", "tokens", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
+    return Section("The encoder's speed", text, [Table(columns, rows)])
+
+
+def _rate(count: int, seconds: float) -> str:
+    return f"{count / seconds:,.1f}" if seconds else "–"
+
+
+def _reproduce(content: Content) -> Section:
+    model, settings = content["model"], content["settings"]
+    rows = [
+        ["model", f"{model['name']}, fingerprint {model['fingerprint']}"],
+        ["revision", str(model["revision"] or "–")],
+        *([name, str(value)] for name, value in settings.items()),
+        *([name, number] for name, number in content["environment"]["versions"].items()),
+    ]
+    for name, source in content["data"].items():
+        revision = source.get("revision") or source.get("ir_datasets")
+        location = source.get("location", "made in memory")
+        rows.append([name, f"{location}, revision {revision}" if revision else location])
+    text = ["Checksums of all files of the data, and everything else, are in `results.json`."]
+    return Section("To reproduce this", text, [Table(["what", "value"], rows)])

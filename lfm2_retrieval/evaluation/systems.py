@@ -1,0 +1,285 @@
+"""What is measured: late interaction with an exact or a compressed index, and BM25 as a baseline."""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..datatypes import SearchParams, TokenEmbeddings
+from ..encoder import Encoder
+from ..errors import MissingExtraError
+from ..indexes import CompressedIndex, Tier
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Bm25", "Compat", "LateInteraction", "Ranked", "encode_queries", "words"]
+
+Ranked = list[list[tuple[str, float]]]
+"""A query's documents with scores, the best first."""
+
+_LATENCY_QUERIES = 50
+
+
+class Compat(StrEnum):
+    """Whose evaluator to reproduce, where they differ; see ``eval/README.md``."""
+
+    PYLATE = "pylate"
+    MTEB = "mteb"
+
+
+def is_searched(text: str, compat: Compat | None) -> bool:
+    """Whether a text is encoded at all; one that isn't finds nothing and is never found.
+
+    By itself the library leaves out texts of white space, PyLate empty ones, mteb none.
+    """
+    if compat is Compat.MTEB:
+        return True
+    return bool(text) if compat is Compat.PYLATE else bool(text.strip())
+
+
+class LateInteraction:
+    """A corpus encoded once, in one index or in two of the same vectors.
+
+    Parameters
+    ----------
+    encoder
+        What encodes.
+    documents
+        Id → text.
+    tier
+        Of the compressed index beside the exact one; None for no such.
+    batch_size
+        Documents encoded at a time.
+    compat
+        Which texts count.
+    seed
+        Of what the compressed index draws.
+
+    Attributes
+    ----------
+    facts
+        JSON values: tokens, seconds, bytes.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        documents: Mapping[str, str],
+        *,
+        tier: Tier | None = None,
+        batch_size: int = 256,
+        compat: Compat | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.stores = {"exact": CompressedIndex.create(None, encoder.dim, tier=Tier.EXACT, seed=seed)}
+        if tier is not None:
+            self.stores["compressed"] = CompressedIndex.create(None, encoder.dim, tier=tier, seed=seed)
+        self.facts: dict[str, Any] = {"documents": len(documents)}
+        try:
+            self._build([item for item in documents.items() if is_searched(item[1], compat)], batch_size)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self, documents: Sequence[tuple[str, str]], batch_size: int) -> None:
+        encoding, cuts = 0.0, 0
+        adding = dict.fromkeys(self.stores, 0.0)
+
+        def cut(count: int) -> None:
+            nonlocal cuts
+            cuts += count
+
+        with ExitStack() as stack:
+            writers = {name: stack.enter_context(store.writer()) for name, store in self.stores.items()}
+            for start in range(0, len(documents), batch_size):
+                batch = documents[start : start + batch_size]
+                began = time.perf_counter()
+                texts = [text for _, text in batch]
+                vectors = self.encoder.encode_documents(texts, output="float16", on_cut=cut)
+                encoding += time.perf_counter() - began
+                for name, writer in writers.items():
+                    began = time.perf_counter()
+                    writer.add([id for id, _ in batch], vectors)
+                    adding[name] += time.perf_counter() - began
+            for name, writer in writers.items():
+                began = time.perf_counter()
+                writer.commit()
+                adding[name] += time.perf_counter() - began
+        if "compressed" in self.stores:
+            began = time.perf_counter()
+            compressed = self.stores["compressed"].build(force=True)
+            adding["compressed"] += time.perf_counter() - began
+            self.facts["compressed"] = compressed  # False: too small, it stayed exact
+        tokens = self.stores["exact"].n_tokens
+        self.facts |= {
+            "encoded": len(documents),
+            "cut": cuts,
+            "tokens": tokens,
+            "encode_seconds": encoding,
+            "indexes": {
+                name: {
+                    "build_seconds": adding[name],
+                    "bytes": store.size_bytes(),
+                    "bytes_per_token": sum(store.size_bytes().values()) / tokens if tokens else None,
+                }
+                for name, store in self.stores.items()
+            },
+        }
+
+    def search(self, system: str, queries: TokenEmbeddings, k: int) -> Ranked:
+        """Search in one of the indexes: "exact" or "compressed"."""
+        params = SearchParams(k, exact=system == "exact")
+        return [[(hit.id, hit.score) for hit in hits] for hits in self.stores[system].search(queries, params)]
+
+    def latency(self, system: str, texts: Sequence[str], k: int = 10) -> dict[str, Any]:
+        """Milliseconds of single queries, searching alone and with encoding: p50, p95 and p99.
+
+        Parameters
+        ----------
+        texts
+            Queries, of which 50 at most are asked.
+        """
+        asked = [text for text in texts if text.strip()][:_LATENCY_QUERIES]
+        if not asked:
+            return {}
+        self.search(system, self.encoder.encode_queries(asked[:1], on_cut=_ignore), k)  # compiles, reads
+        search, both = [], []
+        for text in asked:
+            began = time.perf_counter()
+            encoded = self.encoder.encode_queries([text], on_cut=_ignore)
+            between = time.perf_counter()
+            self.search(system, encoded, k)
+            ended = time.perf_counter()
+            search.append(1000 * (ended - between))
+            both.append(1000 * (ended - began))
+        return {
+            "k": k,
+            "queries": len(asked),
+            "search_ms": _percentiles(search),
+            "with_encoding_ms": _percentiles(both),
+        }
+
+    def close(self) -> None:
+        """Remove the indexes."""
+        for store in self.stores.values():
+            store.close()
+
+    def __enter__(self) -> LateInteraction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def encode_queries(
+    encoder: Encoder, texts: Sequence[str], compat: Compat | None = None
+) -> tuple[TokenEmbeddings, dict[str, Any]]:
+    """All queries' vectors, none for those that aren't searched, and JSON values on how long it took."""
+    some = np.array([is_searched(text, compat) for text in texts], dtype=bool)
+    began = time.perf_counter()
+    cuts: list[int] = []
+    encoded = encoder.encode_queries(
+        [text for text, searched in zip(texts, some, strict=True) if searched], on_cut=cuts.append
+    )
+    seconds = time.perf_counter() - began
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    lengths[some] = encoded.lengths
+    spread = TokenEmbeddings(encoded.embeddings, np.concatenate(([0], np.cumsum(lengths))))
+    facts = {"queries": len(texts), "encoded": int(some.sum()), "cut": sum(cuts), "encode_seconds": seconds}
+    return spread, facts
+
+
+class Bm25:
+    """BM25 as Lucene has it (k1 = 1.5, b = 0.75), by bm25s, on `words`: no stemming, no stop words.
+
+    Raises
+    ------
+    MissingExtraError
+        If bm25s is not installed.
+    """
+
+    def __init__(self, documents: Mapping[str, str]) -> None:
+        try:
+            import bm25s
+        except ImportError:
+            raise MissingExtraError("the BM25 baseline", "eval") from None
+        self._ids = list(documents)
+        began = time.perf_counter()
+        self._vocabulary: dict[str, int] = {}
+        tokens = [
+            [self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words(text)]
+            for text in documents.values()
+        ]
+        self._model = bm25s.BM25(method="lucene", k1=1.5, b=0.75) if self._vocabulary else None
+        if self._model is not None:
+            self._model.index((tokens, self._vocabulary), show_progress=False)
+        self.facts: dict[str, Any] = {
+            "build_seconds": time.perf_counter() - began,
+            "version": bm25s.__version__,
+        }
+
+    def search(self, texts: Sequence[str], k: int) -> Ranked:
+        """The best documents that share a word with each query; equal scores in the order of the corpus."""
+        found: Ranked = []
+        for text in texts:
+            ids = [self._vocabulary[word] for word in words(text) if word in self._vocabulary]
+            if not ids or self._model is None:
+                found.append([])
+                continue
+            scores = self._model.get_scores_from_ids(ids)
+            best = np.argsort(-scores, kind="stable")[:k]
+            found.append([(self._ids[i], float(scores[i])) for i in best if scores[i] > 0])
+        return found
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters, marks and digits, folded (NFKC, case); without spaces, pairs of characters."""
+    found: list[str] = []
+    run = ""
+    for character in unicodedata.normalize("NFKC", text).casefold() + " ":
+        if unicodedata.category(character)[0] in "LNM":
+            if run and _is_unspaced(run[-1]) != _is_unspaced(character):
+                found += _grams(run)
+                run = ""
+            run += character
+        elif run:
+            found += _grams(run)
+            run = ""
+    return found
+
+
+def _grams(run: str) -> list[str]:
+    if not _is_unspaced(run[0]) or len(run) == 1:
+        return [run]
+    return [run[i : i + 2] for i in range(len(run) - 1)]
+
+
+def _is_unspaced(character: str) -> bool:
+    """Han, kana, Thai, Lao, Khmer, Burmese."""
+    return (
+        "\u2e80" <= character <= "\u9fff"
+        or "\U00020000" <= character <= "\U0003ffff"
+        or "\uf900" <= character <= "\ufaff"
+        or "\u0e00" <= character <= "\u0eff"
+        or "\u1000" <= character <= "\u109f"
+        or "\u1780" <= character <= "\u17ff"
+    )
+
+
+def _percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
+
+
+def _ignore(_: int) -> None:
+    """Cut texts were counted already."""

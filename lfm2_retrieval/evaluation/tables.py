@@ -1,0 +1,90 @@
+"""What reports are made of: tables, sections, and the values in results that they and the pictures share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "NAMES",
+    "Content",
+    "Section",
+    "Table",
+    "bytes_per_token",
+    "languages",
+    "mean_of",
+    "score",
+    "systems",
+    "with_interval",
+]
+
+Content = Mapping[str, Any]
+NAMES = {"exact": "exact index", "compressed": "compressed index", "bm25": "BM25"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading row, rows, and the cells to mark: their row and column."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: frozenset[tuple[int, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, paragraphs, tables and the names of the pictures that belong here."""
+
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[str] = field(default=())
+
+
+def languages(content: Content) -> tuple[list[str], list[str]]:
+    """The languages of documents and of queries, in the order of the cells."""
+    cells = content["cells"]
+    return (
+        list(dict.fromkeys(cell["documents"] for cell in cells)),
+        list(dict.fromkeys(cell["queries"] for cell in cells)),
+    )
+
+
+def systems(content: Content) -> list[str]:
+    """What was measured."""
+    have = {cell["system"] for cell in content["cells"]}
+    return [name for name in NAMES if name in have]
+
+
+def mean_of(content: Content, documents: str, queries: str, system: str) -> Mapping[str, Any] | None:
+    """The macro mean of a pair of languages, or None."""
+    for mean in content.get("means", ()):
+        if (mean["documents"], mean["queries"], mean["system"]) == (documents, queries, system):
+            found: Mapping[str, Any] = mean
+            return found
+    return None
+
+
+def score(value: float | None) -> str:
+    """Three digits, as the published tables have; a dash for what isn't there."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def with_interval(value: float, ends: Sequence[float]) -> str:
+    """A value and the ends of its interval."""
+    return f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+
+
+def bytes_per_token(content: Content, language: str) -> tuple[dict[str, float], bool]:
+    """Index → bytes on disk by token, over all tasks of a language; and whether all were compressed."""
+    totals: dict[str, int] = {}
+    tokens, compressed = 0, True
+    for name, facts in content["corpora"].items():
+        if name.rpartition(".")[2] != language or "indexes" not in facts:
+            continue
+        tokens += facts["tokens"]
+        compressed &= facts.get("compressed", True)
+        for index, one in facts["indexes"].items():
+            totals[index] = totals.get(index, 0) + sum(one["bytes"].values())
+    return {index: total / tokens for index, total in totals.items() if tokens}, compressed

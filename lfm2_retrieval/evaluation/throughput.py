@@ -1,0 +1,163 @@
+"""How fast an encoder is, by length and by batch, beside what the machine's matrix product can do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..datatypes import TokenEmbeddings
+from ..encoder import Encoder
+from ..encoder.config import BackboneConfig
+
+__all__ = ["count_flops", "matmul_peak", "measure_throughput"]
+
+_BATCHES = (1, 8, 32)
+_FILLER = "water stone bridge garden winter letter music train market harbour silver window"
+_SIDE = 1024
+
+
+def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float = 1.0) -> dict[str, Any]:
+    """Texts and tokens a second: 32-token queries, 256- and 512-token documents, and a mix of real ones.
+
+    Parameters
+    ----------
+    encoder
+        What encodes.
+    texts
+        Real documents, for the mix, as many as there are up to 64.
+    seconds
+        For each figure, at least; a batch that was begun is finished.
+
+    Returns
+    -------
+    dict
+        JSON values: ``peak_flops``, of a float product of two square matrices in the encoder's dtype, and
+        ``rows``, each with
+        what was encoded, batch, texts and tokens a second, FLOPs and their share of the peak.
+    """
+    peak = matmul_peak(encoder)
+    lengths = [length for length in (256, 512) if length <= (encoder.settings.document_length or 512)]
+    work: list[tuple[str, Sequence[str], Callable[[Sequence[str]], TokenEmbeddings]]] = [
+        (
+            "query, 32 tokens",
+            [_text_of(encoder, 32, queries=True)],
+            lambda some: _queries(encoder, some),
+        ),
+        *(
+            (
+                f"document, {length} tokens",
+                [_text_of(encoder, length)],
+                lambda some: _documents(encoder, some),
+            )
+            for length in lengths
+        ),
+    ]
+    rows = [
+        _row(encoder, what, [sample[0]] * batch, batch, encode, seconds, peak)
+        for what, sample, encode in work
+        for batch in _BATCHES
+    ]
+    if real := [text for text in texts if text.strip()]:
+        chosen = real[:: max(1, len(real) // 64)][:64]
+        rows.append(
+            _row(
+                encoder,
+                "real documents",
+                chosen,
+                len(chosen),
+                lambda some: _documents(encoder, some),
+                seconds,
+                peak,
+            )
+        )
+    return {"peak_flops": peak, "threads": torch.get_num_threads(), "dtype": str(encoder.dtype), "rows": rows}
+
+
+def count_flops(config: BackboneConfig, out_features: int, lengths: Sequence[int]) -> int:
+    """FLOPs of encoding texts of these lengths: two a multiply-add; norms and the like left out."""
+    hidden, head = config.hidden_size, config.head_dim
+    attention = hidden * head * (2 * config.num_heads + 2 * config.num_kv_heads)
+    convolution = 4 * hidden * hidden + config.conv_kernel * hidden
+    layers = sum(attention if kind == "full_attention" else convolution for kind in config.layer_types)
+    per_token = layers + len(config.layer_types) * 3 * hidden * config.ffn_size + hidden * out_features
+    full = sum(kind == "full_attention" for kind in config.layer_types)
+    pairs = sum(length**2 for length in lengths)
+    return 2 * (sum(lengths) * per_token + full * pairs * 2 * config.num_heads * head)
+
+
+def matmul_peak(encoder: Encoder, seconds: float = 0.5) -> float:
+    """FLOP/s of a square matrix product on the encoder's device, in its dtype: the best of many."""
+    a, b = (torch.randn(_SIDE, _SIDE, device=encoder.device).to(encoder.dtype) for _ in range(2))
+    best, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < seconds or best == float("inf"):
+        _wait(encoder)
+        start = time.perf_counter()
+        torch.mm(a, b)
+        _wait(encoder)
+        best = min(best, time.perf_counter() - start)
+    return float(2 * _SIDE**3 / best)
+
+
+def _wait(encoder: Encoder) -> None:
+    if encoder.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _row(  # noqa: PLR0917
+    encoder: Encoder,
+    what: str,
+    texts: Sequence[str],
+    batch: int,
+    encode: Callable[[Sequence[str]], TokenEmbeddings],
+    seconds: float,
+    peak: float,
+) -> dict[str, Any]:
+    lengths = encode(texts).lengths  # warms up, too
+    times: list[float] = []
+    began = time.perf_counter()
+    while not times or time.perf_counter() - began < seconds:
+        start = time.perf_counter()
+        encode(texts)
+        times.append(time.perf_counter() - start)
+    median = float(np.median(times))
+    flops = count_flops(encoder.config, encoder.dim, lengths.tolist()) / median
+    return {
+        "what": what,
+        "batch": batch,
+        "texts_per_second": len(texts) / median,
+        "tokens_per_second": float(lengths.sum()) / median,
+        "mean_tokens": float(lengths.mean()),
+        "flops": flops,
+        "share_of_peak": flops / peak,
+        "rounds": len(times),
+    }
+
+
+def _text_of(encoder: Encoder, tokens: int, *, queries: bool = False) -> str:
+    """A text of about as many tokens, of common words: how many a word has is found by trying.
+
+    Of a model that fills queries up, any short one has as many tokens as its query length says.
+    """
+    words = _FILLER.split() * (tokens // 4 + 1)
+    each = len(_documents(encoder, [" ".join(words[:48])]).embeddings) / 48
+    count = max(1, int((tokens - 2) / each))
+    if queries:
+        while count > 1 and len(_queries(encoder, [" ".join(words[:count])]).embeddings) > tokens:
+            count -= 1
+    return " ".join(words[:count])
+
+
+def _queries(encoder: Encoder, texts: Sequence[str]) -> TokenEmbeddings:
+    return encoder.encode_queries(texts, on_cut=_ignore)
+
+
+def _documents(encoder: Encoder, texts: Sequence[str]) -> TokenEmbeddings:
+    return encoder.encode_documents(texts, on_cut=_ignore)
+
+
+def _ignore(_: int) -> None:
+    """Cut texts say nothing of speed."""

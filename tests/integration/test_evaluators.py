@@ -1,0 +1,118 @@
+"""Our scores held to sentence-transformers' evaluators: with its own encoder, and with our vectors."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("ir_measures")
+pytest.importorskip("pyarrow")
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit/evaluation"))
+
+from sentence_transformers import MultiVectorEncoder
+from sentence_transformers.multi_vector_encoder.evaluation import (
+    MultiVectorInformationRetrievalEvaluator,
+    MultiVectorNanoBEIREvaluator,
+)
+from sentence_transformers.util.similarity import maxsim
+from small_sets import parquet_parts, write_nanobeir
+
+from lfm2_retrieval import Encoder
+from lfm2_retrieval.evaluation import Settings, from_folder, load_suite, run_suite
+from lfm2_retrieval.evaluation.systems import Compat
+
+THEIRS = {
+    "nDCG@10": "ndcg@10",
+    "nDCG@100": "ndcg@100",
+    "R@10": "recall@10",
+    "R@20": "recall@20",
+    "R@100": "recall@100",
+    "MRR@10": "mrr@10",
+    "MAP": "map@100",
+    "Success@1": "accuracy@1",
+}
+DEPTHS = {
+    "ndcg_at_k": [10, 100],
+    "precision_recall_at_k": [10, 20, 100],
+    "mrr_at_k": [10],
+    "map_at_k": [100],
+    "accuracy_at_k": [1],
+    "write_csv": False,
+}
+
+
+class OurVectors:
+    """Our encoder with the face of a MultiVectorEncoder, as far as the evaluators look."""
+
+    similarity_fn_name = "maxsim"
+    prompts = None
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    def encode_query(self, texts, **_):
+        return [torch.from_numpy(one.copy()) for one in self.encoder.encode_queries(list(texts))]
+
+    def encode_document(self, texts, **_):
+        half = self.encoder.encode_documents(list(texts), output="float16")  # as an index stores them
+        return [torch.from_numpy(one.astype("float32")) for one in half]
+
+
+def ours(refs, encoder, out):
+    content = run_suite(
+        refs,
+        encoder,
+        out,
+        Settings(compat=Compat.PYLATE),
+        suite={"name": "oracle", "title": "Oracle", "published": []},
+    )
+    return {(cell["task"], cell["documents"]): cell["measures"] for cell in content["cells"]}, content
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_nano_scores_as_in_their_evaluator(tmp_path, language):
+    (ref,) = load_suite("demo").refs(languages=[language])
+    dataset = ref.load()
+    encoder = Encoder.load("nano")
+    measured, _ = ours([ref], encoder, tmp_path)
+    evaluator = MultiVectorInformationRetrievalEvaluator(
+        dict(dataset.queries),
+        dict(dataset.documents),
+        {query: {id for id, grade in grades.items() if grade > 0} for query, grades in dataset.qrels.items()},
+        score_functions={"maxsim": maxsim},
+        **DEPTHS,
+    )
+    theirs = evaluator.compute_metrices(OurVectors(encoder))["maxsim"]
+    found = {f"{name}@{k}": value for key, values in theirs.items() for name, k, value in parts(key, values)}
+    for name, value in measured["demo", language].items():
+        assert value == pytest.approx(found[THEIRS[name]], abs=1e-6), name
+
+
+def parts(key, values):
+    """``{"ndcg@k": {10: 0.5}}`` as names, depths and values."""
+    return [(key.removesuffix("@k"), k, value) for k, value in values.items()]
+
+
+def test_nanobeir_scores_as_in_their_evaluator_with_their_encoder(checkpoint, tmp_path, monkeypatch):
+    folder = checkpoint(
+        settings={"do_query_expansion": False}
+    )  # expansion differs between versions by itself
+    data = write_nanobeir(tmp_path / "data", "sentence-transformers", languages=("en",))
+    measured, content = ours(from_folder(data), Encoder.load(folder), tmp_path / "out")
+    monkeypatch.setattr(
+        MultiVectorNanoBEIREvaluator,
+        "_load_dataset_subset_split",
+        lambda self, subset, split, required_columns: parquet_parts("en")[subset],
+    )
+    evaluator = MultiVectorNanoBEIREvaluator(dataset_names=["nq", "scifact"], **DEPTHS)
+    model = MultiVectorEncoder(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
+    theirs = evaluator(model)
+    for (task, _), measures in measured.items():
+        for name, value in measures.items():
+            assert value == pytest.approx(theirs[f"{task}_maxsim_{THEIRS[name]}"], abs=1e-6), (task, name)
+    (mean,) = content["means"]
+    for name, value in mean["measures"].items():
+        assert value == pytest.approx(theirs[f"NanoBEIR_mean_maxsim_{THEIRS[name]}"], abs=1e-6)

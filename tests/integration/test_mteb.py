@@ -1,0 +1,85 @@
+"""Our encoder in mteb, and ``--compat mteb`` against mteb's own scores; on a tiny local task."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("mteb")
+pytest.importorskip("datasets")
+
+import datasets
+import mteb
+from mteb.abstasks.retrieval import AbsTaskRetrieval
+from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
+from mteb.abstasks.task_metadata import TaskMetadata
+
+from lfm2_retrieval.evaluation import Settings, load_suite, run_suite
+from lfm2_retrieval.evaluation.systems import Compat
+from lfm2_retrieval.integrations.mteb import LFM2Search
+
+pytestmark = pytest.mark.peer
+SCORES = {
+    "nDCG@10": "ndcg_at_10",
+    "nDCG@100": "ndcg_at_100",
+    "R@10": "recall_at_10",
+    "R@20": "recall_at_20",
+    "R@100": "recall_at_100",
+    "MRR@10": "mrr_at_10",
+    "MAP": "map_at_1000",
+    "Success@1": "hit_rate_at_1",
+}
+(REF,) = load_suite("demo").refs(languages=["de"])
+
+
+class Demo(AbsTaskRetrieval):
+    """The bundled German collection."""
+
+    metadata = TaskMetadata(
+        name="Demo",
+        description="The demo collection.",
+        dataset={"path": "none/none", "revision": "none"},
+        type="Retrieval",
+        category="t2t",
+        modalities=["text"],
+        eval_splits=["test"],
+        eval_langs=["deu-Latn"],
+        main_score="ndcg_at_10",
+        reference=None,
+        date=None,
+        domains=None,
+        task_subtypes=None,
+        license=None,
+        annotations_creators=None,
+        dialect=None,
+        sample_creation=None,
+        bibtex_citation=None,
+    )
+
+    def load_data(self, *_, **__) -> None:
+        dataset = REF.load()
+        rows = [{"id": id, "title": "", "text": text} for id, text in dataset.documents.items()]
+        asked = [{"id": id, "text": text} for id, text in dataset.queries.items()]
+        split = RetrievalSplitData(
+            corpus=datasets.Dataset.from_list(rows),
+            queries=datasets.Dataset.from_list(asked),
+            relevant_docs={query: dict(grades) for query, grades in dataset.qrels.items()},
+            top_ranked=None,
+        )
+        self.dataset = {"default": {"test": split}}
+        self.data_loaded = True
+
+
+def test_mteb_evaluates_our_encoder_and_its_scores_are_ours(tmp_path):
+    model = LFM2Search("nano")
+    result = mteb.evaluate(model, [Demo()], cache=None, overwrite_strategy="always")
+    scores = result.task_results[0].scores["test"][0]
+    content = run_suite(
+        [REF],
+        model.encoder,
+        tmp_path,
+        Settings(compat=Compat.MTEB),
+        suite={"name": "demo", "title": "Demo", "published": []},
+    )
+    for name, value in content["cells"][0]["measures"].items():
+        assert value == pytest.approx(scores[SCORES[name]], abs=1e-5), name  # mteb rounds to five digits
+    model.close()

@@ -1,0 +1,131 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.evaluation import evaluate, evaluate_queries, make_run, read_run, write_run
+from lfm2_retrieval.evaluation.comparison import read_trec_qrels
+from lfm2_retrieval.evaluation.runs import write_lines, write_qrels
+
+
+def test_scores_fall_strictly_and_ties_stay_in_our_order(tmp_path):
+    run = make_run({"q": [("b", 1.0), ("a", 1.0), ("c", 1.0), ("d", 0.5)], "empty": []})
+    assert [id for id, _ in run["q"]] == ["b", "a", "c", "d"]
+    write_run(run, tmp_path / "x.trec", "tag")
+    lines = [line.split() for line in (tmp_path / "x.trec").read_text().splitlines()]
+    assert [(f[0], f[1], f[2], f[3], f[5]) for f in lines][:2] == [
+        ("q", "Q0", "b", "1", "tag"),
+        ("q", "Q0", "a", "2", "tag"),
+    ]
+    scores = np.array([float(fields[4]) for fields in lines], dtype=np.float32)
+    assert (np.diff(scores) < 0).all()
+    read = read_run(tmp_path / "x.trec")
+    assert [(id, np.float32(score)) for id, score in read["q"]] == run["q"]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=30).map(lambda values: sorted(values, reverse=True)))
+@settings(max_examples=200, deadline=None)
+def test_any_scores_keep_their_order_in_single_precision(scores):
+    rows = make_run({"q": [(str(i), score) for i, score in enumerate(scores)]})["q"]
+    assert [id for id, _ in rows] == [str(i) for i in range(len(scores))]
+    read = np.array([float(f"{score:.9g}") for _, score in rows], dtype=np.float32)
+    assert (read[1:] < read[:-1]).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("d", math.nan)], "score of document 'd' for query 'q' is nan"),
+        ([("d", math.inf)], "is inf"),
+        ([("d", 1.0), ("e", 2.0)], "score of 'e' is above that before it"),
+        ([("d", 2.0), ("d", 1.0)], "holds 'd' twice"),
+    ],
+)
+def test_what_is_no_ranking_is_refused(rows, message):
+    with pytest.raises(InvalidInputError, match=message):
+        make_run({"q": rows})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("q Q0 d 1 0.5 t\nq Q0 d 2\n", r"x\.trec:2: a line of a run"),
+        ("q Q0 d 1 high t\n", r"x\.trec:1: a line of a run"),
+        ("q Q0 d 1 nan t\n", r"x\.trec:1: the score of 'd' for 'q' is nan"),
+        ("q Q0 d 1 0.5 t\nq Q0 d 2 0.4 t\n", r"x\.trec:2: the document 'd' comes twice"),
+    ],
+)
+def test_a_bad_run_file_is_named_by_its_line(tmp_path, text, message):
+    path = tmp_path / "x.trec"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=message):
+        read_run(path)
+
+
+def test_ids_with_white_space_do_not_fit(tmp_path):
+    with pytest.raises(InvalidInputError, match="'a b' is empty or holds white space"):
+        write_run({"q": [("a b", 1.0)]}, tmp_path / "x.trec", "t")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "results.json"
+    write_lines(["old"], path)
+
+    def lines():
+        yield "new"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_lines(lines(), path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_judgements_survive(tmp_path):
+    qrels = {"q": {"a": 2, "b": 0}, "r": {"c": 1}}
+    write_qrels(qrels, tmp_path / "x.qrels")
+    assert read_trec_qrels(tmp_path / "x.qrels") == qrels
+    (tmp_path / "bad.qrels").write_text("q 0 d\n")
+    with pytest.raises(InvalidInputError, match=r"bad\.qrels:1: a judgement is expected"):
+        read_trec_qrels(tmp_path / "bad.qrels")
+
+
+def plain(qrels, ranking):
+    """The measures by the book, in plain Python; one query."""
+    grades = [qrels.get(id, 0) for id in ranking]
+    ideal = sorted(qrels.values(), reverse=True)
+    positive = sum(grade > 0 for grade in qrels.values())
+
+    def dcg(values, k):
+        return sum(value / math.log2(i + 2) for i, value in enumerate(values[:k]))
+
+    hits = [i for i, grade in enumerate(grades) if grade > 0]
+    return {
+        "nDCG@10": dcg(grades, 10) / dcg(ideal, 10) if positive else 0.0,
+        "nDCG@100": dcg(grades, 100) / dcg(ideal, 100) if positive else 0.0,
+        **{f"R@{k}": sum(i < k for i in hits) / positive if positive else 0.0 for k in (10, 20, 100)},
+        "MRR@10": next((1 / (i + 1) for i in hits if i < 10), 0.0),
+        "MAP": sum((n + 1) / (i + 1) for n, i in enumerate(hits)) / positive if positive else 0.0,
+        "Success@1": float(bool(hits) and hits[0] == 0),
+    }
+
+
+def test_all_measures_equal_those_by_the_book():
+    pytest.importorskip("ir_measures")
+    rng = np.random.default_rng(3)
+    ids = [f"d{i}" for i in range(200)]
+    qrels, ranking = {}, {}
+    for number in range(30):
+        judged = rng.choice(ids, size=rng.integers(1, 25), replace=False)
+        qrels[f"q{number}"] = {id: int(rng.integers(0, 4)) for id in judged}
+        ranking[f"q{number}"] = [str(id) for id in rng.permutation(ids)[: rng.integers(0, 101)]]
+    found = evaluate_queries(qrels, ranking)
+    for query, values in found.items():
+        assert values == pytest.approx(plain(qrels[query], ranking[query])), query
+    assert evaluate(qrels, ranking)["nDCG@10"] == pytest.approx(
+        np.mean([values["nDCG@10"] for values in found.values()])
+    )

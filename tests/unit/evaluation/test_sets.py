@@ -1,0 +1,251 @@
+"""Folders, parquet layouts, the hub and ir-datasets; and what is refused."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from small_sets import LANGUAGES, QRELS, documents, queries, write_beir, write_nanobeir, write_table
+
+from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.evaluation import Dataset, from_folder, load_suite
+from lfm2_retrieval.evaluation.datasets import split_name
+from lfm2_retrieval.evaluation.sources import choose, from_hub, from_ir_datasets
+
+
+def is_whole(dataset, language):
+    assert dict(dataset.documents) == documents(language)
+    assert dict(dataset.queries) == queries(language)
+    assert dataset.qrels == QRELS
+    assert all(len(digest) == 64 for digest in dataset.source["files"].values())
+    assert len(dataset.source["files"]) >= 3
+
+
+def test_a_folder_of_folders_is_a_family(family):
+    refs = from_folder(family)
+    assert sorted((ref.task, ref.language) for ref in refs) == [("set", "de"), ("set", "en"), ("set", "fr")]
+    for ref in refs:
+        is_whole(ref.load(), ref.language)
+        assert ref.count() == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("xquad-en", ("xquad", "en")),
+        ("xquad-r-zh", ("xquad-r", "zh")),
+        ("qmsum-en-train", ("qmsum-en-train", "und")),
+        ("my-qa", ("my-qa", "und")),
+        ("en", ("en", "und")),
+    ],
+)
+def test_a_name_tells_the_language(name, parts):
+    assert split_name(name) == parts
+
+
+@pytest.mark.parametrize(
+    "layout", ["sentence-transformers", "liquid", "lighton", "converted", "converted-split"]
+)
+def test_every_multilingual_layout_of_nanobeir_is_read(tmp_path, layout):
+    refs = from_folder(write_nanobeir(tmp_path, layout))
+    assert sorted((ref.task, ref.language) for ref in refs) == sorted(
+        (task, language) for task in ("NanoNQ", "NanoSciFact") for language in LANGUAGES
+    )
+    for ref in refs:
+        assert ref.count() == 12
+        is_whole(ref.load(), ref.language)
+
+
+def test_the_english_originals_are_read(tmp_path):
+    refs = from_folder(write_nanobeir(tmp_path, "zeta-alpha", languages=("en",)))
+    assert [(ref.task, ref.language) for ref in refs] == [("NanoNQ", "en"), ("NanoSciFact", "en")]
+    is_whole(refs[0].load(), "en")
+
+
+@pytest.mark.parametrize("layout", ["sentence-transformers", "liquid", "lighton"])
+def test_suites_take_files_from_a_folder(tmp_path, layout):
+    folder = write_nanobeir(tmp_path, layout)
+    refs = load_suite("nanobeir-multilingual").refs(["nq"], ["de", "fr"], folder=folder)
+    assert [(ref.task, ref.language) for ref in refs] == [("NanoNQ", "de"), ("NanoNQ", "fr")]
+    is_whole(refs[0].load(), "de")
+
+
+@pytest.mark.parametrize(
+    ("layout", "part"),
+    [
+        ("sentence-transformers", "NanoBEIR-de/qrels/NanoNQ-00000-of-00001.parquet"),
+        ("liquid", "nanobeir-multilingual-extended/NanoNQ_de_qrels/qrels-00000-of-00001.parquet"),
+        ("lighton", "nanobeir-multilingual/NanoNQ_de/queries-00000-of-00001.parquet"),
+    ],
+)
+def test_a_missing_half_is_named(tmp_path, layout, part):
+    folder = write_nanobeir(tmp_path, layout)
+    (folder / part).unlink()
+    for ref in from_folder(folder):
+        if (ref.task, ref.language) == ("NanoNQ", "de"):
+            with pytest.raises(InvalidInputError, match=r"NanoNQ \[de\].*parquet is missing; fetch it"):
+                ref.load()
+        elif layout != "lighton":
+            ref.load()
+
+
+def test_a_truncated_parquet_file_is_named(tmp_path):
+    folder = write_nanobeir(tmp_path, "sentence-transformers", languages=("en",))
+    path = folder / "NanoBEIR-en/corpus/NanoNQ-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:200])
+    ref = next(ref for ref in from_folder(folder) if ref.task == "NanoNQ")
+    assert ref.count() == 0
+    with pytest.raises(InvalidInputError, match=r"NanoNQ-00000-of-00001\.parquet: can't be read as parquet"):
+        ref.load()
+
+
+def test_a_missing_column_is_named(tmp_path):
+    folder = write_nanobeir(tmp_path, "sentence-transformers", languages=("en",))
+    write_table(folder / "NanoBEIR-en/queries/NanoNQ-00000-of-00001.parquet", [{"id": "q0", "text": "x"}])
+    ref = next(ref for ref in from_folder(folder) if ref.task == "NanoNQ")
+    with pytest.raises(InvalidInputError, match="has no column '_id'; it has id, text"):
+        ref.load()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("q0", "nowhere")], r"'q0' the document 'nowhere' is judged, but not in the corpus"),
+        ([("nobody", "d0")], r"query 'nobody' is judged, but not among the queries"),
+    ],
+)
+def test_judgements_of_what_is_not_there_are_refused(tmp_path, rows, message):
+    folder = write_nanobeir(tmp_path, "sentence-transformers", languages=("en",))
+    path = folder / "NanoBEIR-en/qrels/NanoNQ-00000-of-00001.parquet"
+    write_table(path, [{"query-id": q, "corpus-id": d} for q, d in rows])
+    ref = next(ref for ref in from_folder(folder) if ref.task == "NanoNQ")
+    with pytest.raises(InvalidInputError, match=message):
+        ref.load()
+    tsv = write_beir(tmp_path / "plain") / "qrels/test.tsv"
+    tsv.write_text("".join(f"{q}\t{d}\t1\n" for q, d in rows))
+    with pytest.raises(InvalidInputError, match=message.split(" ")[-1]):
+        from_folder(tmp_path / "plain")[0].load()
+
+
+def test_duplicates_and_empty_corpora_are_refused(tmp_path):
+    home = write_beir(tmp_path / "set-en")
+    corpus = home / "corpus.jsonl"
+    whole = corpus.read_text()
+    corpus.write_text(whole + whole.splitlines()[3] + "\n")
+    with pytest.raises(InvalidInputError, match=r"corpus\.jsonl: the id 'd3' comes twice"):
+        from_folder(home)[0].load()
+    corpus.write_text("")
+    with pytest.raises(InvalidInputError, match=r"set \[en\].*there are no documents"):
+        from_folder(home)[0].load()
+    with pytest.raises(InvalidInputError, match="there are no judgements"):
+        Dataset("set", "en", {"d": "x"}, {}, {})
+
+
+def test_folders_without_sets_and_twice_the_same_are_refused(tmp_path, family):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInputError, match=r"holds neither a collection in BEIR layout \(corpus.jsonl"):
+        from_folder(tmp_path / "empty")
+    with pytest.raises(InvalidInputError, match="no such folder"):
+        from_folder(tmp_path / "nowhere")
+    shutil.copytree(family / "set-de", family / "more" / "set-de")
+    with pytest.raises(InvalidInputError, match=r"holds set \[de\] twice"):
+        from_folder(family)
+
+
+def test_what_is_not_there_cannot_be_chosen(family):
+    refs = from_folder(family)
+    assert [ref.language for ref in choose(refs, ["SET"], ["fr", "en"])] == ["en", "fr"]
+    with pytest.raises(InvalidInputError, match="no language 'ja'; there are de, en, fr"):
+        choose(refs, None, ["ja"])
+
+
+def test_without_a_network_the_files_and_the_place_for_them_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    (ref,) = from_hub(
+        "LiquidAI/nanobeir-multilingual-extended", "8a4be55", "config", ["NanoNQ"], ["de"], offline=True
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        ref.load()
+    for part in (
+        "NanoNQ_de/corpus-*.parquet",
+        "NanoNQ_de_qrels/qrels-*.parquet",
+        "LiquidAI/nanobeir-multilingual-extended at revision 8a4be55",
+        "DIR/nanobeir-multilingual-extended/",
+        "--data DIR",
+    ):
+        assert part in str(caught.value)
+    refs = from_hub(ref.task, None, "split", ["NanoNQ"], ["de"], folder=tmp_path)
+    with pytest.raises(InvalidInputError, match="not below"):
+        refs[0].load()
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_once(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def fail(*_, local_files_only, **__):
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
+    for ref in from_hub("LiquidAI/x", {"de": "abc"}, "config", ["NanoNQ"], ["de", "fr", "en"]):
+        with pytest.raises(InvalidInputError, match="no route to host"):
+            ref.load()
+    assert asked == [False, True, True]
+
+
+def test_a_cached_snapshot_is_taken_without_a_network(tmp_path, monkeypatch):
+    made = write_nanobeir(tmp_path, "liquid") / "nanobeir-multilingual-extended"
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(made))
+    (ref,) = from_hub("LiquidAI/x", "abc", "config", ["NanoNQ"], ["fr"], offline=True)
+    dataset = ref.load()
+    is_whole(dataset, "fr")
+    assert dataset.source["repository"] == "LiquidAI/x"
+
+
+def test_ir_datasets_files_are_held_to_their_checksums(tmp_path, monkeypatch):
+    ir_datasets = pytest.importorskip("ir_datasets")
+    monkeypatch.setattr(ir_datasets.util, "home_path", lambda: tmp_path)
+    made = write_nanobeir(tmp_path / "made", "zeta-alpha", ("NanoNQ",), ("en",))
+    home = tmp_path / "nano-beir/nq"
+    home.mkdir(parents=True)
+    for part in ("corpus", "queries", "qrels"):
+        shutil.copy(made / f"NanoNQ/{part}/train-00000-of-00001.parquet", home / f"{part}.parquet")
+    md5 = {file.stem: hashlib.md5(file.read_bytes()).hexdigest() for file in home.iterdir()}
+    (ref,) = from_ir_datasets({"NanoNQ": {"id": "nano-beir/nq", "md5": md5}}, ["NanoNQ"], offline=True)
+    is_whole(ref.load(), "en")
+    (home / "corpus.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InvalidInputError, match=r"corpus\.parquet: its MD5 is .*, not .*: it is damaged"):
+        ref.load()
+    (home / "corpus.parquet").unlink()
+    with pytest.raises(
+        InvalidInputError, match=r"without a network these files are missing: .*corpus\.parquet"
+    ):
+        ref.load()
+
+
+def test_suites_are_whole(monkeypatch, tmp_path):
+    suite = load_suite("nanobeir")
+    assert len(suite.facts["tasks"]) == 13 == len(suite.facts["sets"])
+    assert all(len(digest) == 32 for one in suite.facts["sets"].values() for digest in one["md5"].values())
+    assert len(load_suite("nanobeir-multilingual").refs()) == 13 * 11
+    crossed = load_suite("nanobeir-crosslingual")
+    assert crossed.cross_lingual
+    assert len(crossed.refs()) == 13 * 9
+    assert len(crossed.refs(languages=["all"])) == 13 * 11
+    assert [ref.language for ref in load_suite("demo").refs(languages=["ja", "en"])] == ["en", "ja"]
+    with pytest.raises(InvalidInputError, match="there is no suite 'x'; there are demo, nanobeir"):
+        load_suite("x")
+    (tmp_path / "bad.toml").write_text("title = 1")
+    with pytest.raises(InvalidInputError, match="a suite has"):
+        load_suite(str(tmp_path / "bad.toml"))
+
+
+@pytest.mark.data
+def test_the_shared_families_are_found(data):
+    refs = from_folder(data / "eval")
+    assert {ref.language for ref in refs if ref.task == "xquad"} == {"ar", "de", "en", "es", "ru", "vi", "zh"}
+    english = next(ref for ref in refs if (ref.task, ref.language) == ("xquad", "en")).load()
+    assert (len(english.documents), len(english.queries)) == (240, 1190)
+    assert json.dumps(english.source)
