@@ -428,3 +428,28 @@ def test_a_kill_while_compressing_leaves_the_old_commit(tmp_path, count):
         assert all(part.compressed for part in index._snapshot().parts)
         assert len(list((folder / "codecs").iterdir())) == len(index._snapshot().codecs) == 1
         index.verify()
+
+
+@pytest.mark.parametrize("left", [0, 1, 9, 100, N])
+def test_a_filter_holds_before_anything_is_scored(tmp_path, left):
+    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+        index.add(names(), clustered(longest=12), metadata=[{"n": i} for i in range(N)])
+        index.build(force=True)
+        queries = clustered(8, seed=5)
+        where = {"n": {"$lt": left}}
+        params = SearchParams(10, candidates=60, rerank=30)
+        found = index.search(queries, params, where=where)
+        exact = [pairs(hits) for hits in index.search(queries, SearchParams(10, exact=True), where=where)]
+        assert all(hit.metadata["n"] < left for hits in found for hit in hits)
+        assert [len(hits) for hits in found] == [len(hits) for hits in exact]
+        assert not left or recall(found, exact) > 0.9
+        assert len(index.search(queries, params)[-1]) == len(index.search(queries, params, where="TRUE")[-1])
+
+
+def test_stored_vectors_come_in_the_order_asked_for(index):
+    some = [names()[5], names()[3], names()[5]]
+    found = index.embeddings(some)
+    assert found.lengths.tolist() == clustered().select([5, 3, 5]).lengths.tolist()
+    assert np.abs(found.embeddings - clustered().select([5, 3, 5]).embeddings).max() < 0.5
+    with pytest.raises(InvalidInputError, match="not in the index"):
+        index.embeddings(["nobody"])
