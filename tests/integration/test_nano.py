@@ -66,13 +66,13 @@ def test_spans_follow_normalisation(nano: Encoder) -> None:
     assert encoded.spans.max() == len(text)
 
 
-@pytest.mark.parametrize(("language", "least"), [("en", 0.75)])
+@pytest.mark.parametrize(("language", "least"), [("en", 0.82)])
 def test_it_answers_the_demo_collection(nano: Encoder, language: str, least: float) -> None:
     assert score(nano, COLLECTIONS / f"demo-{language}") >= least
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("name", "least"), [("xquad-en", 0.96), ("cranfield-en", 0.32)])
+@pytest.mark.parametrize(("name", "least"), [("xquad-en", 0.97), ("cranfield-en", 0.32)])
 def test_it_reaches_its_card(nano: Encoder, data: Path, name: str, least: float) -> None:
     assert score(nano, data / "eval" / name) >= least
 
