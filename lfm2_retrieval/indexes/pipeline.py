@@ -92,8 +92,9 @@ def plan(params: SearchParams, precise: bool = True) -> Plan:
     precise
         Whether better vectors than the codes are stored. Where not, longer short lists find hardly more.
     """
-    rerank = max(params.rerank or (12 + 9 * params.k // 5 if precise else 10 + params.k), params.k)
-    candidates = max(params.candidates or (600 if precise else 300) + 20 * params.k, rerank)
+    k = params.k
+    rerank = max(params.rerank or 10 + (3 if precise else 1) * k, k)
+    candidates = max(params.candidates or (1200 + 30 * k if precise else 300 + 20 * k), rerank)
     return Plan(params.nprobe or 8, candidates, rerank)
 
 

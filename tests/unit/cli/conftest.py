@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 
@@ -37,13 +38,18 @@ def spawn():
     """Starts the command as a process of its own."""
 
     def start(*arguments, **options):
-        return subprocess.Popen(
-            [sys.executable, "-m", "lfm2_retrieval", *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
+        # A shell has what it runs in the background ignore Ctrl-C, and children inherit that.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "lfm2_retrieval", *map(str, arguments)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **options,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return start
 

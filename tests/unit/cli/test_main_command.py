@@ -10,6 +10,7 @@ from lfm2_retrieval.readers import DocumentFormat
 OPTIONS = {
     "bench": [],
     "demo": ["--language", "-k", "--json"],
+    "eval": [],
     "index": [
         "--input",
         "--model",
@@ -22,7 +23,7 @@ OPTIONS = {
     ],
     "info": ["--json"],
     "models": ["--json"],
-    "search": ["-k", "--model", "--json"],
+    "search": ["-k", "--where", "--model", "--json"],
     "tune": ["--target-recall", "-k", "--queries", "--sample", "--plot", "--json"],
 }
 

@@ -1,6 +1,6 @@
 """Recall, measured and tuned."""
 
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -190,6 +190,8 @@ def test_no_point_of_a_front_is_beaten():
 class _Simulated:
     """A search whose recall and time follow from its settings; the machine slows down all the time."""
 
+    now = 0.0
+
     def __init__(self, n):
         self.exact = [[Hit(str(i), 1.0 - i / 100, i + 1) for i in range(20)]] * n
         self.queries = embeddings([1] * n)
@@ -205,15 +207,21 @@ class _Simulated:
     def __call__(self, queries, params):
         self.calls += 1
         self.settings.add(params)
-        end = time.perf_counter() + 1e-6 * self.cost(params) * (1 + self.calls / 500)
-        while time.perf_counter() < end:
-            pass
+        _Simulated.now += 1e-6 * self.cost(params) * (1 + self.calls / 500)
         return [self.exact[0][: round(20 * max(0.0, self.recall(params)))]]
 
 
+@pytest.fixture
+def simulated(monkeypatch):
+    """Makes searches of a simulated machine, by whose clock they are timed."""
+    clock = SimpleNamespace(perf_counter=lambda: _Simulated.now)
+    monkeypatch.setattr("lfm2_retrieval.indexes.recall.time", clock)
+    return _Simulated
+
+
 @pytest.mark.parametrize("target", [0.5, 0.8, 0.9])
-def test_the_fastest_is_found_by_trying_few(target):
-    search = _Simulated(40)
+def test_the_fastest_is_found_by_trying_few(simulated, target):
+    search = simulated(40)
     reference = SearchParams(20, nprobe=8, candidates=300, rerank=40)
     trials = Trials(search, search.queries, search.exact, reference)
     best = find_fastest(trials, target)
@@ -226,8 +234,8 @@ def test_the_fastest_is_found_by_trying_few(target):
     assert trials.n_queries(best) == 40
 
 
-def test_a_target_out_of_reach_gives_the_best():
-    search = _Simulated(10)
+def test_a_target_out_of_reach_gives_the_best(simulated):
+    search = simulated(10)
     trials = Trials(
         search, search.queries, search.exact, SearchParams(20, nprobe=8, candidates=300, rerank=40)
     )
@@ -235,8 +243,8 @@ def test_a_target_out_of_reach_gives_the_best():
     assert trials.recall(best) == max(trials.recall(one) for one in trials.tried)
 
 
-def test_times_are_corrected_for_a_machine_that_slows_down():
-    search = _Simulated(30)
+def test_times_are_corrected_for_a_machine_that_slows_down(simulated):
+    search = simulated(30)
     reference, cheap, dear = (SearchParams(20, nprobe=n, candidates=400, rerank=20) for n in (400, 300, 500))
     trials = Trials(search, search.queries, search.exact, reference)
     trials.run([dear], 30)
