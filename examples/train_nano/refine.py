@@ -117,8 +117,8 @@ class Refiner:
         flat, documents, encodings = self.documents(passages)
         scores = self.student.scale.exp() * maxsim(self.queries(queries), documents)
         ranking = F.kl_div(scores.log_softmax(1), target.softmax(1), reduction="batchmean")
-        kept = align(flat, passages, encodings, tokens[count:], torch.cat(projected[count:]))
-        return ranking, kept
+        rows, targets = align(passages, encodings, tokens[count:], torch.cat(projected[count:]))
+        return ranking, (1 - (flat[rows] * targets).sum(-1)).mean()
 
     def contrast_loss(self) -> Tensor:
         queries, passages = self.groups.other(14)
@@ -144,7 +144,7 @@ def train(work: Path, minutes: float, seed: int = 1) -> None:
         refiner.groups.rng.seed(seed + step)
     else:
         student.load_state_dict(torch.load(work / "distil.pt", weights_only=True)["model"], strict=False)
-    last = saved = time.monotonic()
+    last, saved = time.thread_time(), time.monotonic()
     sums = [0.0, 0.0, 0.0, 0.0]
     while spent < minutes * 60:
         progress = spent / (minutes * 60)
@@ -166,7 +166,7 @@ def train(work: Path, minutes: float, seed: int = 1) -> None:
         if len(losses) == 3:
             sums[2 + step % 2] += losses[2].item()
         step += 1
-        now = time.monotonic()
+        now = time.thread_time()
         spent, last = spent + now - last, now
         if step % 40 == 0:
             print(
@@ -175,8 +175,8 @@ def train(work: Path, minutes: float, seed: int = 1) -> None:
                 flush=True,
             )
             sums = [0.0, 0.0, 0.0, 0.0]
-        if now - saved > 240 or spent >= minutes * 60:
-            saved = now
+        if time.monotonic() - saved > 240 or spent >= minutes * 60:
+            saved = time.monotonic()
             state = {
                 "model": student.state_dict(),
                 "optimiser": optimiser.state_dict(),

@@ -35,6 +35,8 @@ _GATHERED = 2
 """How many documents are scored by centroids for each that is scored by codes."""
 _REFINED = 2
 """How many documents are scored by the codes of more tokens for each that is reranked."""
+_FURTHER = 4
+"""So many times as many lists are looked into when those looked into hold too few documents."""
 _LEAST = 32
 """So many documents are worth a thread."""
 
@@ -128,15 +130,16 @@ def shortlist(
         if codec.id not in probes:
             used = sum(len(probe.lookup.groups) for probe in probes.values())
             probes[codec.id] = _probe(lookup(query, codec, threads, used), codec, limits.nprobe)
-        kept.append(_gather(part, segment, probes[codec.id], limits.candidates * _GATHERED))
-    for step, n in (
-        (_by_centroids, limits.candidates),
-        (_by_nearest, limits.rerank * _REFINED),
-        (_by_codes, limits.rerank),
-    ):
+        kept.append(_gather(part, segment, probes[codec.id], limits))
+    steps: tuple[tuple[Margins, int], ...] = (
+        (lambda group: None, limits.candidates),
+        (lambda group: group.nearest, limits.rerank * _REFINED),
+        (lambda group: group.margins, limits.rerank),
+    )
+    for margins, n in steps:
         if sum(map(len, kept)) > n:
             scores = [
-                _score(segment, probes[segment.codec.id].lookup, step, positions, threads)
+                _score(segment, probes[segment.codec.id].lookup, margins, positions, threads)
                 for segment, positions in zip(segments, kept, strict=True)
             ]
             kept = _cut(kept, scores, n)
@@ -160,9 +163,9 @@ def _probe(tables: Lookup, codec: Codec, n_probe: int) -> _Probed:
     return _Probed(tables, np.ascontiguousarray(centroids[:, :n_probe]), gains)
 
 
-def _gather(part: Part, segment: CompressedSegment, probed: _Probed, wanted: int) -> NDArray[np.int64]:
+def _gather(part: Part, segment: CompressedSegment, probed: _Probed, limits: Plan) -> NDArray[np.int64]:
     """The positions of the documents that are worth a look at all their centroids."""
-    alive = part.found
+    alive, wanted = part.found, limits.candidates * _GATHERED
     if np.count_nonzero(alive) <= wanted:
         return np.flatnonzero(alive)
     before = _scratch.reserve(len(alive), len(probed.centroids))
@@ -180,47 +183,19 @@ def _gather(part: Part, segment: CompressedSegment, probed: _Probed, wanted: int
     )
     if n < 0:
         raise segment.damaged("documents.npy")
+    if n < limits.rerank:
+        # Of what may be found, little is in these lists: after a filter, or for a query of one token.
+        further = _probe(probed.lookup, segment.codec, _FURTHER * probed.centroids.shape[1])
+        return _gather(part, segment, further, limits)
     return kernels.select(totals, touched[:n], wanted)
 
 
-Step = Callable[[Tables, CompressedSegment, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool]
-"""Adds the scores of documents, given where they start and end; False where a centroid doesn't exist."""
-
-
-def _by_centroids(
-    group: Tables,
-    segment: CompressedSegment,
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    scores: NDArray[np.int32],
-) -> bool:
-    return group.kernels.estimate(group.by_centroid, segment.centroids, starts, ends, scores)
-
-
-def _by_nearest(
-    group: Tables,
-    segment: CompressedSegment,
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    scores: NDArray[np.int32],
-) -> bool:
-    tables = group.by_centroid, group.by_code, group.nearest
-    return group.kernels.refine(*tables, segment.centroids, segment.codes, starts, ends, scores)
-
-
-def _by_codes(
-    group: Tables,
-    segment: CompressedSegment,
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    scores: NDArray[np.int32],
-) -> bool:
-    tables = group.by_centroid, group.by_code, group.margins
-    return group.kernels.refine(*tables, segment.centroids, segment.codes, starts, ends, scores)
+Margins = Callable[[Tables], NDArray[np.int16] | None]
+"""What a step gives ``refine`` as margins; None: it looks at centroids alone."""
 
 
 def _score(
-    segment: CompressedSegment, tables: Lookup, step: Step, positions: NDArray[np.int64], threads: int
+    segment: CompressedSegment, tables: Lookup, margins: Margins, positions: NDArray[np.int64], threads: int
 ) -> NDArray[np.float32]:
     """MaxSim of some documents by look-up tables."""
     scores = np.zeros(len(positions), np.int32)
@@ -228,7 +203,14 @@ def _score(
 
     def work(first: int, last: int) -> None:
         for group in tables.groups:
-            if not step(group, segment, starts[first:last], ends[first:last], scores[first:last]):
+            where = starts[first:last], ends[first:last], scores[first:last]
+            margin = margins(group)
+            if margin is None:
+                sound = group.kernels.estimate(group.by_centroid, segment.centroids, *where)
+            else:
+                looked_up = group.by_centroid, group.by_code, margin, segment.centroids, segment.codes
+                sound = group.kernels.refine(*looked_up, *where)
+            if not sound:
                 raise segment.damaged("centroids.npy")
 
     split(work, len(positions), threads, _LEAST)

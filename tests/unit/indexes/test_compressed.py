@@ -453,3 +453,14 @@ def test_stored_vectors_come_in_the_order_asked_for(index):
     assert np.abs(found.embeddings - clustered().select([5, 3, 5]).embeddings).max() < 0.5
     with pytest.raises(InvalidInputError, match="not in the index"):
         index.embeddings(["nobody"])
+
+
+@pytest.mark.parametrize("where", [None, {"n": {"$gte": N // 2}}])
+def test_as_many_as_asked_for_are_found_whatever_the_lists_hold(tmp_path, where):
+    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+        index.add(names(), clustered(longest=12), metadata=[{"n": i} for i in range(N)])
+        index.build(force=True)
+        query = clustered(20, seed=5)
+        short = TokenEmbeddings(query.embeddings[:1], np.array([0, 1]))
+        few = SearchParams(60, nprobe=1, candidates=60, rerank=60)
+        assert len(index.search(short, few, where=where)[0]) == 60
