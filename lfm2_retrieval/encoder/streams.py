@@ -1,0 +1,90 @@
+"""A stream of items in batches, and stages of work on them that overlap, in order and in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["batched", "in_order"]
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+
+_CHARACTERS = 1 << 18
+_AHEAD = 2
+
+
+def batched(items: Iterable[A], size: int, weight: Callable[[A], int]) -> Iterator[list[A]]:
+    """Batches of at most ``size`` items, and, from two items on, of at most 2¹⁸ characters.
+
+    An exception of ``items`` comes after a batch of those that it gave before, with a note of its position.
+
+    Parameters
+    ----------
+    weight
+        How many characters an item has.
+    """
+    batch: list[A] = []
+    characters = position = 0
+    failure: BaseException | None = None
+    iterator = iter(items)
+    while failure is None:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            break
+        except Exception as error:  # noqa: BLE001
+            error.add_note(f"raised at document {position}, counted from 0")
+            failure = error
+            break
+        position += 1
+        characters += weight(item)
+        if batch and (len(batch) == size or characters > _CHARACTERS):
+            yield batch
+            batch, characters = [], weight(item)
+        batch.append(item)
+    if batch:
+        yield batch
+    if failure is not None:
+        raise failure
+
+
+def in_order(
+    items: Iterable[A], first: Callable[[A], B], then: Callable[[B, threading.Event], C]
+) -> Iterator[C]:
+    """``then(first(item))`` of each item, in order, two items ahead of who asks.
+
+    Items are drawn in the thread that asks, as an iterator may be bound to it; ``first`` and ``then`` run in
+    a thread each. An exception of ``items`` comes after the results of what it gave before. Who stops
+    asking, or is interrupted, sets the event that ``then`` is given and waits until it has ended.
+    """
+    stop = threading.Event()
+    waiting: deque[Future[C]] = deque()
+    failure: Exception | None = None
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
+        try:
+            while failure is None:
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001
+                    failure = error
+                    break
+                begun = early.submit(first, item)
+                waiting.append(late.submit(lambda begun=begun: then(begun.result(), stop)))
+                if len(waiting) > _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            stop.set()
+            for future in waiting:
+                future.cancel()
+    if failure is not None:
+        raise failure
