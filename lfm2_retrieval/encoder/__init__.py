@@ -2,5 +2,14 @@
 
 from .checkpoint import BUNDLED, DEFAULT_MODEL
 from .encoder import Encoder, Precision, TruncationWarning
+from .options import DocumentOptions, LongDocuments
 
-__all__ = ["BUNDLED", "DEFAULT_MODEL", "Encoder", "Precision", "TruncationWarning"]
+__all__ = [
+    "BUNDLED",
+    "DEFAULT_MODEL",
+    "DocumentOptions",
+    "Encoder",
+    "LongDocuments",
+    "Precision",
+    "TruncationWarning",
+]
