@@ -2,14 +2,18 @@
 
 from .checkpoint import BUNDLED, DEFAULT_MODEL
 from .encoder import Encoder, Precision, TruncationWarning
-from .options import DocumentOptions, LongDocuments
+from .options import DocumentKeywords, DocumentOptions, LongDocuments
+from .streams import batched, numbered
 
 __all__ = [
     "BUNDLED",
     "DEFAULT_MODEL",
+    "DocumentKeywords",
     "DocumentOptions",
     "Encoder",
     "LongDocuments",
     "Precision",
     "TruncationWarning",
+    "batched",
+    "numbered",
 ]

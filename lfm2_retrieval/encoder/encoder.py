@@ -25,7 +25,7 @@ from .config import BackboneConfig
 from .options import CONTEXT, DocumentKeywords, DocumentOptions
 from .projection import Projection
 from .settings import EncoderSettings, read_json
-from .streams import batched, in_order
+from .streams import batched, in_order, numbered
 from .tokenization import TextTokenizer, Tokens
 from .weights import fuse_weights
 
@@ -140,17 +140,20 @@ class Encoder:
         InvalidInputError
             If a value can't be had, or not of this checkpoint.
         """
-        chosen = self.options.changed(options)
-        if chosen == self.options:
+        return self.reading(self.options.changed(options))
+
+    def reading(self, options: DocumentOptions) -> Encoder:
+        """As :meth:`with_options`, with all options given."""
+        if options == self.options:
             return self
-        length = chosen.length(self.settings.document_length, self._limit)
+        length = options.length(self.settings.document_length, self._limit)
         if length < self._tokenizer.least_length:
             raise InvalidInputError(
                 f"document_length must be at least {self._tokenizer.least_length}, not {length}: BOS and the "
                 "prefix take the rest"
             )
         encoder = copy.copy(self)
-        encoder.options = chosen
+        encoder.options = options
         return encoder
 
     @property
@@ -437,7 +440,7 @@ def _each_checked(texts: Iterable[str]) -> Iterator[str]:
         raise InvalidTypeError("texts must be an iterable of strings; for one text give [text]")
 
     def check() -> Iterator[str]:
-        for i, text in enumerate(texts):
+        for i, text in numbered(texts):
             if not isinstance(text, str):
                 raise InvalidTypeError(f"texts[{i}] is a {type(text).__name__}, not a str")
             yield text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import numpy as np
 
@@ -74,6 +74,17 @@ class DocumentOptions:
                 raise InvalidInputError(f"{name} must be at least {least}, not {value}")
         if self.pool_factor > _MOST_POOLED:
             raise InvalidInputError(f"pool_factor must be at most {_MOST_POOLED}, not {self.pool_factor}")
+
+    @classmethod
+    def recorded(cls, identity: Mapping[str, Any]) -> DocumentOptions:
+        """The options that an encoder's ``identity`` names, as an index records it."""
+        return cls().changed({field.name: identity.get(field.name) for field in fields(cls)})
+
+    @property
+    def chosen(self) -> DocumentKeywords:
+        """Those that are not the default."""
+        names = (field.name for field in fields(self) if getattr(self, field.name) != field.default)
+        return cast(DocumentKeywords, {name: getattr(self, name) for name in names})
 
     def changed(self, given: Mapping[str, Any]) -> DocumentOptions:
         """These options with those given; None changes nothing.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["batched", "in_order"]
+__all__ = ["batched", "in_order", "numbered"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -18,34 +18,58 @@ _CHARACTERS = 1 << 18
 _AHEAD = 2
 
 
-def batched(items: Iterable[A], size: int, weight: Callable[[A], int]) -> Iterator[list[A]]:
+def numbered(items: Iterable[A]) -> Iterator[tuple[int, A]]:
+    """Items with their positions; an exception of ``items`` gets a note of where it came."""
+    iterator = iter(items)
+    position = 0
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        except BaseException as error:
+            error.add_note(f"raised at document {position}, counted from 0")
+            raise
+        yield position, item
+        position += 1
+
+
+def batched(
+    items: Iterable[A],
+    size: int,
+    weight: Callable[[A], int],
+    at_once: type[Exception] | tuple[type[Exception], ...] = (),
+) -> Iterator[list[A]]:
     """Batches of at most ``size`` items, and, from two items on, of at most 2¹⁸ characters.
 
-    An exception of ``items`` comes after a batch of those that it gave before, with a note of its position.
+    An exception of ``items`` comes after a batch of those that it gave before.
 
     Parameters
     ----------
     weight
         How many characters an item has.
+    at_once
+        Exceptions that come without such a batch if it were the first.
     """
     batch: list[A] = []
-    characters = position = 0
+    characters = 0
+    first = True
     failure: BaseException | None = None
     iterator = iter(items)
-    while failure is None:
+    while True:
         try:
             item = next(iterator)
         except StopIteration:
             break
-        except Exception as error:  # noqa: BLE001
-            error.add_note(f"raised at document {position}, counted from 0")
+        except BaseException as error:
+            if first and isinstance(error, at_once):
+                raise
             failure = error
             break
-        position += 1
         characters += weight(item)
         if batch and (len(batch) == size or characters > _CHARACTERS):
             yield batch
-            batch, characters = [], weight(item)
+            batch, characters, first = [], weight(item), False
         batch.append(item)
     if batch:
         yield batch
@@ -64,16 +88,16 @@ def in_order(
     """
     stop = threading.Event()
     waiting: deque[Future[C]] = deque()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     iterator = iter(items)
     with ThreadPoolExecutor(1) as early, ThreadPoolExecutor(1) as late:
         try:
-            while failure is None:
+            while True:
                 try:
                     item = next(iterator)
                 except StopIteration:
                     break
-                except Exception as error:  # noqa: BLE001
+                except BaseException as error:  # noqa: BLE001
                     failure = error
                     break
                 begun = early.submit(first, item)
