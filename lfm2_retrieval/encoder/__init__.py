@@ -1,9 +1,10 @@
 """Checkpoint to token vectors."""
 
 from .checkpoint import BUNDLED, DEFAULT_MODEL
-from .encoder import Encoder, Precision, TruncationWarning
+from .encoder import Encoder, Precision
 from .options import DocumentKeywords, DocumentOptions, LongDocuments
 from .streams import batched, numbered
+from .texts import TruncationWarning
 
 __all__ = [
     "BUNDLED",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import cached_property
@@ -18,31 +17,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..datatypes import TokenEmbeddings
-from ..errors import CheckpointError, InvalidInputError, InvalidTypeError
+from ..errors import CheckpointError, InvalidInputError
 from .backbone import Backbone, PackedBatch
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
 from .options import CONTEXT, DocumentKeywords, DocumentOptions
 from .projection import Projection
 from .settings import EncoderSettings, read_json
-from .streams import batched, in_order, numbered
-from .tokenization import TextTokenizer, Tokens
+from .streams import batched, in_order
+from .texts import checked, count_cut, each_checked, report_cut
+from .tokenization import TextTokenizer, Tokens, columns
 from .weights import fuse_weights
 
 if TYPE_CHECKING:
     from .pooling import Clusters
 
-__all__ = ["Encoder", "TruncationWarning"]
+__all__ = ["Encoder"]
 
 _LOG = logging.getLogger(__name__)
 _TOKENS_PER_STEP = {"cpu": 1024}
 _TOKENS_PER_STEP_ELSEWHERE = 16_384
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
-
-
-class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads, and were cut."""
 
 
 class Encoder:
@@ -197,10 +193,8 @@ class Encoder:
             If an option has a value it can't have.
         """
         reader = self.with_options(**options)
-        tokens = reader._read(_checked(texts))
-        _report_cut(
-            sum(one.cut for [one, *_] in tokens), len(tokens), "document", reader.document_length, on_cut
-        )
+        tokens = reader._read(checked(texts))
+        report_cut(count_cut(tokens), len(tokens), "document", reader.document_length, on_cut)
         return reader._embed(tokens, output)
 
     def iter_documents(
@@ -242,7 +236,7 @@ class Encoder:
         if batch_size < 1:
             raise InvalidInputError(f"batch_size must be at least 1, not {batch_size}")
         reader = self.with_options(**options)
-        batches = batched(_each_checked(texts), batch_size, len)
+        batches = batched(each_checked(texts), batch_size, len)
         return reader._iterate(batches, output, on_cut)
 
     def iter_batches(
@@ -254,10 +248,10 @@ class Encoder:
         """As :meth:`iter_documents`, for batches made by the caller: each with how many texts were cut."""
 
         def read(texts: Sequence[str]) -> list[list[Tokens]]:
-            return self._read(_checked(texts))
+            return self._read(checked(texts))
 
         def embed(tokens: list[list[Tokens]], stop: threading.Event) -> tuple[TokenEmbeddings, int]:
-            return self._embed(tokens, output, stop), _count_cut(tokens)
+            return self._embed(tokens, output, stop), count_cut(tokens)
 
         return in_order(batches, read, embed)
 
@@ -274,7 +268,7 @@ class Encoder:
                 on_cut(cut)
             yield from (encoded.select([i]) for i in range(len(encoded)))
         if on_cut is None:
-            _report_cut(cuts, total, "document", self.document_length, None)
+            report_cut(cuts, total, "document", self.document_length, None)
 
     def encode_queries(
         self,
@@ -284,8 +278,8 @@ class Encoder:
         on_cut: Callable[[int], None] | None = None,
     ) -> TokenEmbeddings:
         """Encode queries: as :meth:`encode_documents`, with the query's prefix, length and expansion."""
-        tokens = [[one] for one in self._tokenizer.queries(_checked(texts))]
-        _report_cut(_count_cut(tokens), len(tokens), "query", self.settings.query_length, on_cut)
+        tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
+        report_cut(count_cut(tokens), len(tokens), "query", self.settings.query_length, on_cut)
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 
@@ -310,8 +304,8 @@ class Encoder:
             int32 ``[n_members, 2]`` for each vector, first the member nearest to the mean, whose span
             ``TokenEmbeddings.spans`` has; one member where vectors are not pooled.
         """
-        [tokens] = self._read(_checked([text]))
-        kept, _, spans = _columns(tokens, self._tokenizer.skiplist)
+        [tokens] = self._read(checked([text]))
+        kept, _, spans = columns(tokens, self._tokenizer.skiplist)
         if self.options.pool_factor == 1:
             return list(spans[kept][:, None])
         encoded = self._encode([tokens], skip=self._tokenizer.skiplist, output="float32")
@@ -376,7 +370,7 @@ class Encoder:
     ) -> TokenEmbeddings:
         """Run the packed forward pass over sequences sorted by length, and put the rows back in order."""
         tokens = [one for text in texts for one in text]
-        kept, ids, spans = _columns(tokens, skip)
+        kept, ids, spans = columns(tokens, skip)
         lengths = np.array([len(one.ids) for one in tokens], dtype=np.int64)
         starts = np.concatenate(([0], np.cumsum(lengths)))
         rows = np.concatenate(([0], np.cumsum(kept)))  # of a position, where its vector goes
@@ -423,64 +417,6 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise InvalidTypeError("texts must be a list of strings; for one text give [text]")
-    checked = list(texts)
-    for i, text in enumerate(checked):
-        if not isinstance(text, str):
-            raise InvalidTypeError(f"texts[{i}] is a {type(text).__name__}, not a str")
-    return checked
-
-
-def _each_checked(texts: Iterable[str]) -> Iterator[str]:
-    if isinstance(texts, str):
-        raise InvalidTypeError("texts must be an iterable of strings; for one text give [text]")
-
-    def check() -> Iterator[str]:
-        for i, text in numbered(texts):
-            if not isinstance(text, str):
-                raise InvalidTypeError(f"texts[{i}] is a {type(text).__name__}, not a str")
-            yield text
-
-    return check()
-
-
-def _columns(
-    tokens: list[Tokens], skip: NDArray[np.int64] | None
-) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
-    """Of all positions of sequences laid end to end: whether the vector is kept, token id and span."""
-    if not tokens:
-        return np.zeros(0, bool), np.zeros(0, np.int64), np.zeros((0, 2), np.int32)
-    ids = np.concatenate([one.ids for one in tokens])
-    kept = np.ones(len(ids), dtype=bool) if skip is None else ~np.isin(ids, skip)
-    at = 0
-    for one in tokens:
-        if one.kept is not None:
-            kept[at : at + one.kept[0]] = kept[at + one.kept[1] : at + len(one.ids)] = False
-        at += len(one.ids)
-    return kept, ids, np.concatenate([one.spans for one in tokens])
-
-
-def _count_cut(texts: list[list[Tokens]]) -> int:
-    return sum(first.cut for [first, *_] in texts)
-
-
-def _report_cut(
-    cut: int, total: int, role: str, length: int | None, on_cut: Callable[[int], None] | None
-) -> None:
-    if cut and on_cut is not None:
-        on_cut(cut)
-    elif cut:
-        remedy = "; long_documents='window' reads all of a document" if role == "document" else ""
-        warnings.warn(
-            f"{cut} of {total} {role} texts were longer than the {length} tokens that are read and were cut"
-            + remedy,
-            TruncationWarning,
-            stacklevel=3,
-        )
 
 
 def _device(device: str | torch.device) -> torch.device:

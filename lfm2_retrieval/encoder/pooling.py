@@ -75,7 +75,7 @@ class Clusters:
         means = self._means(embeddings.embeddings)
         chosen = self._nearest(embeddings.embeddings, means)
         if normalize:
-            means = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+            means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
         return TokenEmbeddings(
             embeddings=means.astype(output),
             offsets=self.offsets,

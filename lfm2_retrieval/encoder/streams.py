@@ -87,6 +87,10 @@ def in_order(
     asking, or is interrupted, sets the event that ``then`` is given and waits until it has ended.
     """
     stop = threading.Event()
+
+    def finish(begun: Future[B]) -> C:
+        return then(begun.result(), stop)
+
     waiting: deque[Future[C]] = deque()
     failure: BaseException | None = None
     iterator = iter(items)
@@ -100,8 +104,7 @@ def in_order(
                 except BaseException as error:  # noqa: BLE001
                     failure = error
                     break
-                begun = early.submit(first, item)
-                waiting.append(late.submit(lambda begun=begun: then(begun.result(), stop)))
+                waiting.append(late.submit(finish, early.submit(first, item)))
                 if len(waiting) > _AHEAD:
                     yield waiting.popleft().result()
             while waiting:

@@ -17,7 +17,7 @@ from .settings import EncoderSettings
 from .streams import batched
 from .windows import windows
 
-__all__ = ["TextTokenizer", "Tokens"]
+__all__ = ["TextTokenizer", "Tokens", "columns"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,22 @@ class Tokens:
     real: int
     cut: bool
     kept: tuple[int, int] | None = None
+
+
+def columns(
+    tokens: list[Tokens], skip: NDArray[np.int64] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
+    """Of all positions of sequences laid end to end: whether the vector is kept, token id and span."""
+    if not tokens:
+        return np.zeros(0, bool), np.zeros(0, np.int64), np.zeros((0, 2), np.int32)
+    ids = np.concatenate([one.ids for one in tokens])
+    kept = np.ones(len(ids), dtype=bool) if skip is None else ~np.isin(ids, skip)
+    at = 0
+    for one in tokens:
+        if one.kept is not None:
+            kept[at : at + one.kept[0]] = kept[at + one.kept[1] : at + len(one.ids)] = False
+        at += len(one.ids)
+    return kept, ids, np.concatenate([one.spans for one in tokens])
 
 
 class TextTokenizer:
