@@ -297,7 +297,9 @@ class Retriever:
             if hit.text is None
             else replace(
                 hit,
-                matches=matches(query[0], query.spans, vectors, self.encoder.document_members(hit.text)),
+                matches=matches(
+                    query[0], query.spans, vectors, self.encoder.document_members(hit.text, vectors)
+                ),
             )
             for hit, vectors in zip(hits, documents, strict=True)
         ]

@@ -30,11 +30,14 @@ _MEASURE = "nDCG@10"
 
 
 def grid(cut: Sequence[int], windows: Sequence[int], factors: Sequence[int]) -> list[DocumentOptions]:
-    """Documents cut at these lengths and read in windows of those, each with every pooling factor."""
-    ways = [("truncate", length) for length in cut] + [("window", length) for length in windows]
+    """Documents cut at these lengths and read in windows of those, each with every pooling factor.
+
+    By length, as a sequence's time grows faster than it.
+    """
+    ways = [(length, "truncate") for length in cut] + [(length, "window") for length in windows]
     return [
         DocumentOptions(mode, length, factor)  # type: ignore[arg-type]
-        for mode, length in ways
+        for length, mode in sorted(ways)
         for factor in factors
     ]
 
@@ -48,6 +51,7 @@ def measure(
     n_queries: int | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
+    on_report: Callable[[Report], None] = lambda _: None,
 ) -> Report:
     """Encode a judged collection in several ways, and search in each exactly.
 
@@ -64,6 +68,8 @@ def measure(
         documents were left out, too.
     on_progress
         Is told what comes next.
+    on_report
+        Is given the report so far after each way, so that an interrupted run leaves something.
 
     Returns
     -------
@@ -76,11 +82,7 @@ def measure(
     texts = list(dataset.documents.values())
     _ = encoder.encode_documents(texts[:1], on_cut=_ignore)  # what happens once only
     queries = encoder.encode_queries(list(dataset.queries.values()), on_cut=_ignore)
-    rows = []
-    for way in ways:
-        on_progress(f"{way.long_documents} {way.document_length}, pooled by {way.pool_factor}")
-        rows.append(_row(encoder.with_options(**_keywords(way)), dataset, queries, way))
-    return {
+    report: Report = {
         "format": 1,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "library": __version__,
@@ -98,8 +100,13 @@ def measure(
             "characters": sum(map(len, texts)),
             "seed": seed,
         },
-        "rows": rows,
+        "rows": [],
     }
+    for way in ways:
+        on_progress(f"{way.long_documents} {way.document_length}, pooled by {way.pool_factor}")
+        report["rows"].append(_row(encoder.with_options(**_keywords(way)), dataset, queries, way))
+        on_report(report)
+    return report
 
 
 def _row(

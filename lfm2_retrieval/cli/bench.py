@@ -231,6 +231,12 @@ def documents(
 
     if not truncate and not window:
         truncate, window = tuple(512 << i for i in range(7)), (512, 2048, 8192)
+    written: list[Path] = []
+
+    def keep(report: dict[str, Any]) -> None:
+        if out is not None:
+            written[:] = long_documents.write(report, out)
+
     report = long_documents.measure(
         folder,
         Encoder.load(model or DEFAULT_MODEL),
@@ -239,8 +245,8 @@ def documents(
         n_queries=queries,
         seed=seed,
         on_progress=lambda step: click.echo(step, err=True),
+        on_report=keep,
     )
-    written = [] if out is None else long_documents.write(report, out)
     if json_:
         print_json(report)
     else:

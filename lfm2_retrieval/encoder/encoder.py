@@ -295,8 +295,18 @@ class Encoder:
         """
         return np.array([spans[0] for spans in self.document_members(text)], np.int32).reshape(-1, 2)
 
-    def document_members(self, text: str) -> list[NDArray[np.int32]]:
+    def document_members(
+        self, text: str, stored: NDArray[np.floating] | None = None
+    ) -> list[NDArray[np.int32]]:
         """The characters behind every token of each vector that :meth:`encode_documents` gives a text.
+
+        Parameters
+        ----------
+        text
+            The document.
+        stored
+            ``[n_vectors, dim]``, its pooled vectors as they were made elsewhere, with other rounding and so
+            perhaps other clusters: each then gets the members of the cluster that it is most like.
 
         Returns
         -------
@@ -305,11 +315,16 @@ class Encoder:
             ``TokenEmbeddings.spans`` has; one member where vectors are not pooled.
         """
         [tokens] = self._read(checked([text]))
-        kept, _, spans = columns(tokens, self._tokenizer.skiplist)
+        skip = self._tokenizer.skiplist
+        kept, _, spans = columns(tokens, skip)
         if self.options.pool_factor == 1:
             return list(spans[kept][:, None])
-        encoded = self._encode([tokens], skip=self._tokenizer.skiplist, output="float32")
-        return [spans[kept][rows] for rows in self._clusters(encoded).members(encoded.embeddings)]
+        encoded = self._encode([tokens], skip=skip, output="float32")
+        clusters = self._clusters(encoded)
+        members = [spans[kept][rows] for rows in clusters.members(encoded.embeddings)]
+        if stored is None:
+            return members
+        return [members[i] for i in clusters.most_like(encoded, stored)]
 
     @cached_property
     def fingerprint(self) -> str:

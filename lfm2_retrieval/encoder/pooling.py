@@ -25,6 +25,7 @@ __all__ = ["Clusters"]
 F = TypeVar("F", bound=Callable[..., object])
 
 _TOGETHER = 1024
+_NEARLY = 0.01
 _FAR = 1e30  # what isn't finite counts as this far apart
 
 
@@ -91,6 +92,17 @@ class Clusters:
             np.concatenate(([first], some[some != first])) for first, some in zip(nearest, rows, strict=True)
         ]
 
+    def most_like(self, embeddings: TokenEmbeddings, stored: NDArray[np.floating]) -> list[int]:
+        """The cluster that each of a text's pooled vectors is most like; of nearly equal ones its own."""
+        means = self.pooled(embeddings, "float32", normalize=True).embeddings
+        similar = stored.astype(np.float32) @ means.T
+        best = similar.argmax(axis=1)
+        if len(stored) == len(means):
+            place = np.arange(len(stored))
+            best = np.where(np.diagonal(similar) >= similar.max(axis=1) - _NEARLY, place, best)
+        chosen: list[int] = best.tolist()
+        return chosen
+
     def _means(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         if not len(vectors):
             return vectors
@@ -120,7 +132,8 @@ def ward_labels(vectors: NDArray[np.float32], n_clusters: int) -> NDArray[np.int
     if n_clusters >= len(vectors):
         return np.arange(len(vectors))
     squares = np.einsum("ij,ij->i", vectors, vectors)
-    distances = squares[:, None] + squares - 2 * (vectors @ vectors.T)
+    with np.errstate(invalid="ignore", over="ignore"):
+        distances = squares[:, None] + squares - 2 * (vectors @ vectors.T)
     np.clip(np.nan_to_num(distances, nan=_FAR), 0, _FAR, out=distances)
     merged, heights = _chain(distances)
     lowest = np.argsort(heights, kind="stable")[: len(vectors) - n_clusters]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -29,6 +29,7 @@ def partition(labels: np.ndarray) -> set[frozenset[int]]:
     return {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())}
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 120), st.integers(1, 4))
 def test_clusters_are_scipys(seed: int, n: int, factor: int) -> None:
     vectors = unit(np.random.default_rng(seed), n)
@@ -114,3 +115,18 @@ def test_pooling_in_the_encoder(checkpoint: Make, shape: dict, mode: str) -> Non
         a, b = plain.offsets[i : i + 2]
         assert everything == sorted(map(tuple, plain.spans[a:b].tolist()))
         np.testing.assert_array_equal(pooled[i][:2], plain[i][:2].astype(np.float16))  # BOS and prefix
+
+
+def test_vectors_made_elsewhere_get_the_members_they_are_most_like(checkpoint: Make) -> None:
+    reader = Encoder.load(checkpoint(), pool_factor=2)
+    text = TEXTS[0]
+    [vectors] = reader.encode_documents([text])
+    own = reader.document_members(text)
+    order = np.random.default_rng(0).permutation(len(vectors))
+    found = reader.document_members(text, vectors[order])
+    for i, members in zip(order, found, strict=True):
+        same = int(np.argmax(vectors[i] @ vectors.T))
+        np.testing.assert_array_equal(members, own[same])
+    for stored in (vectors.astype(np.float16), vectors[:-1]):
+        for members, expected in zip(reader.document_members(text, stored), own, strict=False):
+            np.testing.assert_array_equal(members, expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval import Encoder, TokenEmbeddings
@@ -28,6 +28,7 @@ def model(checkpoint: Make) -> Encoder:
     return Encoder.load(checkpoint())
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 12)), st.integers(1, 5))
 def test_batches_hold_everything_and_keep_to_their_limits(sizes: list[int], most: int) -> None:
     patch = pytest.MonkeyPatch()
@@ -149,7 +150,7 @@ def test_an_interrupt_stops_the_work() -> None:
         assert stop.wait(60)
 
     began = time.monotonic()
-    threading.Timer(0.2, _thread.interrupt_main).start()
+    threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         next(in_order(range(100), lambda item: item, work))
     assert time.monotonic() - began < 30

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import forward
 
@@ -30,6 +30,7 @@ SHAPES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 50), st.booleans())
 def test_each_token_is_kept_once_from_the_window_with_most_context(n: int, room: int, causal: bool) -> None:
     found = windows(n, room, causal=causal)
@@ -170,6 +171,7 @@ def test_other_options_leave_an_encoder_as_it_is(checkpoint: Make) -> None:
     assert reader.with_options() is reader
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200), st.integers(1, 40))
 def test_pieces_are_the_text(text: str, most: int) -> None:
     found = list(pieces(text, most))
@@ -178,6 +180,7 @@ def test_pieces_are_the_text(text: str, most: int) -> None:
     assert len(found) == 1 or all(piece for _, piece in found)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["old", "towns", "1984", "naïve", "sell.", "\n\n", "\t", "bread,", "'s"])))
 def test_pieces_have_the_tokens_of_the_text(words: list[str]) -> None:
     text = " ".join(f"{word} end" for word in [*words, "the"] * 3)
