@@ -93,7 +93,7 @@ def measure(
             "dtype": str(encoder.dtype),
         },
         "collection": {
-            "name": f"{dataset.task}-{dataset.language}",
+            "name": folder.resolve().name,
             "files": dataset.source.get("files", {}),
             "documents": len(dataset.documents),
             "queries": len(dataset.queries),
