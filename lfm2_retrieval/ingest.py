@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -216,7 +216,7 @@ _Encoded = tuple[list[Document], TokenEmbeddings, int]
 """A batch, its vectors and how many of its texts were cut."""
 
 
-def _encoded(encoder: Encoder, batches: Iterator[list[Document]]) -> Iterator[_Encoded]:
+def _encoded(encoder: Encoder, batches: Iterator[list[Document]]) -> Generator[_Encoded, None, None]:
     """Each batch with its vectors, none for a document without text."""
     waiting: deque[list[Document]] = deque()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 from .datatypes import Document, Hit, SearchParams, TokenEmbeddings
 from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, Precision
@@ -129,7 +129,8 @@ class Retriever:
                 "documents must be a list or another iterable of documents, not a single one"
             )
         if isinstance(model, Encoder):
-            options = {**model.options.chosen, **{k: v for k, v in options.items() if v is not None}}
+            given = {name: value for name, value in options.items() if value is not None}
+            options = cast(DocumentKeywords, {**model.options.chosen, **given})
         DocumentOptions().changed(options)
         if n_documents is None and isinstance(documents, Sized):
             n_documents = len(documents)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from functools import cached_property
 from pathlib import Path
@@ -244,7 +244,7 @@ class Encoder:
         batches: Iterable[Sequence[str]],
         *,
         output: Literal["float32", "float16"] = "float32",
-    ) -> Iterator[tuple[TokenEmbeddings, int]]:
+    ) -> Generator[tuple[TokenEmbeddings, int], None, None]:
         """As :meth:`iter_documents`, for batches made by the caller: each with how many texts were cut."""
 
         def read(texts: Sequence[str]) -> list[list[Tokens]]:

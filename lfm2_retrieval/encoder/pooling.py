@@ -107,7 +107,8 @@ class Clusters:
         if not len(vectors):
             return vectors
         sums = np.add.reduceat(vectors[self.order], self.starts[:-1], axis=0)
-        means: NDArray[np.float32] = sums / np.diff(self.starts)[:, None].astype(np.float32)
+        counts = np.diff(self.starts).astype(np.float32)
+        means: NDArray[np.float32] = np.divide(sums, counts[:, None], dtype=np.float32)
         return means
 
     def _nearest(self, vectors: NDArray[np.float32], means: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -79,7 +79,7 @@ def batched(
 
 def in_order(
     items: Iterable[A], first: Callable[[A], B], then: Callable[[B, threading.Event], C]
-) -> Iterator[C]:
+) -> Generator[C, None, None]:
     """``then(first(item))`` of each item, in order, two items ahead of who asks.
 
     Items are drawn in the thread that asks, as an iterator may be bound to it; ``first`` and ``then`` run in
