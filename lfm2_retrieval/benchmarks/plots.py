@@ -248,7 +248,7 @@ def plot_documents(report: Mapping[str, Any], path: Path) -> None:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             axes.tick_params(axis="x", labelrotation=45 if by_length else 0)
             if scale == "log":
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
             axes.set_xlabel("positions" if by_length else "pooled by")
             axes.set_ylabel(label)
             axes.grid(color="0.92", lw=0.7)
