@@ -120,7 +120,7 @@ def beir_ref(
         What to call it in results, if not by its path.
     """
     home = Path(folder)
-    task, language = split_name(home.resolve().name)
+    task, language = split_name(home.absolute().name)
 
     def load() -> Dataset:
         collection = load_collection(home, split)
