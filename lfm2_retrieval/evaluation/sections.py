@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .metrics import MEASURES
-from .published import Published, differences
+from .published import MISS, Published, differences
 from .tables import (
     NAMES,
     Content,
@@ -67,7 +67,11 @@ def _quality(content: Content) -> Section:
     if content["settings"]["shared_queries"]:
         text.append("Measured on the queries that all languages of a task have.")
     if incomplete:
-        text.append("\\* Some tasks failed: this mean is over fewer, and not to be compared.")
+        text.append(
+            "\\* Some tasks failed or are not there: this mean is over fewer, and not to be compared."
+        )
+    if absent := content["suite"].get("absent"):
+        text.append(f"Of the suite, these were not there and are left out: {', '.join(absent)}.")
     if len(rows) > 2:
         for system in systems(content):
             means = [mean_of(content, one, one, system) for one in languages(content)[0]]
@@ -204,25 +208,27 @@ def _mean_loss(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
 
 
 def _published(content: Content, published: Sequence[Published]) -> list[Section]:
-    tables = []
-    marked = 0
-    for table in differences(content, published):
-        rows = [
-            [label, score(ours), score(theirs), f"{ours - theirs:+.3f}"] for label, ours, theirs in table.rows
-        ]
-        misses = frozenset((i, 3) for i, (_, ours, theirs) in enumerate(table.rows) if ours < theirs - 0.005)
-        marked += len(misses)
-        tables.append((table, Table(["", "ours", table.model, "difference"], rows, misses)))
-    if not tables:
+    found = differences(content, published)
+    if not found:
         return []
-    head = Section(
-        "Beside published results",
-        [f"nDCG@10. {marked} cells, marked, miss the published score by more than 0.005."],
-    )
-    return [
-        head,
-        *(Section(f"{one.model}: {one.title}", [f"Source: {one.source}."], [table]) for one, table in tables),
+    marked = sum(len(one.misses) for one in found)
+    parts = [
+        Section(
+            "Beside published results",
+            [
+                f"{marked} of {sum(len(one.rows) for one in found)} cells, marked, miss the published score by "
+                f"more than {MISS}."
+            ],
+        )
     ]
+    for one in found:
+        rows = [
+            [label, score(ours), score(theirs), f"{ours - theirs:+.3f}"] for label, ours, theirs in one.rows
+        ]
+        table = Table(["", "ours", one.model, "difference"], rows, frozenset((i, 3) for i in one.misses))
+        title = f"{one.model}: {one.measure} {one.title}"
+        parts.append(Section(title, [f"Source: {one.source}."], [table]))
+    return parts
 
 
 def _failed(content: Content) -> Section | None:
