@@ -291,7 +291,8 @@ def _evaluate(
 ) -> None:
     from ..encoder import Encoder
     from ..evaluation.report import summary, write_reports
-    from ..evaluation.runner import Settings, run_suite
+    from ..evaluation.runner import run_suite
+    from ..evaluation.settings import Settings
     from ..evaluation.systems import Compat
     from ..indexes import Tier
 

@@ -20,8 +20,7 @@ def estimate(
     refs: Sequence[DatasetRef],
     encoder: Encoder,
     *,
-    cross_lingual: bool,
-    systems: int = 1,
+    cells: int,
     documents_per_language: int = 0,
 ) -> str:
     """A line for people: cells, documents, and the time that encoding them takes, from a sample of documents.
@@ -29,16 +28,12 @@ def estimate(
     Parameters
     ----------
     refs
-        What will be measured.
-    systems
-        With how many systems.
+        The corpora to encode.
+    cells
+        How many cells there are to measure.
     documents_per_language
         Taken where sets can't be counted because they aren't here yet.
     """
-    tasks: dict[str, int] = {}
-    for ref in refs:
-        tasks[ref.task] = tasks.get(ref.task, 0) + 1
-    cells = systems * sum(count**2 if cross_lingual else count for count in tasks.values())
     known = sum(ref.count() for ref in refs)
     total = known or documents_per_language * len({ref.language for ref in refs})
     head = f"{cells:,} cells; {len(refs):,} corpora"

@@ -14,8 +14,8 @@ a folder called TASK or TASK-xx                    ``corpus.parquet``, ``queries
 
 The hub's converted files, ``TASK_xx/corpus/0000.parquet`` or ``corpus/TASK/0000.parquet``, count as well.
 Columns, in any order and among others, are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and
-``corpus-id``, perhaps ``score``, which is 1 where there is none. Ids are strings or whole numbers, which count as
-their digits.
+``corpus-id``, perhaps ``score``, which is 1 where there is none. Ids are strings, or whole numbers, which
+count as their digits.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class Beside:
 def load_published(names: Sequence[str]) -> list[Published]:
     """The tables in some files of ``eval/published``, or of one's own by their paths.
 
-    A file has ``[[systems]]``, each with ``model``, ``source`` and scores by the file's ``measure``, nDCG@10 where
-    it names none: ``mean`` in English or ``means.LANGUAGE`` over thirteen tasks, ``LANGUAGE.TASK``, or
+    A file has ``[[systems]]``, each with ``model``, ``source`` and scores by the file's ``measure``, nDCG@10
+    where it names none: ``mean`` in English or ``means.LANGUAGE`` over thirteen tasks, ``LANGUAGE.TASK``, or
     ``matrix.DOCUMENTS.QUERIES``; under ``measures."R@10"`` the same by other measures.
 
     Raises

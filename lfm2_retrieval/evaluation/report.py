@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import MissingExtraError
 from .published import load_published
-from .results import read_results
+from .results import means_of, read_results
 from .runs import write_lines
 from .sections import sections
 from .tables import Content, Section, Table
@@ -39,6 +39,8 @@ def write_reports(folder: Path) -> list[Path]:
         If there are no results, or they are damaged.
     """
     content = read_results(folder)
+    if "means" not in content:  # the evaluation was interrupted
+        content["means"] = means_of(folder, content, content["settings"]["seed"])
     written: list[Path] = []
     drawn: Mapping[str, tuple[Path, Path]] = {}
     with suppress(MissingExtraError):  # the reports do without pictures

@@ -1,4 +1,4 @@
-"""Suites as data, ``eval/suites/*.toml`` or a file of one's own: what a suite runs, where its sets come from."""
+"""Suites as data, ``eval/suites/*.toml`` or one's own: what a suite runs and where its sets come from."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def is_searched(text: str, compat: Compat | None) -> bool:
 
 
 class LateInteraction:
-    """A corpus encoded once, in one index or in two of the same vectors.
+    """A corpus encoded once, in an exact index, a compressed one, or both of the same vectors.
 
     Parameters
     ----------
@@ -54,7 +54,9 @@ class LateInteraction:
     documents
         Id → text.
     tier
-        Of the compressed index beside the exact one; None for no such.
+        Of the compressed index; None for no such.
+    exact
+        Whether to make the exact index.
     batch_size
         Documents encoded at a time.
     compat
@@ -74,14 +76,17 @@ class LateInteraction:
         documents: Mapping[str, str],
         *,
         tier: Tier | None = None,
+        exact: bool = True,
         batch_size: int = 256,
         compat: Compat | None = None,
         seed: int = 0,
     ) -> None:
         self.encoder = encoder
-        self.stores = {"exact": CompressedIndex.create(None, encoder.dim, tier=Tier.EXACT, seed=seed)}
-        if tier is not None:
-            self.stores["compressed"] = CompressedIndex.create(None, encoder.dim, tier=tier, seed=seed)
+        tiers = {**({"exact": Tier.EXACT} if exact else {}), **({"compressed": tier} if tier else {})}
+        self.stores = {
+            name: CompressedIndex.create(None, encoder.dim, tier=one, seed=seed)
+            for name, one in tiers.items()
+        }
         self.facts: dict[str, Any] = {"documents": len(documents)}
         try:
             self._build([item for item in documents.items() if is_searched(item[1], compat)], batch_size)
@@ -118,7 +123,7 @@ class LateInteraction:
             compressed = self.stores["compressed"].build(force=True)
             adding["compressed"] += time.perf_counter() - began
             self.facts["compressed"] = compressed  # False: too small, it stayed exact
-        tokens = self.stores["exact"].n_tokens
+        tokens = next(iter(self.stores.values())).n_tokens
         self.facts |= {
             "encoded": len(documents),
             "cut": cuts,

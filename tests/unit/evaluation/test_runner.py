@@ -292,11 +292,11 @@ def test_across_languages_needs_several(family, encoder, tmp_path):
 
 
 def test_damaged_results_are_named(family, encoder, tmp_path):
-    (tmp_path / "results.json").write_text('{"format": 1, ')
+    (tmp_path / "results.json").write_text('{"format": 2, ')
     with pytest.raises(InvalidInputError, match=r"results\.json: is no results"):
         evaluated(from_folder(family), encoder, tmp_path)
     (tmp_path / "results.json").write_text('{"format": 99}')
-    with pytest.raises(InvalidInputError, match="has the format 99, this version reads 1"):
+    with pytest.raises(InvalidInputError, match="has the format 99, this version reads 2"):
         write_reports(tmp_path)
 
 
