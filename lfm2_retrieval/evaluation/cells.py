@@ -96,15 +96,11 @@ class TaskRun:
     def _load(self, language: str) -> Dataset:
         if language not in self._loaded:
             try:
-                self._loaded[language] = adapt(self.members[language].load(), self.settings.compat)
+                self._loaded[language] = adapt(self.members[language].read(), self.settings.compat)
             except MissingExtraError:
                 raise
             except RetrievalError as error:
                 self._loaded[language] = error
-            except (OSError, ValueError) as error:
-                self._loaded[language] = InvalidInputError(
-                    f"{self.task} [{language}]: can't be read: {error or type(error).__name__}"
-                )
         found = self._loaded[language]
         if isinstance(found, RetrievalError):
             raise found

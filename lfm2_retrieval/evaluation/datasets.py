@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, RetrievalError
 from ..readers import read_documents
 from .collections import load_collection
 
@@ -99,6 +99,17 @@ class DatasetRef:
     language: str
     load: Callable[[], Dataset]
     count: Callable[[], int] = lambda: 0
+
+    def read(self) -> Dataset:
+        """The set; whatever keeps it from being read is an InvalidInputError, but a missing package."""
+        try:
+            return self.load()
+        except RetrievalError:
+            raise
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(
+                f"{self.task} [{self.language}]: can't be read: {error or type(error).__name__}"
+            ) from error
 
 
 def split_name(name: str) -> tuple[str, str]:

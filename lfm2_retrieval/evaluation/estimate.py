@@ -49,7 +49,7 @@ def _rate(refs: Sequence[DatasetRef], encoder: Encoder) -> float:
     """Documents a second, of some of the first set that can be read; 0 where none can."""
     for ref in refs[:_TRIED]:
         try:
-            texts = [text for text in ref.load().documents.values() if text.strip()]
+            texts = [text for text in ref.read().documents.values() if text.strip()]
         except RetrievalError:
             continue
         sample = texts[:: max(1, len(texts) // _SAMPLE)][:_SAMPLE]

@@ -97,7 +97,7 @@ def _texts(refs: Sequence[DatasetRef], count: int = 500) -> Iterator[str]:
     """Some documents of the first set that can be read."""
     for ref in refs:
         try:
-            yield from list(ref.load().documents.values())[:count]
+            yield from list(ref.read().documents.values())[:count]
         except RetrievalError:
             continue
         return
