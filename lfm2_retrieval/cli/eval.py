@@ -55,7 +55,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--baseline", type=click.Choice(["bm25"]), help="Measure this, too."),
         click.option(
             "--compat",
-            type=click.Choice(["pylate", "mteb"]),
+            type=click.Choice(["pylate", "sentence-transformers", "mteb"]),
             help="Reproduce another evaluator, where they differ.",
         ),
         click.option(

@@ -13,7 +13,7 @@ import numpy as np
 from ..datatypes import TokenEmbeddings
 from ..encoder import Encoder
 from ..errors import InvalidInputError, MissingExtraError, RetrievalError
-from .adapting import adapt, digest, overlap, share
+from .adapting import adapt, adapt_values, digest, overlap, share
 from .datasets import Dataset, DatasetRef
 from .environment import PeakMemory
 from .metrics import evaluate_queries
@@ -219,6 +219,7 @@ class TaskRun:
             values = evaluate_queries(
                 corpus.qrels, {query: [id for id, _ in rows] for query, rows in run.items()}
             )
+            adapt_values(values, corpus.qrels, self.settings.compat, self.settings.depth)
             if system == "compressed":
                 cell["against_exact"] = self._against_exact(corpus.language, language, run)
             cell["data"] = self._data(corpus.language, language)

@@ -34,7 +34,7 @@ _SETTINGS: Mapping[str, type | tuple[str, ...]] = {
     "index": ("exact", "compressed"),
     "tier": ("compact", "balanced", "accurate"),
     "baseline": ("bm25",),
-    "compat": ("pylate", "mteb"),
+    "compat": ("pylate", "sentence-transformers", "mteb"),
     "depth": int,
     "batch_size": int,
     "seed": int,

@@ -176,3 +176,17 @@ def test_a_suite_of_ones_own_is_run_and_the_command_line_wins(run, folders, chec
     assert "there are demo, nanobeir" in run("eval", "run", "nothing").stderr
     path.write_text('title = "Mine"\n')
     assert f"Error: {path}: a suite has 'source'" in run("eval", "run", path).stderr
+
+
+def test_runs_and_folders_of_other_data_are_told(run, measured, folders, checkpoint, tmp_path):
+    out, _ = measured
+    other = tmp_path / "other.trec"
+    other.write_text("q0 Q0 x1 1 2.0 x\nq1 Q0 x2 1 1.0 x\n")
+    result = run("eval", "compare", out / "set.de-de.exact.trec", other)
+    assert result.exit_code == 1
+    assert f"{other}: none of its documents is judged for its query: the run is of another" in result.stderr
+    queries = folders / "set-de/queries.jsonl"
+    queries.write_text(queries.read_text().replace("fox", "train"))
+    evaluate(run, folders, checkpoint(), tmp_path / "second")
+    text = run("eval", "compare", out, tmp_path / "second").stdout
+    assert "Texts or judgements of A and B differ in set [de], set [de ← en], set [en ← de]." in text
