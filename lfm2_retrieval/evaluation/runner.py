@@ -83,8 +83,8 @@ def run_suite(
         if cells:
             per_language = suite.get("documents_per_language", 0)
             on_progress(estimate(corpora, encoder, cells=cells, documents_per_language=per_language))
-        for run in runs:
-            run.run()
+        while runs:
+            runs.pop(0).run()  # and let go of its texts
         if throughput and "throughput" not in results.content:
             on_progress("measuring the encoder's speed")
             speed = measure_throughput(encoder, list(_texts(refs)))
