@@ -68,7 +68,7 @@ class PeakMemory:
             self._forgot = True
         except OSError:
             self._forgot = False
-        self._gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        self._gpu = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if self._gpu:
             torch.cuda.reset_peak_memory_stats()
 
