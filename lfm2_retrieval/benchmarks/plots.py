@@ -11,7 +11,7 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from ..indexes import Tuning
 
-__all__ = ["depths", "plot_growth", "plot_report", "plot_tuning", "require_matplotlib"]
+__all__ = ["depths", "plot_documents", "plot_growth", "plot_report", "plot_tuning", "require_matplotlib"]
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Okabe and Ito's, which colour-blind people can tell apart, and one more."""
@@ -201,6 +201,59 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.grid(color="0.92", lw=0.7)
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
+        figure.savefig(path, metadata=_metadata(path))
+
+
+def plot_documents(report: Mapping[str, Any], path: Path) -> None:
+    """Ways of reading documents: NDCG@10, bytes and speed against positions, or else the pooling factor.
+
+    Parameters
+    ----------
+    report
+        Of `benchmarks.long_documents.measure`.
+    path
+        Its suffix says how to draw: .png, .svg or .pdf.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    by_length = len({row["document_length"] for row in report["rows"]}) > 1
+    across, other = ("document_length", "pool_factor") if by_length else ("pool_factor", "document_length")
+    lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in report["rows"]:
+        lines.setdefault((row["long_documents"], row[other]), []).append(row)
+    panels = (
+        ("ndcg@10", "NDCG@10", "linear"),
+        ("bytes_per_document", "bytes a document", "log"),
+        ("documents_per_cpu_second", "documents/s of processor time", "log"),
+    )
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(10.4, 3.4), layout="constrained")
+        for axes, (what, label, scale) in zip(figure.subplots(1, 3), panels, strict=True):
+            for number, ((mode, second), rows) in enumerate(lines.items()):
+                shown = f"{mode}, {'pooled by ' if by_length else ''}{second:,}"
+                x = [row[across] for row in rows]
+                axes.plot(x, [row[what] for row in rows], **_look(number), ms=5, lw=1.3, label=shown)
+            axes.set_xscale("log" if by_length else "linear")
+            axes.set_yscale(scale)
+            axes.xaxis.set_major_locator(FixedLocator(sorted({row[across] for row in report["rows"]})))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.tick_params(axis="x", labelrotation=45 if by_length else 0)
+            if scale == "log":
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+            axes.set_xlabel("positions" if by_length else "pooled by")
+            axes.set_ylabel(label)
+            axes.grid(color="0.92", lw=0.7)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
         figure.savefig(path, metadata=_metadata(path))
 
 
