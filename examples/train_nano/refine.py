@@ -1,10 +1,11 @@
 """Stage 2: rank as MiniLM ranks, by its tokens and its pooled vector together, among hard candidates.
 
-    python examples/train_nano/refine.py WORK --minutes 35
+    python examples/train_nano/refine.py WORK --minutes 35 [--start CHECKPOINT_FOLDER]
 
 Three losses: KL divergence from the teacher's ranking of each query's positive, its BM25 negatives and
 everyone else's; the token loss of stage 1 on the same passages, which keeps what was learnt there; and
-in other languages contrast within a batch, with translations. Resumes from WORK/refine.pt.
+in other languages contrast within a batch, with translations. Resumes from WORK/refine.pt; ``--start``
+begins half-way between stage 1 and an earlier refined student.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from student import DOCUMENT, PUNCTUATION, QUERY, Student
 from teacher import Teacher
 from torch import Tensor
 
-PEAK_RATE, WARM_UP, QUERIES_PER_STEP = 4e-4, 40, 6
+PEAK_RATE, WARM_UP, QUERIES_PER_STEP = 3e-4, 30, 6
 DENSE_SCALE, TOKEN_SCALE = 20.0, 30.0
 
 
@@ -127,7 +128,7 @@ class Refiner:
         return F.cross_entropy(scores, torch.arange(len(queries)))
 
 
-def train(work: Path, minutes: float, seed: int = 1) -> None:
+def train(work: Path, minutes: float, start: Path | None = None, seed: int = 1) -> None:
     torch.manual_seed(seed)
     refiner = Refiner(work, seed)
     student = refiner.student
@@ -143,7 +144,12 @@ def train(work: Path, minutes: float, seed: int = 1) -> None:
         step, spent = state["step"], state["spent"]
         refiner.groups.rng.seed(seed + step)
     else:
-        student.load_state_dict(torch.load(work / "distil.pt", weights_only=True)["model"], strict=False)
+        first = torch.load(work / "distil.pt", weights_only=True)["model"]
+        if start is not None:
+            student.load(start)
+            second = student.state_dict()
+            first = {name: value.lerp(second[name], 0.5) for name, value in first.items()}
+        student.load_state_dict(first, strict=False)
     last, saved = time.thread_time(), time.monotonic()
     sums = [0.0, 0.0, 0.0, 0.0]
     while spent < minutes * 60:
@@ -152,10 +158,10 @@ def train(work: Path, minutes: float, seed: int = 1) -> None:
         for group in optimiser.param_groups:
             group["lr"] = PEAK_RATE * rate
         ranking, kept = refiner.ranking_loss()
-        losses = [ranking, 3.0 * kept]
-        if step % 2 == 0:
-            losses.append(0.5 * refiner.contrast_loss())
-        elif step % 4 == 1:
+        losses = [ranking, 4.0 * kept]
+        if step % 4 != 3:
+            losses.append(0.7 * refiner.contrast_loss())
+        else:
             pairs = refiner.texts.translations(12)
             losses.append(0.5 * translation_loss(student, refiner.teacher, pairs, refiner.texts.rng))
         optimiser.zero_grad()
@@ -163,15 +169,14 @@ def train(work: Path, minutes: float, seed: int = 1) -> None:
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimiser.step()
         sums = [sums[0] + ranking.item(), sums[1] + kept.item(), sums[2], sums[3]]
-        if len(losses) == 3:
-            sums[2 + step % 2] += losses[2].item()
+        sums[3 if step % 4 == 3 else 2] += losses[2].item()
         step += 1
         now = time.thread_time()
         spent, last = spent + now - last, now
         if step % 40 == 0:
             print(
                 f"step {step} {spent / 60:.1f} min ranking {sums[0] / 40:.4f} tokens {sums[1] / 40:.4f} "
-                f"contrast {sums[2] / 10:.4f} translated {sums[3] / 5:.4f} scale {student.scale.exp():.1f}",
+                f"contrast {sums[2] / 30:.4f} translated {sums[3] / 10:.4f} scale {student.scale.exp():.1f}",
                 flush=True,
             )
             sums = [0.0, 0.0, 0.0, 0.0]
@@ -191,5 +196,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=35)
+    parser.add_argument("--start", type=Path)
     arguments = parser.parse_args()
-    train(arguments.work, arguments.minutes)
+    train(arguments.work, arguments.minutes, arguments.start)
