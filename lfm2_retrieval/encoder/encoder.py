@@ -7,18 +7,20 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from ..datatypes import TokenEmbeddings
 from ..errors import CheckpointError, InvalidInputError, InvalidTypeError
-from .backbone import Backbone, PackedBatch
+from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
+from .engine import Engine
+from .int8 import SAMPLE
+from .linear import Kernels, resolve_kernels
 from .projection import Projection
 from .settings import EncoderSettings, read_json
 from .tokenization import TextTokenizer, Tokens
@@ -27,10 +29,9 @@ from .weights import fuse_weights
 __all__ = ["Encoder", "TruncationWarning"]
 
 _LOG = logging.getLogger(__name__)
-_TOKENS_PER_STEP = {"cpu": 1024}
-_TOKENS_PER_STEP_ELSEWHERE = 16_384
+_QUERY_CACHE = 1024
 
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
+Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
 class TruncationWarning(UserWarning):
@@ -53,10 +54,20 @@ class Encoder:
         What the checkpoint says of encoding, and of its backbone.
     device, dtype
         Where and in what precision the forward pass runs.
+    kernels
+        What computes each shape of linear, and what it was chosen by; empty on a GPU.
     """
 
     def __init__(
-        self, folder: Path, *, name: str, revision: str | None, device: torch.device, dtype: torch.dtype
+        self,
+        folder: Path,
+        *,
+        name: str,
+        revision: str | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        kernels: Kernels = "auto",
+        query_cache: int = _QUERY_CACHE,
     ) -> None:
         self.folder, self.name, self.revision = folder, name, revision
         self.device, self.dtype = device, dtype
@@ -68,7 +79,18 @@ class Encoder:
             backbone = Backbone(self.config)
         backbone.load_state_dict(fuse_weights(read_tensors(home), self.config), assign=True)
         projection = Projection.load(folder, self.settings.dense, self.config.hidden_size)
-        self._model = nn.Sequential(backbone, projection).requires_grad_(False).eval().to(device, dtype)
+        self._engine = Engine(
+            backbone,
+            projection,
+            device=device,
+            dtype=dtype,
+            normalize=self.settings.normalize,
+            attend_to_expansion=self.settings.attend_to_expansion,
+            kernels=kernels,
+            sample=self._tokenizer.documents(SAMPLE),
+            cached=query_cache,
+        )
+        self.kernels = tuple(self._engine.choices)
         self.dim = projection.out_features
 
     @classmethod
@@ -79,6 +101,8 @@ class Encoder:
         device: str | torch.device = "auto",
         dtype: Precision | torch.dtype = "auto",
         revision: str | None = None,
+        kernels: Kernels = "auto",
+        query_cache: int = _QUERY_CACHE,
     ) -> Encoder:
         """Load a checkpoint.
 
@@ -90,9 +114,17 @@ class Encoder:
         device
             ``"auto"`` takes a CUDA device when there is one.
         dtype
-            ``"auto"``: float32 on a CPU, bfloat16 on a GPU.
+            ``"auto"``: float32 on a CPU, bfloat16 on a GPU. ``"int8"`` is for CPUs: products in int8, all
+            else in float32; see :mod:`lfm2_retrieval.encoder.int8`.
         revision
             A branch, tag or commit of a model on the hub.
+        kernels
+            ``"auto"`` times the kernels for each shape of linear and takes the fastest that is right;
+            ``"plain"`` and ``"onednn"`` name one. The variable ``LFM2_RETRIEVAL_KERNELS`` stands in for
+            ``"auto"``. See :mod:`lfm2_retrieval.encoder.linear`.
+        query_cache
+            How many queries' vectors are kept, of those encoded alone and up to 128 tokens long: 16 KB each
+            of 32 tokens. 0 for none.
 
         Raises
         ------
@@ -101,14 +133,23 @@ class Encoder:
         CheckpointError
             If its files are incomplete or describe something other than LFM2.
         InvalidInputError
-            If the device or dtype is unknown or missing here.
+            If the device, dtype or kernels are unknown or missing here.
         """
         where = _device(device)
+        chosen = resolve_kernels(kernels)
         folder = find_checkpoint(name_or_path, revision)
         precision = _dtype(dtype, where)
         local = str(name_or_path) not in BUNDLED and Path(name_or_path).expanduser().is_dir()
         name = str(folder.resolve()) if local else str(name_or_path)
-        return cls(folder, name=name, revision=revision, device=where, dtype=precision)
+        return cls(
+            folder,
+            name=name,
+            revision=revision,
+            device=where,
+            dtype=precision,
+            kernels=chosen,
+            query_cache=query_cache,
+        )
 
     def encode_documents(
         self,
@@ -196,8 +237,8 @@ class Encoder:
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         vectors = np.empty((offsets[-1], self.dim), dtype=output)
         order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i].ids), tokens[i].real))
-        for step in self._steps(order, lengths):
-            out = self._forward([tokens[i] for i in step])
+        steps = self._steps(order, lengths)
+        for step, out in zip(steps, self._engine.run([tokens[i] for i in step] for step in steps), strict=True):
             rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in step])
             vectors[rows] = out
         ids = np.concatenate([one.ids for one in tokens]) if tokens else np.empty(0, np.int64)
@@ -210,7 +251,7 @@ class Encoder:
         return TokenEmbeddings(embeddings=vectors, offsets=offsets, token_ids=token_ids, spans=spans)
 
     def _steps(self, order: list[int], lengths: NDArray[np.int64]) -> list[list[int]]:
-        budget = _TOKENS_PER_STEP.get(self.device.type, _TOKENS_PER_STEP_ELSEWHERE)
+        budget = self._engine.budget
         steps: list[list[int]] = []
         room = 0
         for i in order:
@@ -220,22 +261,6 @@ class Encoder:
             steps[-1].append(i)
             room -= lengths[i]
         return steps
-
-    @torch.inference_mode()
-    def _forward(self, tokens: list[Tokens]) -> NDArray[np.float32]:
-        ids = np.concatenate([one.ids for one in tokens])
-        if ids.max() >= self.config.vocab_size:
-            raise CheckpointError(
-                f"the tokenizer gives the id {ids.max()}, the model has {self.config.vocab_size} embeddings: "
-                "tokenizer and weights do not belong together"
-            )
-        lengths = tuple(len(one.ids) for one in tokens)
-        keys = lengths if self.settings.attend_to_expansion else tuple(one.real for one in tokens)
-        batch = PackedBatch(torch.from_numpy(ids).to(self.device), lengths, keys)
-        vectors: Tensor = self._model(batch).float()
-        if self.settings.normalize:
-            vectors = nn.functional.normalize(vectors, dim=-1)
-        return vectors.cpu().numpy()
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"
@@ -283,8 +308,10 @@ def _device(device: str | torch.device) -> torch.device:
 def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    found = known.get(str(dtype).removeprefix("torch."))
+    known = {name: getattr(torch, name) for name in get_args(Precision) if name != "auto"}
+    found: torch.dtype | None = known.get(str(dtype).removeprefix("torch."))
     if found is None:
         raise InvalidInputError(f"dtype must be 'auto', {', '.join(map(repr, known))}, not {dtype!r}")
+    if found == torch.int8 and device.type != "cpu":
+        raise InvalidInputError("dtype 'int8' is for CPUs; on a GPU use 'bfloat16'")
     return found
