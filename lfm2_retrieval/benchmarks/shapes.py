@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def write_random(folder: Path, shape: str, seed: int = 0) -> Path:
     save_file({"linear.weight": dense}, folder / "1_Dense/model.safetensors")
     _change(folder / "config.json", dict(config), whole=True)
     _change(folder / "1_Dense/config.json", {"in_features": config["hidden_size"], "out_features": _DIM})
-    settings = {"query_length": 32, "do_query_expansion": True}
+    settings = {"query_length": 32, "do_query_expansion": True, "skiplist_words": list(string.punctuation)}
     _change(folder / "config_sentence_transformers.json", settings)
     return folder
 

@@ -12,6 +12,7 @@ are done about them at load, on the inputs that a few sentences give each layer:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, PackedBatch, ShortConv
-from .linear import Choice, Kernels, Packed, once, pack_linear, select
+from .linear import Choice, Kernels, Packed, once, pack_linear, select, time_layers
 
-__all__ = ["SAMPLE", "quantize"]
+__all__ = ["SAMPLE", "fastest_milliseconds", "quantize"]
 
 _ERROR_LIMIT = 0.05  # of a layer's output, in the norm; int8 without outliers is at about 0.01
 _SAMPLED_ROWS = 64
@@ -141,6 +142,18 @@ def _choose(weight: Tensor, scale: Tensor, kernels: Kernels) -> Choice:
     reference = _PlainInt8(weight, scale, None)(x)
     makers = {name: lambda make=make: make(weight, scale, None) for name, make in _KERNELS.items()}
     return select(makers, x, reference, 1e-4, kernels, (weight.shape[0], weight.shape[1]), "int8")
+
+
+@torch.inference_mode()
+def fastest_milliseconds(weight: Tensor, rows: int) -> float:
+    """What one product of int8 with a weight ``[out, in]`` takes, without quantizing rows, at its best."""
+    some = torch.randint(1, 255, (rows, weight.shape[1]), dtype=torch.uint8)
+    calls = {}
+    for name, make in _KERNELS.items():
+        with suppress(Exception):  # missing here
+            layer = make(*_quantize_weight(weight), None)
+            calls[name] = lambda layer=layer: layer._product(some)
+    return min(time_layers(calls).values())
 
 
 def _quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,19 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInputError
 
-__all__ = ["Choice", "Kernels", "Packed", "once", "pack", "pack_linear", "resolve_kernels", "select", "silu_linear"]
+__all__ = [
+    "Choice",
+    "Kernels",
+    "Packed",
+    "fastest_milliseconds",
+    "once",
+    "pack",
+    "pack_linear",
+    "resolve_kernels",
+    "select",
+    "silu_linear",
+    "time_layers",
+]
 
 _LOG = logging.getLogger(__name__)
 _ROWS = 128  # of the timing: between a query and a step of documents
@@ -206,7 +218,8 @@ def select(
         raise InvalidInputError(
             f"kernels={kernels!r} does not work here ({refused[kernels]}); use 'auto' or 'plain'"
         )
-    times = _time(working, x) if len(working) > 1 else {}
+    calls = {name: (lambda layer=layer: layer(x)) for name, layer in working.items()}
+    times = time_layers(calls) if len(calls) > 1 else {}
     chosen = min(times, key=times.__getitem__) if times else next(iter(working))
     name = dtype or str(x.dtype).removeprefix("torch.")
     _LOG.info("linear %s in %s: %s %s %s", shape, name, chosen, times, refused or "")
@@ -232,14 +245,23 @@ def _try(
 
 
 @torch.inference_mode()
-def _time(layers: Mapping[str, Packed], x: Tensor, rounds: int = 5) -> dict[str, float]:
-    """Least milliseconds of each layer, asked in turns; the first time of each has been."""
-    best = dict.fromkeys(layers, float("inf"))
+def fastest_milliseconds(weight: Tensor, rows: int) -> float:
+    """What one product with a weight ``[out, in]`` takes, of its dtype's kernels the best, at its best."""
+    x = torch.randn(rows, weight.shape[1]).to(weight.dtype)
+    makers = _KERNELS if _onednn_pays(weight.dtype) else {"plain": _Plain}
+    layers = {name: make(weight, None) for name, make in makers.items()}
+    return min(time_layers({name: (lambda layer=layer: layer(x)) for name, layer in layers.items()}).values())
+
+
+@torch.inference_mode()
+def time_layers(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
+    """Least milliseconds of each call, asked in turns, in this thread's own time, which others' work spares."""
+    best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
-        for name, layer in layers.items():
-            start = time.perf_counter()
-            layer(x)
-            best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
+        for name, call in calls.items():
+            start = time.thread_time()
+            call()
+            best[name] = min(best[name], 1e3 * (time.thread_time() - start))
     return {name: round(value, 4) for name, value in best.items()}
 
 
