@@ -36,7 +36,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 }
 """``config.json`` of LFM2-ColBERT, by size."""
 _DIM = 128
-_STD = 0.02  # of linear weights and embeddings, as transformers draws them
+_STD = 0.02  # as transformers draws linears, convolutions and embeddings
 
 
 def write_random(folder: Path, shape: str, seed: int = 0) -> Path:
@@ -67,11 +67,10 @@ def write_random(folder: Path, shape: str, seed: int = 0) -> Path:
     with torch.device("meta"):
         parameters = Backbone(BackboneConfig.from_dict(config)).state_dict()
     for name, meta in parameters.items():
-        std = config["conv_L_cache"] ** -0.5 if name.endswith("conv_weight") else _STD
         if "norm" in name:
             parameters[name] = torch.ones(meta.shape)
         else:
-            parameters[name] = torch.randn(meta.shape, generator=draw) * std
+            parameters[name] = torch.randn(meta.shape, generator=draw) * _STD
     dense = torch.randn(_DIM, config["hidden_size"], generator=draw) * _STD
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(BUNDLED["nano"], folder, dirs_exist_ok=True)

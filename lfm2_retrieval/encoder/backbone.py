@@ -119,7 +119,7 @@ class _Layer(nn.Module):
 
 
 class ShortConv(nn.Module):
-    """``out(C * conv(B * x))``: a depthwise convolution between two gates."""
+    """``out(C * conv(B * x))``: a depthwise convolution between two gates, in the dtype of the norms."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -131,7 +131,7 @@ class ShortConv(nn.Module):
         self.out_proj = nn.Linear(hidden, hidden, bias=bias)
 
     def forward(self, x: Tensor, layout: _Layout) -> Tensor:
-        gate_in, gate_out, value = self.in_proj(x).chunk(3, dim=-1)
+        gate_in, gate_out, value = self.in_proj(x).to(x.dtype).chunk(3, dim=-1)
         u = gate_in * value
         weights = self.conv_weight.to(u.dtype)
         mixed = u * weights[self.shifts.index(0)]

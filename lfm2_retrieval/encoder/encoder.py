@@ -133,10 +133,12 @@ class Encoder:
         CheckpointError
             If its files are incomplete or describe something other than LFM2.
         InvalidInputError
-            If the device, dtype or kernels are unknown or missing here.
+            If the device, dtype or kernels are unknown or missing here, or ``query_cache`` is negative.
         """
         where = _device(device)
         chosen = resolve_kernels(kernels)
+        if query_cache < 0:
+            raise InvalidInputError(f"query_cache must be 0 or more, not {query_cache}")
         folder = find_checkpoint(name_or_path, revision)
         precision = _dtype(dtype, where)
         local = str(name_or_path) not in BUNDLED and Path(name_or_path).expanduser().is_dir()

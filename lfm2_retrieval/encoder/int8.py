@@ -25,7 +25,7 @@ from .linear import Choice, Kernels, Packed, once, pack_linear, select, time_lay
 __all__ = ["SAMPLE", "fastest_milliseconds", "quantize"]
 
 _ERROR_LIMIT = 0.05  # of a layer's output, in the norm; int8 without outliers is at about 0.01
-_SAMPLED_ROWS = 64
+_SAMPLED_ROWS = 32
 _CHECKED_ROWS = 64
 _ZERO = 128  # activations are uint8 around it, which is what the processors' dot products take
 SAMPLE = (
