@@ -249,7 +249,7 @@ def _text(encoder: Encoder, tokens: int, draw: np.random.Generator) -> str:
     """Words that come to so many tokens, with BOS and prefix, or as many as a document may have."""
     text = " ".join(draw.choice(_WORDS, tokens))
     spans = encoder.document_spans(text)
-    return text[: int(spans[: tokens, 1].max())]
+    return text[: int(spans[: tokens, 1].max())].strip()
 
 
 def _facts(system: Loaded) -> dict[str, Any]:
