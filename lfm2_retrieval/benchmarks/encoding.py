@@ -1,7 +1,7 @@
-"""How fast texts are encoded: in several dtypes, beside other systems, against the matrix products' own speed.
+"""How fast texts are encoded: in several dtypes, beside other systems, against the matrix products alone.
 
-Systems take turns within each round, in an order that rotates; what counts is the median of the rounds. All run
-in one process, on the same threads. Other systems get what they publish: their own batches, sorted their way.
+Systems take turns within each round, in an order that rotates; what counts is the median of the rounds. All
+run in one process, on the same threads. Other systems make their own batches, sorted their way.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def _alternate(
     turns = [_Turns() for _ in systems]
     for system, turn in zip(systems, turns, strict=True):  # the first run of anything is slow
         warm = texts if name == "query" else min(texts, key=len)[:200]
-        turn.vectors = system.query(warm[0]) if name == "query" and system.query else system.documents([warm[0]])
+        turn.vectors = (
+            system.query(warm[0]) if name == "query" and system.query else system.documents([warm[0]])
+        )
     for number in range(rounds):
         for place in range(len(systems)):
             at = (place + number) % len(systems)
@@ -174,14 +176,16 @@ def _cosines(vectors: Vectors | None, reference: Vectors | None) -> dict[str, fl
     """Least and mean cosine of token vectors to those of the first system, where they are as many."""
     if not vectors or not reference or [len(v) for v in vectors] != [len(v) for v in reference]:
         return {}
-    ours, theirs = (np.concatenate([np.asarray(v, np.float64) for v in side]) for side in (vectors, reference))
+    ours, theirs = (
+        np.concatenate([np.asarray(v, np.float64) for v in side]) for side in (vectors, reference)
+    )
     norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     cosines = (ours * theirs).sum(axis=1) / norms
     return {"least_cosine": round(float(cosines.min()), 6), "mean_cosine": round(float(cosines.mean()), 6)}
 
 
 def _compare(report: dict[str, Any]) -> None:
-    """Speed as a multiple of the others', from times of the same rounds, and as a share of the products' own."""
+    """Speed as a multiple of the others', round by round, and as a share of the matrix products' own."""
     systems = report["systems"]
     for facts in systems:
         for name, result in facts["results"].items():
@@ -206,12 +210,12 @@ def _compare(report: dict[str, Any]) -> None:
 
 def _peak(encoder: Encoder, dtype: str) -> dict[str, float]:
     """GFLOP/s of the model's matrix products alone, at 1,024 rows, each at its best."""
+    import torch
+
     from ..encoder.backbone import Backbone
     from ..encoder.config import BackboneConfig
     from ..encoder.int8 import fastest_milliseconds as of_int8
     from ..encoder.linear import fastest_milliseconds
-
-    import torch
 
     config: BackboneConfig = encoder.config
     with torch.device("meta"):
@@ -249,7 +253,7 @@ def _text(encoder: Encoder, tokens: int, draw: np.random.Generator) -> str:
     """Words that come to so many tokens, with BOS and prefix, or as many as a document may have."""
     text = " ".join(draw.choice(_WORDS, tokens))
     spans = encoder.document_spans(text)
-    return text[: int(spans[: tokens, 1].max())].strip()
+    return text[: int(spans[:tokens, 1].max())].strip()
 
 
 def _facts(system: Loaded) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def markdown_encoding(report: Report) -> str:
     threads = protocol["threads"]
     lines = [
         f"{report['model']}, lfm2-retrieval {report['library']}; {machine['cpu']} ({machine['capability']}), "
-        f"{threads} thread{'s' if threads > 1 else ''}, torch {machine['torch']}; {report['made']}. Medians of "
-        f"{protocol['rounds']} rounds in turns; other systems in batches of {protocol['batch_size_of_others']}.",
+        f"{threads} thread{'s' if threads > 1 else ''}, torch {machine['torch']}; {report['made']}. Medians "
+        f"of {protocol['rounds']} rounds in turns; others in batches of {protocol['batch_size_of_others']}.",
         "",
         f"`{report['command']}`",
     ]
@@ -69,7 +69,9 @@ def markdown_encoding(report: Report) -> str:
 
 def _cells(system: Mapping[str, Any], workload: str, labels: list[str]) -> list[str]:
     result = system["results"][workload]
-    speed = f"{1e3 * result['seconds']:,.1f}" if workload == "query" else f"{result['documents_per_second']:,.2f}"
+    speed = (
+        f"{1e3 * result['seconds']:,.1f}" if workload == "query" else f"{result['documents_per_second']:,.2f}"
+    )
     share = result.get("share_of_peak")
     return [
         _label(system),
@@ -90,7 +92,9 @@ def _plot(report: Report, path: Path) -> None:
     workloads = list(report["workloads"])
     names = list(dict.fromkeys(system["name"] for system in report["systems"]))
     with rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(workloads), 0.6 + 0.28 * len(report["systems"])), layout="constrained")
+        figure = Figure(
+            figsize=(3.1 * len(workloads), 0.6 + 0.28 * len(report["systems"])), layout="constrained"
+        )
         panels = figure.subplots(1, len(workloads), sharey=True, squeeze=False)[0]
         for axes, workload in zip(panels, workloads, strict=True):
             shown = [one for one in reversed(report["systems"]) if workload in one["results"]]

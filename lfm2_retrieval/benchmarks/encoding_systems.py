@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
+    from ..encoder import Encoder, Precision
 
 __all__ = ["PEERS", "Loaded", "load_ours", "load_peer"]
 
@@ -47,7 +47,7 @@ def load_ours(folder: Path, dtype: str) -> tuple[Loaded, Encoder]:
     from .. import __version__
     from ..encoder import Encoder
 
-    encoder = Encoder.load(folder, device="cpu", dtype=dtype, query_cache=0)
+    encoder = Encoder.load(folder, device="cpu", dtype=cast("Precision", dtype), query_cache=0)
     loaded = Loaded(
         "lfm2-retrieval",
         dtype,
@@ -74,7 +74,7 @@ def load_peer(kind: str, folder: Path, dtype: str, batch_size: int, encoder: Enc
         raise MissingExtraError(f"measuring {kind}", "pylate" if kind == "pylate" else "bench") from error
     except Exception as error:
         raise InvalidInputError(
-            f"{kind} can't load {folder.name}: {error or type(error).__name__}; leave it out of the comparison"
+            f"{kind} can't load {folder.name}: {error or type(error).__name__}; leave it out"
         ) from error
 
 
@@ -113,13 +113,15 @@ def _pylate(folder: Path, dtype: str, batch_size: int, encoder: Encoder) -> Load
 
 
 def _modernbert(folder: Path, dtype: str, batch_size: int, encoder: Encoder) -> Loaded:
-    """ModernBERT-base with random weights and a projection to 128, on as many tokens as ours reads of a text."""
+    """ModernBERT-base with random weights and a projection to 128, on as many tokens as ours."""
     import torch
     from transformers import ModernBertConfig, ModernBertModel
 
     torch.manual_seed(0)
     config = ModernBertConfig()
-    body = ModernBertModel._from_config(config, attn_implementation="sdpa")
+    body: Any = ModernBertModel._from_config(  # type: ignore[no-untyped-call]
+        config, attn_implementation="sdpa"
+    )
     body = body.eval().to(getattr(torch, dtype))
     head = torch.nn.Linear(config.hidden_size, _MODERNBERT_DIM, bias=False).to(getattr(torch, dtype))
 

@@ -11,7 +11,16 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from ..indexes import Tuning
 
-__all__ = ["COLOURS", "STYLE", "depths", "metadata", "plot_growth", "plot_report", "plot_tuning", "require_matplotlib"]
+__all__ = [
+    "COLOURS",
+    "STYLE",
+    "depths",
+    "metadata",
+    "plot_growth",
+    "plot_report",
+    "plot_tuning",
+    "require_matplotlib",
+]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Okabe and Ito's, which colour-blind people can tell apart, and one more."""

@@ -138,6 +138,7 @@ def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
+    """What the processor calls itself."""
     facts = Path("/proc/cpuinfo")
     names = (
         [

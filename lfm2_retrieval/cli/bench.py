@@ -270,8 +270,8 @@ def _workload(
     multiple=True,
     default=_DTYPES,
     show_default=True,
-    help="Of this library; the first is what cosines refer to. Other systems run in those of them that are not "
-    "int8. Repeatable.",
+    help="Of this library; the first is what cosines refer to. Others run in those that are not int8. "
+    "Repeatable.",
 )
 @click.option(
     "--against",
@@ -292,14 +292,20 @@ def _workload(
     "--documents", type=click.IntRange(min=1), default=256, show_default=True, help="In the mix: how many."
 )
 @click.option(
-    "--full-documents", type=click.IntRange(min=1), default=4, show_default=True, help="Of 512 tokens: how many."
+    "--full-documents",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Of 512 tokens: how many.",
 )
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Of the other systems."
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of torch.  [default: as torch has it]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of texts and weights.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of texts and weights."
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -309,9 +315,9 @@ def _workload(
 def encode(
     *, model: str | None, shape: str, seed: int, out: Path | None, json_: bool, **options: Any
 ) -> None:
-    """Measure encoding on the CPU: speed, cosine to float32, and the share of the matrix products' own speed.
+    """Measure encoding on the CPU: speed, cosine to float32, share of what matrix products reach alone.
 
-    Random weights need no download and are as fast as real ones; what cosines they give says little of real ones.
+    Random weights need no download and are as fast as real ones; their cosines say little of real ones.
     """
     from tempfile import TemporaryDirectory
 

@@ -6,11 +6,14 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from ._output import print_json
+
+if TYPE_CHECKING:
+    from ..encoder import Precision
 
 _DTYPES = ("float32", "bfloat16", "int8")
 _MODELS = {
@@ -63,10 +66,10 @@ def _explain(names: Iterable[str], dtypes: Iterable[str], json_: bool) -> None:
     from ..encoder import Encoder
 
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
-    entries = []
+    entries: list[dict[str, Any]] = []
     for name in names:
         for dtype in dtypes:
-            chosen = Encoder.load(name, device="cpu", dtype=dtype).kernels
+            chosen = Encoder.load(name, device="cpu", dtype=cast("Precision", dtype)).kernels
             linears = [dataclasses.asdict(choice) for choice in chosen]
             entries.append({"name": name, "dtype": dtype, "threads": threads, "linears": linears})
     if json_:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,11 @@ class Sequences:
     def of(cls, lengths: tuple[int, ...], keys: tuple[int, ...], like: Tensor) -> Sequences:
         """Those of a batch whose activations have the device and dtype of ``like``."""
         runs = tuple((len(list(run)), *pair) for pair, run in groupby(zip(lengths, keys, strict=True)))
-        if lengths != keys or like.dtype not in (torch.bfloat16, torch.float16) or not _has_varlen(like.device):
+        if (
+            lengths != keys
+            or like.dtype not in (torch.bfloat16, torch.float16)
+            or not _has_varlen(like.device)
+        ):
             return cls(runs)
         bounds = torch.tensor((0, *lengths), device=like.device).cumsum(0).to(torch.int32)
         return cls(runs, bounds, max(lengths))
@@ -65,7 +70,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, sequences: Sequences, *, causal: boo
 def _attend_run(q: Tensor, k: Tensor, v: Tensor, count: int, keys: int, *, causal: bool) -> Tensor:
     length = len(q) // count
     grouped = q.shape[1] != k.shape[1]
-    q, k, v = (t.unflatten(0, (count, length)).transpose(1, 2) for t in (q, k, v))
+    q, k, v = (t.view(count, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v))
     mask = None
     if causal and keys < length:
         rows = torch.arange(length, device=q.device)
@@ -101,14 +106,12 @@ def _varlen_kernel() -> Callable[..., Tensor]:
         from torch.nn.attention.varlen import varlen_attn
 
         if "window_size" in inspect.signature(varlen_attn).parameters:
-            found: Callable[..., Tensor] = varlen_attn
-            return found
+            return cast("Callable[..., Tensor]", varlen_attn)
     except ImportError:
         pass
     from flash_attn import flash_attn_varlen_func
 
-    other: Callable[..., Tensor] = flash_attn_varlen_func
-    return other
+    return cast("Callable[..., Tensor]", flash_attn_varlen_func)
 
 
 @cache

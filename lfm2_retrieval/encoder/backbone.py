@@ -28,6 +28,9 @@ from .linear import silu_linear
 
 __all__ = ["Backbone", "PackedBatch", "ShortConv"]
 
+_FFN_ROWS = 8192
+"""Tokens that a feed-forward layer takes at once, whose width is most of the memory of a long document."""
+
 
 @dataclass(frozen=True)
 class PackedBatch:
@@ -131,6 +134,7 @@ class ShortConv(nn.Module):
         self.out_proj = nn.Linear(hidden, hidden, bias=bias)
 
     def forward(self, x: Tensor, layout: _Layout) -> Tensor:
+        """Normed ``x`` ``[n_tokens, hidden]`` to what is added to the stream."""
         gate_in, gate_out, value = self.in_proj(x).to(x.dtype).chunk(3, dim=-1)
         u = gate_in * value
         weights = self.conv_weight.to(u.dtype)
@@ -171,7 +175,7 @@ class _Attention(nn.Module):
 
 
 class _SwiGLU(nn.Module):
-    """``down(silu(gate) * up)``. Gate and up are not fused: one of their outputs at a time stays in the cache."""
+    """``down(silu(gate) * up)``. Gate and up are not fused: the output of one alone stays in the cache."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -180,8 +184,10 @@ class _SwiGLU(nn.Module):
         self.down = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(silu_linear(self.gate, x).mul_(self.up(x)))
-        return out
+        parts = [
+            self.down(silu_linear(self.gate, some).mul_(self.up(some))) for some in torch.split(x, _FFN_ROWS)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class _Norm(nn.RMSNorm):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
-from ..errors import CheckpointError, InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError, InvalidTypeError
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
@@ -199,6 +199,10 @@ class Encoder:
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 
+    def forget_queries(self) -> None:
+        """Empty the cache of queries, as a measurement of them needs."""
+        self._engine.forget()
+
     def document_spans(self, text: str) -> NDArray[np.int32]:
         """The characters behind each vector that :meth:`encode_documents` gives a text, without encoding it.
 
@@ -240,7 +244,9 @@ class Encoder:
         vectors = np.empty((offsets[-1], self.dim), dtype=output)
         order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i].ids), tokens[i].real))
         steps = self._steps(order, lengths)
-        for step, out in zip(steps, self._engine.run([tokens[i] for i in step] for step in steps), strict=True):
+        for step, out in zip(
+            steps, self._engine.run([tokens[i] for i in step] for step in steps), strict=True
+        ):
             rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in step])
             vectors[rows] = out
         ids = np.concatenate([one.ids for one in tokens]) if tokens else np.empty(0, np.int64)

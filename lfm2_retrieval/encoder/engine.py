@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -90,40 +90,44 @@ class Engine:
         self.budget = _CPU_BUDGET if device.type == "cpu" else _gpu_budget(backbone, device)
 
     def run(self, steps: Iterable[Sequence[Tokens]]) -> Iterator[Vectors]:
-        """The vectors of each step, float32 ``[n_tokens, dim]``; on a GPU the next step runs meanwhile.
+        """The vectors of each step, float32 ``[n_tokens, dim]``, not to be changed.
+
+        The next step is begun before one is given: a GPU computes it meanwhile.
 
         Raises
         ------
         MemoryError
             If a single text does not fit in memory.
         """
-        if self._device.type == "cpu":
-            yield from (self.forward(step) for step in steps)
-            return
-        waiting: Tensor | None = None
+        waiting: Callable[[], Vectors] | None = None
         for step in steps:
-            started = self._start(step)
+            begun = self._begin(step)
             if waiting is not None:
-                yield _fetch(waiting)
-            waiting = started
+                yield waiting()
+            waiting = begun
         if waiting is not None:
-            yield _fetch(waiting)
+            yield waiting()
 
-    def forward(self, step: Sequence[Tokens]) -> Vectors:
-        """The vectors of one step; those of a short text alone may come from the cache."""
+    def forget(self) -> None:
+        """Empty the cache."""
+        self._cache = _Cache(self._cached)
+
+    def _begin(self, step: Sequence[Tokens]) -> Callable[[], Vectors]:
+        """Begin a step; what comes back waits for it. A short text alone may be in the cache."""
         self._survive_fork()
         if len(step) != 1 or len(step[0].ids) > _CACHED_LENGTH or not self._cached:
-            return _fetch(self._start(step))
+            vectors = self._start(step)
+            return lambda: _fetch(vectors)
         key = (step[0].ids.tobytes(), step[0].real)
         found = self._cache.get(key)
         if found is None:
             found = _fetch(self._start(step))
             self._cache.put(key, found)
-        return found
+        return lambda: found
 
     @torch.inference_mode()
     def _start(self, step: Sequence[Tokens]) -> Tensor:
-        """Vectors, on a GPU not yet computed. A step that does not fit in memory is halved, as are those after."""
+        """Vectors, on a GPU not yet computed. A step that doesn't fit is halved, as are later ones."""
         try:
             return self._compute(step)
         except (MemoryError, RuntimeError) as error:
@@ -170,7 +174,7 @@ class Engine:
         if self._device.type != "cpu":
             raise RuntimeError("CUDA can't be used after a fork: load the encoder in the new process")
         torch.set_num_threads(1)
-        self._cache = _Cache(self._cached)
+        self.forget()
         self._process = os.getpid()
 
 

@@ -3,17 +3,19 @@
 Real activations have channels far larger than the rest, which would take the whole range of a row. Two things
 are done about them at load, on the inputs that a few sentences give each layer:
 
-- **Smoothing** (Xiao et al., "SmoothQuant", 2023): a channel is divided by a factor where it is made (in a norm's
-  weight, or the rows of the linear before) and its column of the weight multiplied by it. The model stays the
-  same function, and it costs nothing when it runs.
+- **Smoothing** (Xiao et al., "SmoothQuant", 2023): a channel is divided by a factor where it is made (in a
+  norm's weight, or the rows of the linear before) and its column of the weight multiplied by it. The model
+  stays the same function, and it costs nothing when it runs.
 - A layer whose int8 output is still far off keeps bfloat16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +31,8 @@ _SAMPLED_ROWS = 32
 _CHECKED_ROWS = 64
 _ZERO = 128  # activations are uint8 around it, which is what the processors' dot products take
 SAMPLE = (
-    "The harbour froze in January, so the ferry of 07:40 did not sail; 312 passengers waited in the old hall.",
-    "How do I reset a password? Open Settings > Account, choose \"Forgotten\", and follow the link (valid 24 h).",
+    "The harbour froze in January, so the ferry of 07:40 did not sail; 312 passengers waited in the hall.",
+    'How do I reset a password? Open Settings > Account, choose "Forgotten", follow the link (valid 24 h).',
     "Die Messung ergab 3,7 % weniger Druck als erwartet, was die Forscher auf das Ventil zurückführten.",
     "La biblioteca cierra los lunes; los libros prestados se devuelven en la entrada principal.",
     "Le médecin a prescrit deux comprimés par jour pendant une semaine, puis un seul.",
@@ -82,7 +84,19 @@ class _OneDNNInt8(_Int8):
         if not len(rows):
             return torch.empty(0, len(self.scale))
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rows, 1.0, _ZERO, self.weight, self.scale, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            rows,
+            1.0,
+            _ZERO,
+            self.weight,
+            self.scale,
+            self._zeros,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
         )
         return out
 
@@ -140,8 +154,9 @@ def _choose(weight: Tensor, scale: Tensor, kernels: Kernels) -> Choice:
     x = torch.randn(_CHECKED_ROWS, weight.shape[1], generator=draw).clamp_(-1, 1)
     x[::2] = x[::2].sign()
     reference = _PlainInt8(weight, scale, None)(x)
-    makers = {name: lambda make=make: make(weight, scale, None) for name, make in _KERNELS.items()}
-    return select(makers, x, reference, 1e-4, kernels, (weight.shape[0], weight.shape[1]), "int8")
+    makers = {name: partial(make, weight, scale, None) for name, make in _KERNELS.items()}
+    shape = (weight.shape[0], weight.shape[1])
+    return select(makers, x, exact=reference, tolerance=1e-4, kernels=kernels, shape=shape, dtype="int8")
 
 
 @torch.inference_mode()
@@ -152,7 +167,7 @@ def fastest_milliseconds(weight: Tensor, rows: int) -> float:
     for name, make in _KERNELS.items():
         with suppress(Exception):  # missing here
             layer = make(*_quantize_weight(weight), None)
-            calls[name] = lambda layer=layer: layer._product(some)
+            calls[name] = partial(layer._product, some)
     return min(time_layers(calls).values())
 
 
@@ -186,7 +201,8 @@ def _inputs(backbone: Backbone, batch: PackedBatch) -> dict[nn.Module, _Seen]:
 
 
 def _smooth_all(backbone: Backbone, seen: Mapping[nn.Module, _Seen]) -> None:
-    for layer in backbone.layers:
+    layers: Iterable[Any] = backbone.layers
+    for layer in layers:
         operator, ffn = layer.operator, layer.feed_forward
         head_dim = 1
         if isinstance(operator, ShortConv):

@@ -7,9 +7,9 @@
     document. On AMD processors float32 is up to twice as fast, since torch gives that to MKL otherwise; few
     rows gain in every dtype.
 
-The choice is made at load for each shape of weight: a kernel that is missing, fails or gives other numbers than
-``F.linear`` is out, the fastest of the others is in. It never changes the dtype. Weights are held once, in
-the form that their kernel reads.
+The choice is made at load for each shape of weight: a kernel that is missing, fails or gives other numbers
+than ``F.linear`` is out, the fastest of the others is in. It never changes the dtype. Weights are held once,
+in the form that their kernel reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Literal, get_args
 
 import torch
@@ -178,16 +178,18 @@ def _choose(weight: Tensor, bias: Tensor | None, kernels: Kernels) -> Choice:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(_ROWS, weight.shape[1], generator=draw).to(weight.dtype)
     exact = F.linear(x, weight, bias).float()
-    makers = {name: lambda make=make: make(weight, bias) for name, make in _KERNELS.items()}
+    makers = {name: partial(make, weight, bias) for name, make in _KERNELS.items()}
     if not _onednn_pays(weight.dtype):
         del makers["onednn"]
     shape = (weight.shape[0], weight.shape[1])
-    return select(makers, x, exact, _TOLERANCE[weight.dtype], kernels, shape)
+    tolerance = _TOLERANCE[weight.dtype]
+    return select(makers, x, exact=exact, tolerance=tolerance, kernels=kernels, shape=shape)
 
 
 def select(
     makers: Mapping[str, Callable[[], Packed]],
     x: Tensor,
+    *,
     exact: Tensor,
     tolerance: float,
     kernels: Kernels,
@@ -218,7 +220,7 @@ def select(
         raise InvalidInputError(
             f"kernels={kernels!r} does not work here ({refused[kernels]}); use 'auto' or 'plain'"
         )
-    calls = {name: (lambda layer=layer: layer(x)) for name, layer in working.items()}
+    calls = {name: partial(layer, x) for name, layer in working.items()}
     times = time_layers(calls) if len(calls) > 1 else {}
     chosen = min(times, key=times.__getitem__) if times else next(iter(working))
     name = dtype or str(x.dtype).removeprefix("torch.")
@@ -226,9 +228,7 @@ def select(
     return Choice(shape, name, chosen, times, refused)
 
 
-def _try(
-    make: Callable[[], Packed], x: Tensor, exact: Tensor, tolerance: float
-) -> tuple[Packed | None, str]:
+def _try(make: Callable[[], Packed], x: Tensor, exact: Tensor, tolerance: float) -> tuple[Packed | None, str]:
     """A layer, and what is wrong with it."""
     try:
         with torch.inference_mode():
@@ -238,9 +238,9 @@ def _try(
         return None, (str(error).strip() or type(error).__name__).splitlines()[0]
     limit = tolerance * float(exact.abs().max()) + 1e-30
     for got, wanted in ((out, exact), (gated, F.silu(exact))):
-        error = float((got - wanted).abs().max()) if got.shape == wanted.shape else float("inf")
-        if not error <= limit:
-            return layer, f"it is off by {error:.2g}, where {limit:.2g} is allowed"
+        off = float((got - wanted).abs().max()) if got.shape == wanted.shape else float("inf")
+        if not off <= limit:
+            return layer, f"it is off by {off:.2g}, where {limit:.2g} is allowed"
     return layer, ""
 
 
@@ -250,12 +250,12 @@ def fastest_milliseconds(weight: Tensor, rows: int) -> float:
     x = torch.randn(rows, weight.shape[1]).to(weight.dtype)
     makers = _KERNELS if _onednn_pays(weight.dtype) else {"plain": _Plain}
     layers = {name: make(weight, None) for name, make in makers.items()}
-    return min(time_layers({name: (lambda layer=layer: layer(x)) for name, layer in layers.items()}).values())
+    return min(time_layers({name: partial(layer, x) for name, layer in layers.items()}).values())
 
 
 @torch.inference_mode()
 def time_layers(calls: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
-    """Least milliseconds of each call, asked in turns, in this thread's own time, which others' work spares."""
+    """Least milliseconds of each call, asked in turns; this thread's own time, whatever else is running."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
@@ -270,6 +270,6 @@ def _onednn_pays(dtype: torch.dtype) -> bool:
     """Whether oneDNN may be tried: float16 would be emulated nearly everywhere, and Arm has its own way."""
     return (
         dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and platform.machine().lower() in ("x86_64", "amd64")
     )

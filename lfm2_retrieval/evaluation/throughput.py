@@ -35,7 +35,7 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     Returns
     -------
     dict
-        JSON values: ``peak_flops``, of a float product of two square matrices in the encoder's dtype, and
+        JSON values: ``peak_flops``, of a product of two square matrices in the encoder's dtype, and
         ``rows``, each with
         what was encoded, batch, texts and tokens a second, FLOPs and their share of the peak.
     """
@@ -92,11 +92,12 @@ def count_flops(config: BackboneConfig, out_features: int, lengths: Sequence[int
 def matmul_peak(encoder: Encoder, seconds: float = 0.5) -> float:
     """FLOP/s of a square matrix product on the encoder's device, in its dtype: the best of many."""
     a, b = (torch.randn(_SIDE, _SIDE, device=encoder.device).to(encoder.dtype) for _ in range(2))
+    product = torch._int_mm if encoder.dtype == torch.int8 else torch.mm
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < seconds or best == float("inf"):
         _wait(encoder)
         start = time.perf_counter()
-        torch.mm(a, b)
+        product(a, b)
         _wait(encoder)
         best = min(best, time.perf_counter() - start)
     return float(2 * _SIDE**3 / best)
@@ -152,6 +153,7 @@ def _text_of(encoder: Encoder, tokens: int, *, queries: bool = False) -> str:
 
 
 def _queries(encoder: Encoder, texts: Sequence[str]) -> TokenEmbeddings:
+    encoder.forget_queries()  # or nothing would be measured
     return encoder.encode_queries(texts, on_cut=_ignore)
 
 

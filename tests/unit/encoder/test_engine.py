@@ -80,12 +80,22 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
         encoder.encode_documents(TEXTS)
 
 
-def test_queries_asked_again_are_not_computed_again(checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_asked_again_are_not_computed_again(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = Encoder.load(checkpoint(), query_cache=2)
     without = Encoder.load(checkpoint(), query_cache=0)
     compute, calls = encoder._engine._compute, []
     monkeypatch.setattr(encoder._engine, "_compute", lambda step: calls.append(1) or compute(step))
-    for text, computed in (("fox", 1), ("fox", 1), ("hills", 2), ("fox", 2), ("towns", 3), ("hills", 4), ("towns", 4)):
+    for text, computed in (
+        ("fox", 1),
+        ("fox", 1),
+        ("hills", 2),
+        ("fox", 2),
+        ("towns", 3),
+        ("hills", 4),
+        ("towns", 4),
+    ):
         ours, theirs = encoder.encode_queries([text]), without.encode_queries([text])
         np.testing.assert_array_equal(ours.embeddings, theirs.embeddings)
         np.testing.assert_array_equal(ours.spans, theirs.spans)
@@ -121,14 +131,20 @@ def test_an_encoder_works_after_a_fork(checkpoint: Make, dtype: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_ctrl_c_ends_encoding_and_the_encoder_lives(checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_encoding_and_the_encoder_lives(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = Encoder.load(checkpoint())
     expected = encoder.encode_documents(["fox"]).embeddings
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
+
+    def go_on() -> None:
         while time.monotonic():
             encoder.encode_documents(TEXTS)
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
     timer.join()
     np.testing.assert_array_equal(encoder.encode_documents(["fox"]).embeddings, expected)
 
@@ -136,7 +152,10 @@ def test_ctrl_c_ends_encoding_and_the_encoder_lives(checkpoint: Make, monkeypatc
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("model.safetensors", "layers.1.self_attn.k_proj.weight"), ("1_Dense/model.safetensors", "linear.weight")],
+    [
+        ("model.safetensors", "layers.1.self_attn.k_proj.weight"),
+        ("1_Dense/model.safetensors", "linear.weight"),
+    ],
 )
 def test_weights_that_are_no_numbers_are_named(
     checkpoint: Make, tmp_path: Path, value: float, file: str, name: str

@@ -20,7 +20,12 @@ from lfm2_retrieval.encoder import int8, linear
 from lfm2_retrieval.errors import InvalidInputError
 
 Make = Callable[..., Path]
-TEXTS = ["the quick brown fox", "", "猫は静かに眠る", "rain falls on hills (old towns); people sell bread. " * 9]
+TEXTS = [
+    "the quick brown fox",
+    "",
+    "猫は静かに眠る",
+    "rain falls on hills (old towns); people sell bread. " * 9,
+]
 ONEDNN = linear._onednn_pays(torch.float32)
 KERNELS = ["plain", *(["onednn"] if ONEDNN else [])]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -159,9 +164,7 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(
-    ("dtype", "least"), [("bfloat16", 0.997), ("float16", 0.9999), ("int8", 0.97)]
-)
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.997), ("float16", 0.9999), ("int8", 0.97)])
 def test_other_dtypes_are_near_float32(checkpoint: Make, shape: dict, dtype: str, least: float) -> None:
     folder = checkpoint(**shape)
     full, other = Encoder.load(folder), Encoder.load(folder, dtype=dtype)
