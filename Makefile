@@ -5,7 +5,12 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test install-test
+# Where the shared collections lie, for `results`.
+LFM2_RETRIEVAL_DATA ?= ../shared/data
+EVAL = $(VENV)/bin/lfm2-retrieve eval
+BOTH = --index compressed --baseline bm25 --overwrite --out eval/results
+
+.PHONY: demo test install-test results
 
 demo: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'
@@ -14,6 +19,12 @@ demo: $(VENV)/bin/python
 
 test: install-test
 	$(VENV)/bin/python -m pytest
+
+# The evaluations behind the tables of eval/README.md and nano's card.
+results: install-test
+	$(EVAL) demo --cross-lingual $(BOTH)/2026-11-demo
+	$(EVAL) demo --languages en --baseline bm25 --no-throughput --overwrite --out eval/results/2026-11-demo-en
+	$(EVAL) beir $(foreach l,en de zh,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
 
 install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'

@@ -4,65 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
-
 from .datatypes import Document, Hit, SearchParams, TokenEmbeddings
-from .encoder import DEFAULT_MODEL, Encoder, Precision, TruncationWarning
+from .encoder import DEFAULT_MODEL, Encoder, Precision
 from .errors import (
-    DuplicateIdError,
-    IndexClosedError,
     IndexExistsError,
     InvalidInputError,
     InvalidTypeError,
     ModelMismatchError,
 )
 from .explain import matches
-from .indexes import CompressedIndex, Estimate, Tier
+from .indexes import CompressedIndex, Tier
 from .indexes.catalogue import is_index, is_vacant
 from .indexes.filters import Where, parse_where
 from .indexes.policy import parse_memory
+from .ingest import Ingest, Progress, Source, batches
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Progress", "Retriever"]
+__all__ = ["Retriever"]
 
 IfExists = Literal["error", "append", "overwrite"]
-
-_COMMIT_TOKENS = 1 << 18
-_UNKNOWN_TOKENS = 1 << 20
-Source = str | Mapping[str, Any] | Document
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far indexing has come: documents and vectors stored, seconds spent, texts that were cut.
-
-    ``phase`` is ``"index"``, or, while the index is compressed, ``"train"`` or ``"encode"``, of which
-    ``share`` (0 to 1) is done. ``estimate``: what the index will take, if the number of documents is known.
-    """
-
-    documents: int
-    tokens: int
-    seconds: float
-    cut: int
-    phase: str = "index"
-    share: float = 0.0
-    estimate: Estimate | None = None
-
-    @property
-    def documents_per_second(self) -> float:
-        """The mean rate so far."""
-        return self.documents / self.seconds if self.seconds else 0.0
 
 
 class Retriever:
@@ -155,8 +123,9 @@ class Retriever:
             )
         if n_documents is None and isinstance(documents, Sized):
             n_documents = len(documents)
-        plan = _Plan(n_documents, parse_memory(memory), on_progress, time.monotonic())
+        memory = parse_memory(memory)
         held = path is not None and _holds_index(Path(path), if_exists)
+        settings = None
         if held and if_exists == "append" and path is not None:
             retriever = cls.open(path, model=model, device=device, dtype=dtype)
             held_tier = retriever.store.tier
@@ -165,24 +134,25 @@ class Retriever:
                 raise InvalidInputError(
                     f"{path} has the tier {str(held_tier)!r}: leave tier= out to append to it"
                 )
-            batches: Iterator[list[Document]] = _batches(documents, batch_size, retriever.store)
-            _ = retriever.encoder  # a wrong model shows before any work
-            settings = None
+            stream = batches(documents, batch_size, retriever.store)
         else:
-            batches = _batches(documents, batch_size)
+            stream = batches(documents, batch_size)
             encoder = _encoder(DEFAULT_MODEL if model is None else model, device, dtype)
-            batches = chain([next(batches, [])], batches)  # a bad first batch leaves nothing behind
+            stream = chain([next(stream, [])], stream)  # a bad first batch leaves nothing behind
             identity = {"encoder": dict(encoder.identity)}
-            chosen = {} if tier is None else {"tier": str(tier)}
-            settings = {"dim": encoder.dim, **identity, **chosen} if held else None
-            store = (
-                CompressedIndex.open(path)
-                if held and path is not None
-                else CompressedIndex.create(path, encoder.dim, settings=identity, tier=tier or Tier.BALANCED)
-            )
+            if held and path is not None:
+                store = CompressedIndex.open(path)
+                chosen = {} if tier is None else {"tier": str(tier)}
+                settings = {"dim": encoder.dim, **identity, **chosen}
+            else:
+                store = CompressedIndex.create(
+                    path, encoder.dim, settings=identity, tier=tier or Tier.BALANCED
+                )
             retriever = cls(store, lambda: encoder)
         try:
-            retriever._add(batches, settings, plan)
+            # A wrong model shows here, before any work.
+            ingest = Ingest(retriever.store, retriever.encoder, n_documents, memory, on_progress, settings)
+            ingest.run(stream)
         except BaseException:
             retriever.close()
             raise
@@ -364,103 +334,6 @@ class Retriever:
     def __repr__(self) -> str:
         return f"Retriever({str(self.path)!r}, {len(self)} documents)"
 
-    def _add(
-        self,
-        batches: Iterator[list[Document]],
-        settings: Mapping[str, Any] | None,
-        plan: _Plan,
-    ) -> None:
-        """Encode and store in several commits, compressing in between; if interrupted, what was encoded.
-
-        With ``settings`` the index is replaced in one commit, and an interrupted run leaves it as it was.
-        """
-        done = Progress(0, 0, 0.0, 0)
-        held = self.store.n_tokens if settings is None else 0
-        more = True
-        while more:
-            done, more = self._add_some(batches, settings, plan, done)
-            expected = held + plan.expected(done)
-            # Of a stream of unknown length a first codec is made late, so that it fits longer.
-            if more and (plan.n_documents or self.store.codec_facts or done.tokens >= _UNKNOWN_TOKENS):
-                self._compress(plan, done, expected_tokens=expected)
-        self._compress(plan, done)
-        if self.store.outgrown and self.store.tier.int8 and 2 * done.tokens >= self.store.n_tokens:
-            self._compress(plan, done, retrain=True)
-        if done.cut and plan.on_progress is None:
-            warnings.warn(
-                f"{done.cut} of {done.documents} documents were longer than the "
-                f"{self.encoder.settings.document_length} tokens this model reads and were cut; split long "
-                "documents into passages to search all of them",
-                TruncationWarning,
-                stacklevel=3,
-            )
-
-    def _add_some(
-        self,
-        batches: Iterator[list[Document]],
-        settings: Mapping[str, Any] | None,
-        plan: _Plan,
-        done: Progress,
-    ) -> tuple[Progress, bool]:
-        """A commit's worth, or, with ``settings``, all; and whether there may be more."""
-        before = done
-        with self.store.writer(replace=settings) as writer:
-            try:
-                for batch in batches:
-                    embeddings, cut = _encode(self.encoder, batch)
-                    texts = [document.text for document in batch]
-                    writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
-                    done = replace(
-                        done,
-                        documents=done.documents + len(batch),
-                        tokens=done.tokens + len(embeddings.embeddings),
-                        seconds=time.monotonic() - plan.started,
-                        cut=done.cut + cut,
-                    )
-                    if done.estimate is None and plan.n_documents:
-                        done = replace(
-                            done, estimate=self.store.estimate(plan.expected(done), plan.n_documents)
-                        )
-                    if plan.on_progress is not None:
-                        plan.on_progress(done)
-                    if settings is None and done.tokens - before.tokens >= _COMMIT_TOKENS:
-                        return done, True
-            except BaseException as error:
-                if done.documents and settings is None:
-                    with suppress(IndexClosedError):  # the writer itself failed: nothing to save
-                        writer.commit()
-                        error.add_note(f"the {done.documents} documents before it are in the index")
-                raise
-        return done, False
-
-    def _compress(
-        self, plan: _Plan, done: Progress, *, expected_tokens: int = 0, retrain: bool = False
-    ) -> None:
-        def report(phase: str, now: int, total: int) -> None:
-            if plan.on_progress is not None:
-                seconds = time.monotonic() - plan.started
-                plan.on_progress(replace(done, seconds=seconds, phase=phase, share=now / max(total, 1)))
-
-        self.store.build(
-            retrain=retrain, expected_tokens=expected_tokens, memory=plan.memory, progress=report
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What all steps of indexing need."""
-
-    n_documents: int | None
-    memory: str | int
-    on_progress: Callable[[Progress], None] | None
-    started: float
-
-    def expected(self, done: Progress) -> int:
-        """How many vectors there will be, going by those so far; 0 if nobody knows."""
-        if not self.n_documents or not done.documents:
-            return 0
-        return round(done.tokens / done.documents * max(self.n_documents, done.documents))
-
 
 def _holds_index(path: Path, if_exists: IfExists) -> bool:
     """Whether there is an index to append to or to replace; refuses what may not be touched."""
@@ -483,74 +356,3 @@ def _encoder(
     if isinstance(model, Encoder):
         return model
     return Encoder.load(model, device=device, dtype=dtype, revision=revision)
-
-
-def _batches(
-    documents: Iterable[Source], size: int, store: CompressedIndex | None = None
-) -> Iterator[list[Document]]:
-    """Documents by the batch; those of a list are checked as a whole before the first comes out."""
-    first = 0 if store is None else len(store)
-    stream = (_document(source, number) for number, source in enumerate(documents, first))
-    if isinstance(documents, Sequence):
-        checked = list(stream)
-        _refuse_duplicates(checked, set(), store)
-        return iter([checked[i : i + size] for i in range(0, len(checked), size)])
-    return _stream(stream, size, store)
-
-
-def _stream(
-    documents: Iterator[Document], size: int, store: CompressedIndex | None
-) -> Iterator[list[Document]]:
-    seen: set[str] = set()
-    while batch := list(islice(documents, size)):
-        _refuse_duplicates(batch, seen, store)
-        yield batch
-
-
-def _refuse_duplicates(
-    documents: list[Document], seen: set[str], store: CompressedIndex | None = None
-) -> None:
-    for document in documents:
-        if document.id in seen:
-            raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
-        if store is not None and document.id in store:
-            raise DuplicateIdError(
-                f"the document id {document.id[:80]!r} is already in the index {store.path}"
-            )
-        seen.add(document.id)
-
-
-def _document(source: Source, number: int) -> Document:
-    if isinstance(source, Document):
-        return source
-    if isinstance(source, str):
-        return Document(str(number), source)
-    if not isinstance(source, Mapping):
-        raise InvalidTypeError(
-            f"document {number} is a {type(source).__name__}; give a str, a mapping with 'text' or a Document"
-        )
-    rest = dict(source)
-    if "text" not in rest:
-        raise InvalidInputError(f"document {number} has no 'text'; it has {sorted(map(str, rest))}")
-    id, text = rest.pop("id", rest.pop("_id", str(number))), rest.pop("text")
-    title = rest.get("title")
-    if isinstance(title, str) and title and isinstance(text, str):
-        text = f"{title} {text}".strip()
-    metadata = rest.pop("metadata", None) or {}
-    if not isinstance(metadata, Mapping):
-        raise InvalidTypeError(f"the metadata of document {id!r} must be a mapping, not {metadata!r}")
-    return Document(id, text, {**rest, **metadata})
-
-
-def _encode(encoder: Encoder, documents: list[Document]) -> tuple[TokenEmbeddings, int]:
-    """The documents' vectors, none for one without text, and how many texts were cut."""
-    texts = [document.text for document in documents]
-    full = np.array([bool(text.strip()) for text in texts], dtype=bool)
-    cuts: list[int] = []
-    encoded = encoder.encode_documents(
-        [text for text, some in zip(texts, full, strict=True) if some], output="float16", on_cut=cuts.append
-    )
-    lengths = np.zeros(len(texts), dtype=np.int64)
-    lengths[full] = encoded.lengths
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return replace(encoded, offsets=offsets), sum(cuts)

@@ -14,7 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from ..datatypes import Hit
-    from ..retriever import Progress
+    from ..ingest import Progress
 
 __all__ = ["as_json", "format_bytes", "format_hit", "mark", "print_json", "progress_bar"]
 

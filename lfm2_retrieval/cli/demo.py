@@ -14,7 +14,8 @@ from ._output import as_json, format_hit, print_json, progress_bar
 if TYPE_CHECKING:
     from ..datatypes import Hit
     from ..evaluation import Collection
-    from ..retriever import Progress, Retriever
+    from ..ingest import Progress
+    from ..retriever import Retriever
 
 _COLLECTIONS = Path(__file__).parent.parent / "collections"
 _LANGUAGES = ("en", "de", "es", "fr", "ar", "zh", "ja", "ko")
@@ -34,7 +35,8 @@ def command(language: str, k: int, json_: bool) -> None:
     where the output is no terminal.
     """
     from ..evaluation import load_collection
-    from ..retriever import Progress, Retriever
+    from ..ingest import Progress
+    from ..retriever import Retriever
 
     collection = load_collection(_COLLECTIONS / f"demo-{language}")
     documents = list(collection.corpus())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ._output import print_json
 
@@ -54,7 +55,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--baseline", type=click.Choice(["bm25"]), help="Measure this, too."),
         click.option(
             "--compat",
-            type=click.Choice(["pylate", "mteb"]),
+            type=click.Choice(["pylate", "sentence-transformers", "mteb"]),
             help="Reproduce another evaluator, where they differ.",
         ),
         click.option(
@@ -87,6 +88,27 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def _sources(function: Callable[..., None]) -> Callable[..., None]:
+    """The options of suites that need files."""
+    options = (
+        click.option(
+            "--data",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            help="Where the files lie, in any of the published layouts; nothing is fetched then.",
+        ),
+        click.option(
+            "--source",
+            "repository",
+            help="Another repository on the hub: lightonai/nanobeir-multilingual or "
+            "'sentence-transformers/NanoBEIR-{language}'.",
+        ),
+        click.option("--offline", is_flag=True, help="Use what is in the caches, and no network."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @click.group()
 def command() -> None:
     """Measure a model and an index on judged collections.
@@ -107,18 +129,7 @@ def demo(**options: Any) -> None:
 
 @command.command("nanobeir")
 @_shared
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the parquet files lie, in any of the published layouts; nothing is fetched then.",
-)
-@click.option(
-    "--source",
-    "repository",
-    help="Another repository on the hub: lightonai/nanobeir-multilingual or "
-    "'sentence-transformers/NanoBEIR-{language}'.",
-)
-@click.option("--offline", is_flag=True, help="Use what is in the caches, and no network.")
+@_sources
 def nanobeir(*, languages: list[str], cross_lingual: bool, repository: str | None, **options: Any) -> None:
     """NanoBEIR: in English, in the --languages given, or across languages.
 
@@ -129,6 +140,18 @@ def nanobeir(*, languages: list[str], cross_lingual: bool, repository: str | Non
     several = cross_lingual or repository is not None or (languages and languages != ["en"])
     name = "nanobeir-crosslingual" if cross_lingual else "nanobeir-multilingual" if several else "nanobeir"
     _suite(name, languages=languages, cross_lingual=cross_lingual, repository=repository, **options)
+
+
+@command.command("run")
+@click.argument("suite")
+@_shared
+@_sources
+def run(*, suite: str, **options: Any) -> None:
+    """A SUITE by its name, or a file of your own, SUITE.toml; eval/README.md says what such a file holds.
+
+    What the file's [settings] say is the default of the options here.
+    """
+    _suite(suite, **options)
 
 
 @command.command("beir")
@@ -146,15 +169,11 @@ def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
     task in several languages; with --cross-lingual they give the matrix. NanoBEIR's parquet layouts are
     read, too.
     """
-    from ..errors import InvalidInputError
-    from ..evaluation.sources import choose, from_folder
+    from ..evaluation.sources import choose, from_folders
 
-    refs = [ref for folder in folders for ref in from_folder(folder, split)]
-    names = [(ref.task, ref.language) for ref in refs]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InvalidInputError(f"{twice[0][0]} [{twice[0][1]}] comes twice: give one of the folders")
+    refs = from_folders(folders, split)
     chosen = choose(refs, options.pop("tasks"), options.pop("languages"))
-    name = "-".join(folder.resolve().name for folder in folders[:3])
+    name = "-".join(folder.absolute().name for folder in folders[:3])
     suite = {"name": name, "title": ", ".join(dict.fromkeys(ref.task for ref in chosen)), "published": []}
     _evaluate(chosen, suite, "nano", **options)
 
@@ -236,10 +255,21 @@ def _suite(
         "title": suite.title,
         "published": list(suite.published),
         "documents_per_language": suite.facts.get("documents_per_language", 0),
+        "absent": suite.absent(refs) if data and not tasks and not languages else [],
     }
+    if facts["absent"]:
+        click.echo(f"not there, and left out: {', '.join(facts['absent'])}", err=True)
     cross = cross_lingual or suite.cross_lingual
     shared = cross and suite.shared_queries
+    options |= _not_given(suite.facts.get("settings", {}))
     _evaluate(refs, facts, suite.model, cross_lingual=cross, shared_queries=shared, **options)
+
+
+def _not_given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite's settings, without those that the command line names."""
+    context = click.get_current_context()
+    default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    return {name: value for name, value in settings.items() if context.get_parameter_source(name) in default}
 
 
 def _evaluate(
@@ -261,7 +291,8 @@ def _evaluate(
 ) -> None:
     from ..encoder import Encoder
     from ..evaluation.report import summary, write_reports
-    from ..evaluation.runner import Settings, run_suite
+    from ..evaluation.runner import run_suite
+    from ..evaluation.settings import Settings
     from ..evaluation.systems import Compat
     from ..indexes import Tier
 

@@ -87,7 +87,8 @@ def command(
     files = (*inputs, *more)
     total = _check(files, format, path if if_exists == "append" and path.exists() else None)
 
-    from ..retriever import Progress, Retriever
+    from ..ingest import Progress
+    from ..retriever import Retriever
 
     last = Progress(0, 0, 0.0, 0)
     try:

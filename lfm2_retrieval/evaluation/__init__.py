@@ -16,8 +16,9 @@ from .metrics import MEASURES, evaluate, evaluate_queries
 if TYPE_CHECKING:
     from .datasets import Dataset, DatasetRef
     from .report import write_reports
-    from .runner import Settings, run_suite
+    from .runner import run_suite
     from .runs import make_run, read_run, write_run
+    from .settings import Settings
     from .sources import from_folder
     from .statistics import compare, holm, interval
     from .suites import load_suite
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Dataset": ".datasets",
     "DatasetRef": ".datasets",
-    "Settings": ".runner",
+    "Settings": ".settings",
     "compare": ".statistics",
     "from_folder": ".sources",
     "holm": ".statistics",

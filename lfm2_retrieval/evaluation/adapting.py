@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,12 @@ from .datasets import Dataset
 from .runs import Run
 from .systems import Compat
 
-__all__ = ["adapt", "digest", "overlap", "share"]
+__all__ = ["adapt", "adapt_values", "digest", "overlap", "share"]
 
 
 def adapt(dataset: Dataset, compat: Compat | None) -> Dataset:
-    """A set as another evaluator sees it: PyLate's knows no grades and drops queries without positives."""
-    if compat is not Compat.PYLATE:
+    """A set as another evaluator sees it: some know no grades and drop queries without positives."""
+    if compat in (None, Compat.MTEB):
         return dataset
     qrels = {
         query: positive
@@ -28,6 +28,23 @@ def adapt(dataset: Dataset, compat: Compat | None) -> Dataset:
         if dataset.queries[query] and (positive := {id: 1 for id, grade in grades.items() if grade > 0})
     }
     return replace(dataset, qrels=qrels)
+
+
+def adapt_values(
+    values: Mapping[str, dict[str, float]],
+    qrels: Mapping[str, Mapping[str, int]],
+    compat: Compat | None,
+    depth: int,
+) -> None:
+    """Change measures to another evaluator's meaning of them, in place.
+
+    sentence-transformers, and so PyLate, divide average precision by no more documents than the depth.
+    """
+    if compat in (None, Compat.MTEB):
+        return
+    for query, row in values.items():
+        relevant = sum(grade > 0 for grade in qrels[query].values())
+        row["MAP"] *= relevant / min(relevant, depth)
 
 
 def overlap(exact: Run, run: Run, k: int) -> float:

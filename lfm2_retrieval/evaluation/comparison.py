@@ -33,15 +33,16 @@ def compare_folders(
     InvalidInputError
         If they share no cell, a cell has other queries, or the measure wasn't measured.
     """
-    cells = []
+    cells: list[dict[tuple[str, str, str], Path]] = []
+    data: list[dict[tuple[str, str, str], Any]] = []
     for folder, system in ((a, systems[0]), (b, systems[1])):
-        cells.append(
-            {
-                (cell["task"], cell["documents"], cell["queries"]): folder / cell["files"]["queries"]
-                for cell in read_results(folder)["cells"]
-                if cell["status"] == "done" and cell["system"] == system
-            }
-        )
+        done = {
+            (cell["task"], cell["documents"], cell["queries"]): cell
+            for cell in read_results(folder)["cells"]
+            if cell["status"] == "done" and cell["system"] == system
+        }
+        cells.append({key: folder / cell["files"]["queries"] for key, cell in done.items()})
+        data.append({key: cell["data"] for key, cell in done.items()})
     shared = [key for key in cells[0] if key in cells[1]]
     if not shared:
         raise InvalidInputError(f"{a} ({systems[0]}) and {b} ({systems[1]}) share no finished cell")
@@ -53,7 +54,10 @@ def compare_folders(
         ]
         name = f"{task} [{documents}]" if documents == queries else f"{task} [{documents} ← {queries}]"
         pairs[name] = (values[0], values[1])
-    return _report(f"{a} ({systems[0]})", f"{b} ({systems[1]})", pairs, measure, most, seed)
+    report = _report(f"{a} ({systems[0]})", f"{b} ({systems[1]})", pairs, measure, most, seed)
+    for row, key in zip(report["sets"], shared, strict=True):
+        row["same_data"] = data[0][key] == data[1][key]
+    return report
 
 
 def compare_runs(
@@ -79,6 +83,10 @@ def compare_runs(
             raise InvalidInputError(
                 f"{path}:{_line_of(path, strange[0])}: the query {strange[0]!r} is not judged: the "
                 "run is of another data set"
+            )
+        if run and not any(id in judged[query] for query, rows in run.items() for id, _ in rows):
+            raise InvalidInputError(
+                f"{path}: none of its documents is judged for its query: the run is of another data set"
             )
         ranking = {query: [id for id, _ in rows] for query, rows in run.items()}
         values.append(
@@ -130,6 +138,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             f"{_p(row['p_randomisation'])} ({_p(row['p_randomisation_holm'])}) | "
             f"{_p(row['p_t'])} ({_p(row['p_t_holm'])}) |"
         )
+    if others := [row["set"] for row in report["sets"] if not row.get("same_data", True)]:
+        lines += ["", f"Texts or judgements of A and B differ in {', '.join(others)}."]
     for row in report["sets"]:
         if row["changed"]:
             lines += [

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, RetrievalError
 from ..readers import read_documents
 from .collections import load_collection
 
@@ -100,6 +100,17 @@ class DatasetRef:
     load: Callable[[], Dataset]
     count: Callable[[], int] = lambda: 0
 
+    def read(self) -> Dataset:
+        """The set; whatever keeps it from being read is an InvalidInputError, but a missing package."""
+        try:
+            return self.load()
+        except RetrievalError:
+            raise
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(
+                f"{self.task} [{self.language}]: can't be read: {error or type(error).__name__}"
+            ) from error
+
 
 def split_name(name: str) -> tuple[str, str]:
     """``NAME-LANG`` as its two parts; the language is "und" where the last part is none (ISO 639-1)."""
@@ -120,7 +131,7 @@ def beir_ref(
         What to call it in results, if not by its path.
     """
     home = Path(folder)
-    task, language = split_name(home.resolve().name)
+    task, language = split_name(home.absolute().name)
 
     def load() -> Dataset:
         collection = load_collection(home, split)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
-import sys
+import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 
-__all__ = ["describe_environment", "peak_memory"]
+__all__ = ["PeakMemory", "describe_environment"]
 
 _PACKAGES = (
     "torch",
@@ -53,9 +52,48 @@ def describe_environment() -> dict[str, Any]:
     return facts
 
 
-def peak_memory() -> int:
-    """The most bytes of memory that this process had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+class PeakMemory:
+    """The most memory that is resident from now on; on a GPU, that is allocated there, too.
+
+    Linux lets a process forget its peak, so that it is not that of what ran before; where that is forbidden,
+    `used` says that the peak is the whole process's.
+    """
+
+    def __init__(self) -> None:
+        import torch
+
+        self._before = _status("VmRSS")
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+            self._forgot = True
+        except OSError:
+            self._forgot = False
+        self._gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+        if self._gpu:
+            torch.cuda.reset_peak_memory_stats()
+
+    def used(self) -> dict[str, Any]:
+        """JSON values: bytes resident before and at most, and since when the peak counts."""
+        import torch
+
+        facts: dict[str, Any] = {
+            "memory_before_bytes": self._before,
+            "peak_memory_bytes": _status("VmHWM"),
+            "peak_memory_since": "here" if self._forgot else "the process began",
+        }
+        if self._gpu:
+            facts["peak_gpu_memory_bytes"] = torch.cuda.max_memory_allocated()
+        return facts
+
+
+def _status(name: str) -> int:
+    """Bytes, of a line of ``/proc/self/status`` in kB; 0 where there is none."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 def _cpu() -> str:

@@ -20,8 +20,7 @@ def estimate(
     refs: Sequence[DatasetRef],
     encoder: Encoder,
     *,
-    cross_lingual: bool,
-    systems: int = 1,
+    cells: int,
     documents_per_language: int = 0,
 ) -> str:
     """A line for people: cells, documents, and the time that encoding them takes, from a sample of documents.
@@ -29,16 +28,12 @@ def estimate(
     Parameters
     ----------
     refs
-        What will be measured.
-    systems
-        With how many systems.
+        The corpora to encode.
+    cells
+        How many cells there are to measure.
     documents_per_language
         Taken where sets can't be counted because they aren't here yet.
     """
-    tasks: dict[str, int] = {}
-    for ref in refs:
-        tasks[ref.task] = tasks.get(ref.task, 0) + 1
-    cells = systems * sum(count**2 if cross_lingual else count for count in tasks.values())
     known = sum(ref.count() for ref in refs)
     total = known or documents_per_language * len({ref.language for ref in refs})
     head = f"{cells:,} cells; {len(refs):,} corpora"
@@ -54,7 +49,7 @@ def _rate(refs: Sequence[DatasetRef], encoder: Encoder) -> float:
     """Documents a second, of some of the first set that can be read; 0 where none can."""
     for ref in refs[:_TRIED]:
         try:
-            texts = [text for text in ref.load().documents.values() if text.strip()]
+            texts = [text for text in ref.read().documents.values() if text.strip()]
         except RetrievalError:
             continue
         sample = texts[:: max(1, len(texts) // _SAMPLE)][:_SAMPLE]

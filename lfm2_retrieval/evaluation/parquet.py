@@ -8,11 +8,14 @@
                                                    ``TASK_xx_qrels/qrels-*.parquet``
 ``lightonai/nanobeir-multilingual``                the same with ``TASK/qrels-*.parquet`` for all languages
 ``zeta-alpha-ai/TASK``, English                    ``corpus/train-*.parquet``, ``queries/…``, ``qrels/…``
+a folder called TASK or TASK-xx                    ``corpus.parquet``, ``queries.parquet``, ``qrels.parquet``,
+                                                   or shards of them
 =================================================  ==========================================================
 
 The hub's converted files, ``TASK_xx/corpus/0000.parquet`` or ``corpus/TASK/0000.parquet``, count as well.
-Columns are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and ``corpus-id``, perhaps ``score``,
-which is 1 where there is none.
+Columns, in any order and among others, are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and
+``corpus-id``, perhaps ``score``, which is 1 where there is none. Ids are strings, or whole numbers, which
+count as their digits.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError, MissingExtraError
-from .datasets import UNDETERMINED, Dataset, DatasetRef, checksums, joined, split_name, unique
+from .datasets import UNDETERMINED, Dataset, DatasetRef, checksums, joined, split_name
 
 __all__ = ["Files", "find_parquet_sets", "load_parquet", "patterns", "read_rows"]
 
 PARTS = ("corpus", "queries", "qrels")
+_SPLITS = ("train", "test")
 _CONFIGURATION = re.compile(r"(?P<task>[A-Za-z0-9]+)_(?P<language>[a-z]{2})")
 
 Files = Mapping[str, Sequence[Path]]
@@ -42,9 +46,10 @@ def patterns(layout: str, task: str, language: str) -> dict[str, str]:
     ----------
     layout
         ``"split"`` (a split a task, as sentence-transformers has it), ``"config"`` (a configuration a task
-        and
-        language) or ``"config-shared-qrels"``.
+        and language), ``"config-shared-qrels"``, or ``"plain"``.
     """
+    if layout == "plain":
+        return {part: f"{part}.parquet" for part in PARTS}
     if layout == "split":
         return {part: f"{part}/{task}-*.parquet" for part in PARTS}
     judged = task if layout == "config-shared-qrels" else f"{task}_{language}_qrels"
@@ -75,16 +80,20 @@ def find_parquet_sets(
     notes = {"location": str(root), **(source or {})}
     found: dict[tuple[str, str], dict[str, list[Path]]] = {}
     layouts: dict[tuple[str, str], str] = {}
-    own = language or split_name(root.name)[1]
+    name = _name(root)
+    own = language or split_name(name)[1]
     own = "en" if own == UNDETERMINED else own
     for part in PARTS:
         for file in sorted([*(root / part).glob("*.parquet"), *(root / part).glob("*/*.parquet")]):
             stem = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
-            whole = stem in ("train", "test") or stem.isdigit()
-            home = root if file.parent.name == part else file.parent
-            task = home.name if whole else stem
+            folder_of = name if file.parent.name in (part, *_SPLITS) else file.parent.name
+            task = folder_of if stem in _SPLITS or stem.isdigit() else stem
             found.setdefault((task, own), {}).setdefault(part, []).append(file)
             layouts[task, own] = "split"
+    plain = {part: _plain(root, part) for part in PARTS}
+    if any(plain.values()):
+        task = split_name(name)[0]
+        found[task, own], layouts[task, own] = plain, "plain"
     for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():
         if not (match := _CONFIGURATION.fullmatch(folder.name)) or match["language"] == "qrels":
             continue
@@ -127,25 +136,75 @@ def load_parquet(  # noqa: PLR0917
             raise InvalidInputError(
                 f"{task} [{language}]: {root / expected[part]} is missing; fetch it, or leave this set out"
             )
-    texts = {}
-    for part in ("corpus", "queries"):
-        rows = (
-            (str(row["_id"]), joined(row.get("title"), row["text"]))
-            for file in files[part]
-            for row in read_rows(file, ("_id", "text"), ("title",))
-        )
-        texts[part] = unique(rows, files[part][0])
-    qrels: dict[str, dict[str, int]] = {}
-    for file in files["qrels"]:
-        for row in read_rows(file, ("query-id", "corpus-id"), ("score",)):
-            grade = row.get("score")
-            grades = qrels.setdefault(str(row["query-id"]), {})
-            grades[str(row["corpus-id"])] = 1 if grade is None else int(grade)
+    documents, asked = _read_texts(files["corpus"]), _read_texts(files["queries"])
+    qrels = _read_judgements(files["qrels"])
     everything = [file for part in PARTS for file in files[part]]
-    queries = {id: text for id, text in texts["queries"].items() if id in qrels}
+    queries = {id: text for id, text in asked.items() if id in qrels}
     return Dataset(
-        task, language, texts["corpus"], queries, qrels, {**source, "files": checksums(everything, root)}
+        task, language, documents, queries, qrels, {**source, "files": checksums(everything, root)}
     )
+
+
+def _read_texts(files: Sequence[Path]) -> dict[str, str]:
+    """Id → title and text, over all shards."""
+    found: dict[str, str] = {}
+    for file in files:
+        for number, row in enumerate(read_rows(file, ("_id", "text"), ("title",)), 1):
+            id = _id(row, "_id", file, number)
+            if id in found:
+                raise InvalidInputError(f"{file}: row {number}: the id {id!r} comes twice")
+            title, text = (_text(row, name, file, number) for name in ("title", "text"))
+            found[id] = joined(title, text)
+    return found
+
+
+def _read_judgements(files: Sequence[Path]) -> dict[str, dict[str, int]]:
+    """Query id → document id → grade, over all shards."""
+    qrels: dict[str, dict[str, int]] = {}
+    for file in files:
+        for number, row in enumerate(read_rows(file, ("query-id", "corpus-id"), ("score",)), 1):
+            query, document = (_id(row, name, file, number) for name in ("query-id", "corpus-id"))
+            grade = _grade(row.get("score"), file, number)
+            if qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+                raise InvalidInputError(
+                    f"{file}: row {number}: another grade of {document!r} for {query!r} than before"
+                )
+    return qrels
+
+
+def _id(row: Mapping[str, Any], name: str, file: Path, number: int) -> str:
+    value = row[name]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    text = _text(row, name, file, number)
+    if not text:
+        raise InvalidInputError(f"{file}: row {number}: {name!r} is empty")
+    return text
+
+
+def _text(row: Mapping[str, Any], name: str, file: Path, number: int) -> str:
+    """A string, also one that is stored as bytes; empty for null."""
+    value = row.get(name)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise InvalidInputError(f"{file}: row {number}: {name!r} is not UTF-8") from None
+    if value is not None and not isinstance(value, str):
+        raise InvalidInputError(f"{file}: row {number}: {name!r} is {value!r}, a string is expected")
+    return value or ""
+
+
+def _grade(value: Any, file: Path, number: int) -> int:
+    try:
+        grade = 1 if value is None else int(value)
+        if value is not None and grade != float(value):
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise InvalidInputError(
+            f"{file}: row {number}: the score is {value!r}, a whole number is expected"
+        ) from None
+    return grade
 
 
 def read_rows(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
@@ -164,18 +223,28 @@ def read_rows(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) 
     except ImportError:
         raise MissingExtraError("reading parquet files", "eval") from None
     try:
-        with pq.ParquetFile(file) as table:
+        with pq.ParquetFile(file, page_checksum_verification=True) as table:
             names = table.schema_arrow.names
             if missing := [name for name in columns if name not in names]:
                 raise InvalidInputError(f"{file}: has no column {missing[0]!r}; it has {', '.join(names)}")
             wanted = [*columns, *(name for name in optional if name in names)]
             for batch in table.iter_batches(columns=wanted):
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:120]
         raise InvalidInputError(
             f"{file}: can't be read as parquet, perhaps it is truncated ({reason}); fetch it again"
         ) from error
+
+
+def _name(root: Path) -> str:
+    """A folder's name; in the hub's cache, where folders are called by their commit, the repository's."""
+    home = root.absolute()
+    return home.parent.parent.name.rpartition("--")[2] if home.parent.name == "snapshots" else home.name
+
+
+def _plain(folder: Path, part: str) -> list[Path]:
+    return sorted(folder.glob(f"{part}-*.parquet")) or sorted(folder.glob(f"{part}.parquet"))
 
 
 def _part(folder: Path, part: str) -> list[Path]:

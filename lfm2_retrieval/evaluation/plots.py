@@ -158,7 +158,7 @@ def _bytes(content: Content, new: Any) -> Any:
         sizes, compressed = bytes_per_token(content, language)
         if compressed and system in sizes:  # one that stayed exact says nothing of compression
             found.append((language, system, sizes[system], mean["measures"]["nDCG@10"]))
-    return _scatter(found, "bytes on disk by token vector", new)
+    return _scatter(found, "bytes on disk per token vector", new)
 
 
 def _latency(content: Content, new: Any) -> Any:
@@ -197,6 +197,10 @@ def _scatter(rows: list[Row], label: str, new: Any) -> Any:
             zorder=3,
         )
     if crowded:
+        for language, _, x, y in (row for row in rows if row[1] == "exact"):
+            axes.annotate(
+                language, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7, color="#777777"
+            )
         points = [_centre(rows, system) for system in _MARKERS if any(row[1] == system for row in rows)]
         for system, x, y in points:
             axes.scatter(
@@ -208,12 +212,19 @@ def _scatter(rows: list[Row], label: str, new: Any) -> Any:
             _join(axes, [(row[2], row[3]) for row in rows if row[0] == language], language)
     axes.set(xlabel=label, ylabel="nDCG@10")
     axes.set_xlim(0, 1.12 * max(row[2] for row in rows))
-    axes.margins(y=0.15)
+    axes.set_ylim(*_range([row[3] for row in rows]))
     axes.grid(color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
     if len({row[1] for row in rows}) > 1:
         figure.legend(loc="outside upper right", ncols=2, handletextpad=0.2)
     return figure
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    """An axis' ends, at least a tenth apart: what chance makes should look small."""
+    low, high = min(values), max(values)
+    room = max(0.15 * (high - low), (0.1 - (high - low)) / 2)
+    return low - room, high + room
 
 
 def _centre(rows: list[Row], system: str) -> tuple[str, float, float]:

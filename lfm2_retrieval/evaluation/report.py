@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import MissingExtraError
 from .published import load_published
-from .results import read_results
+from .results import means_of, read_results
 from .runs import write_lines
 from .sections import sections
 from .tables import Content, Section, Table
@@ -39,6 +39,8 @@ def write_reports(folder: Path) -> list[Path]:
         If there are no results, or they are damaged.
     """
     content = read_results(folder)
+    if "means" not in content:  # the evaluation was interrupted
+        content["means"] = means_of(folder, content, content["settings"]["seed"])
     written: list[Path] = []
     drawn: Mapping[str, tuple[Path, Path]] = {}
     with suppress(MissingExtraError):  # the reports do without pictures
@@ -117,7 +119,7 @@ def _is_text(table: Table, column: int) -> bool:
 def latex(title: str, parts: list[Section]) -> str:
     """The quality tables as LaTeX, for booktabs."""
     chosen = [part for part in parts if part.title.startswith(("Quality", "Across", "By task", "What"))]
-    lines = [f"% {title}", "% \\usepackage{booktabs}"]
+    lines = [f"% {' '.join(title.split())}", "% \\usepackage{booktabs}"]
     for part in chosen:
         for table in part.tables:
             columns = "".join("l" if _is_text(table, j) else "r" for j in range(len(table.columns)))
@@ -130,15 +132,23 @@ def latex(title: str, parts: list[Section]) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"$|$",
     "–": "--",
     "←": r"$\leftarrow$",
     "†": r"$\dagger$",
+    "\n": " ",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
 
 def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    """A cell's text; a group in front keeps ``\\\\`` from taking a star or a bracket for its own."""
+    escaped = "".join(_LATEX.get(character, character) for character in text)
+    return "{}" + escaped if escaped.startswith(("*", "[")) else escaped
 
 
 def html(title: str, parts: list[Section], figure: Figure) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .metrics import MEASURES
-from .published import Published, differences
+from .published import MISS, Published, differences
+from .speed import encoder_speed, speed
 from .tables import (
     NAMES,
     Content,
@@ -32,8 +33,9 @@ def sections(content: Content, published: Sequence[Published]) -> list[Section]:
         _compression(content),
         *_published(content, published),
         _failed(content),
-        _speed(content),
-        _encoder(content),
+        _unfinished(content),
+        speed(content),
+        encoder_speed(content),
         _reproduce(content),
     ]
     return [section for section in found if section is not None]
@@ -67,7 +69,11 @@ def _quality(content: Content) -> Section:
     if content["settings"]["shared_queries"]:
         text.append("Measured on the queries that all languages of a task have.")
     if incomplete:
-        text.append("\\* Some tasks failed: this mean is over fewer, and not to be compared.")
+        text.append(
+            "\\* Some tasks failed or are not there: this mean is over fewer, and not to be compared."
+        )
+    if absent := content["suite"].get("absent"):
+        text.append(f"Of the suite, these were not there and are left out: {', '.join(absent)}.")
     if len(rows) > 2:
         for system in systems(content):
             means = [mean_of(content, one, one, system) for one in languages(content)[0]]
@@ -204,25 +210,24 @@ def _mean_loss(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
 
 
 def _published(content: Content, published: Sequence[Published]) -> list[Section]:
-    tables = []
-    marked = 0
-    for table in differences(content, published):
-        rows = [
-            [label, score(ours), score(theirs), f"{ours - theirs:+.3f}"] for label, ours, theirs in table.rows
-        ]
-        misses = frozenset((i, 3) for i, (_, ours, theirs) in enumerate(table.rows) if ours < theirs - 0.005)
-        marked += len(misses)
-        tables.append((table, Table(["", "ours", table.model, "difference"], rows, misses)))
-    if not tables:
+    found = differences(content, published)
+    if not found:
         return []
-    head = Section(
-        "Beside published results",
-        [f"nDCG@10. {marked} cells, marked, miss the published score by more than 0.005."],
-    )
-    return [
-        head,
-        *(Section(f"{one.model}: {one.title}", [f"Source: {one.source}."], [table]) for one, table in tables),
+    marked, cells = sum(len(one.misses) for one in found), sum(len(one.rows) for one in found)
+    parts = [
+        Section(
+            "Beside published results",
+            [f"{marked} of {cells} cells, marked, miss the published score by more than {MISS}."],
+        )
     ]
+    for one in found:
+        rows = [
+            [label, score(ours), score(theirs), f"{ours - theirs:+.3f}"] for label, ours, theirs in one.rows
+        ]
+        table = Table(["", "ours", one.model, "difference"], rows, frozenset((i, 3) for i in one.misses))
+        title = f"{one.model}: {one.measure} {one.title}"
+        parts.append(Section(title, [f"Source: {one.source}."], [table]))
+    return parts
 
 
 def _failed(content: Content) -> Section | None:
@@ -235,104 +240,15 @@ def _failed(content: Content) -> Section | None:
     )
 
 
-def _speed(content: Content) -> Section | None:
-    rows, latency = [], []
-    for name, facts in content["corpora"].items():
-        if "indexes" not in facts:
-            continue
-        queries = facts.get("queries", {})
-        for index, one in facts["indexes"].items():
-            build = one["build_seconds"]
-            rows.append(
-                [
-                    name,
-                    index,
-                    f"{facts['documents']:,}",
-                    f"{facts['tokens']:,}",
-                    _rate(facts["encoded"], facts["encode_seconds"]),
-                    _rate(queries.get("encoded", 0), queries.get("encode_seconds", 0)),
-                    _rate(facts["encoded"], build),
-                    f"{sum(one['bytes'].values()) / 1e6:,.2f}",
-                    f"{facts['peak_memory_bytes'] / 1e6:,.0f}",
-                ]
-            )
-            if ms := facts.get("latency", {}).get(index):
-                alone, both = ms["search_ms"], ms["with_encoding_ms"]
-                latency.append(
-                    [
-                        name,
-                        index,
-                        *(f"{part[p]:.2f}" for part in (alone, both) for p in ("p50", "p95", "p99")),
-                    ]
-                )
-    if not rows:
+def _unfinished(content: Content) -> Section | None:
+    noted = {cell["name"] for cell in content["cells"]}
+    missing = [name for name in content.get("planned", ()) if name not in noted]
+    if not missing:
         return None
-    environment, model = content["environment"], content["model"]
-    text = [
-        f"{environment['cpu']}, {environment['threads']} of {environment['usable_cpus']} processors, "
-        f"{environment.get('gpu', 'no GPU used')}, {model['dtype']} on {model['device']}. Peak memory "
-        "is the whole process's so far.",
-    ]
-    if environment["load_at_start"][0] > 0.5 * environment["usable_cpus"]:
-        text.append(
-            f"The machine was busy (load {environment['load_at_start'][0]}): these times are worth little."
-        )
-    tables = [
-        Table(
-            [
-                "corpus",
-                "index",
-                "documents",
-                "tokens",
-                "documents/s encoded",
-                "queries/s encoded",
-                "documents/s indexed",
-                "MB",
-                "peak MB",
-            ],
-            rows,
-        )
-    ]
-    if latency:
-        columns = [
-            "search",
-            "index",
-            *(f"{p} ms" for p in ("p50", "p95", "p99")),
-            *(f"{p} ms with encoding" for p in ("p50", "p95", "p99")),
-        ]
-        tables.append(Table(columns, latency))
-    return Section("Speed and size", text, tables, ("latency",))
-
-
-def _encoder(content: Content) -> Section | None:
-    if not (facts := content.get("throughput")):
-        return None
-    threads = facts["threads"]
-    rows = [
-        [
-            row["what"],
-            str(row["batch"]),
-            f"{row['mean_tokens']:.0f}",
-            f"{row['texts_per_second']:,.1f}",
-            f"{row['tokens_per_second']:,.0f}",
-            f"{row['flops'] / 1e9:,.1f}",
-            f"{row['share_of_peak']:.0%}",
-        ]
-        for row in facts["rows"]
-    ]
-    text = [
-        f"{threads} thread{'s' * (threads > 1)}, {facts['dtype'].removeprefix('torch.')}. The last "
-        "column is the "
-        "share of what the machine's matrix "
-        f"product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square matrices "
-        "of 1,024."
-    ]
-    columns = ["text", "batch", "tokens", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
-    return Section("The encoder's speed", text, [Table(columns, rows)])
-
-
-def _rate(count: int, seconds: float) -> str:
-    return f"{count / seconds:,.1f}" if seconds else "–"
+    text = (
+        f"{len(missing)} of {len(noted) + len(missing)} cells are still to be measured, such as {missing[0]}."
+    )
+    return Section("Not finished", [text])
 
 
 def _reproduce(content: Content) -> Section:

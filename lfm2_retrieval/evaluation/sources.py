@@ -14,7 +14,7 @@ from ..errors import InvalidInputError, MissingExtraError
 from .datasets import Dataset, DatasetRef, beir_ref, find_file
 from .parquet import PARTS, find_parquet_sets, load_parquet, patterns
 
-__all__ = ["choose", "from_folder", "from_hub", "from_ir_datasets"]
+__all__ = ["choose", "from_folder", "from_folders", "from_hub", "from_ir_datasets"]
 
 _DEPTH = 3
 
@@ -38,12 +38,29 @@ def from_folder(folder: str | os.PathLike[str], split: str = "test") -> list[Dat
             f"{home}: holds neither a collection in BEIR layout (corpus.jsonl, queries.jsonl, "
             f"qrels/{split}.tsv) nor NanoBEIR's parquet files, nor folders with such"
         )
+    _refuse_twice(refs, f"{home}: holds")
+    return refs
+
+
+def from_folders(folders: Sequence[str | os.PathLike[str]], split: str = "test") -> list[DatasetRef]:
+    """The sets in several folders, see `from_folder`.
+
+    Raises
+    ------
+    InvalidInputError
+        If one holds none, or two hold the same.
+    """
+    refs = [ref for folder in folders for ref in from_folder(folder, split)]
+    _refuse_twice(refs, "the folders hold")
+    return refs
+
+
+def _refuse_twice(refs: Sequence[DatasetRef], who: str) -> None:
     seen: set[tuple[str, str]] = set()
     for ref in refs:
         if (ref.task, ref.language) in seen:
-            raise InvalidInputError(f"{home}: holds {ref.task} [{ref.language}] twice; give one of them")
+            raise InvalidInputError(f"{who} {ref.task} [{ref.language}] twice; give one of them")
         seen.add((ref.task, ref.language))
-    return refs
 
 
 def _search(home: Path, split: str, depth: int) -> Iterable[DatasetRef]:

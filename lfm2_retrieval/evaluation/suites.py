@@ -1,4 +1,4 @@
-"""Suites as data, ``eval/suites/*.toml``: what a suite runs and where its sets come from."""
+"""Suites as data, ``eval/suites/*.toml`` or one's own: what a suite runs and where its sets come from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import InvalidInputError
 from .datasets import DatasetRef, beir_ref
-from .sources import choose, from_folder, from_hub, from_ir_datasets
+from .sources import choose, from_folder, from_folders, from_hub, from_ir_datasets
+from .suite_files import check_suite
 
 __all__ = ["Suite", "data_folder", "load_suite", "suite_names"]
 
@@ -32,7 +33,9 @@ class Suite:
     shared_queries
         Whether languages asked across are measured on the queries that all of them have.
     published
-        Files of `eval/published` to put ours beside.
+        Files to put ours beside: of `eval/published`, or beside the suite's own.
+    home
+        The folder with the suite's file; folders that it names are relative to that.
     facts
         The rest of the file.
     """
@@ -43,6 +46,7 @@ class Suite:
     cross_lingual: bool
     shared_queries: bool
     published: Sequence[str]
+    home: Path
     facts: Mapping[str, Any]
 
     def refs(
@@ -72,11 +76,22 @@ class Suite:
         InvalidInputError
             If one asked for is not in the suite, or the folder holds none.
         """
+        source = self.facts["source"]
+        if (repository and source != "hub") or (folder and source == "bundled"):
+            what = "other repositories" if repository else "files elsewhere"
+            raise InvalidInputError(f"the suite {self.name} knows no {what}: its source is {source!r}")
+        if source == "folder":
+            folders = [self.home / name for name in self.facts["folders"]] if folder is None else [folder]
+            refs = choose(
+                from_folders(folders, self.facts.get("split", "test")),
+                self.facts.get("tasks"),
+                self.facts.get("languages"),
+            )
+            return choose(refs, tasks, None if languages == ["all"] else languages)
         known = list(self.facts.get("all_languages", self.facts["languages"]))
         wanted = list(self.facts["languages"]) if not languages else list(languages)
         wanted = known if wanted == ["all"] else wanted
         names = list(self.facts["tasks"])
-        source = self.facts["source"]
         if source == "bundled":
             refs = [
                 beir_ref(_BUNDLED / name, location=f"bundled, {name}")
@@ -85,10 +100,20 @@ class Suite:
         elif source == "ir-datasets" and folder is None:
             refs = from_ir_datasets(self.facts["sets"], names, offline=offline)
         elif source == "ir-datasets" and folder is not None:
-            refs = _english(folder)
+            refs = _in_folder(folder, names, known) or _no_sets(folder)
         else:
             refs = self._from_hub(repository, names, known, folder, offline)
+        if folder is not None and not languages:
+            wanted = [language for language in wanted if any(ref.language == language for ref in refs)]
         return choose(refs, tasks, wanted)
+
+    def absent(self, refs: Sequence[DatasetRef]) -> list[str]:
+        """The suite's tasks and languages that are not among the sets: a folder may hold fewer."""
+        tasks, languages = {ref.task for ref in refs}, {ref.language for ref in refs}
+        return [
+            *(task for task in self.facts.get("tasks", ()) if task not in tasks),
+            *(f"[{one}]" for one in self.facts.get("languages", ()) if one not in languages),
+        ]
 
     def _from_hub(
         self,
@@ -104,8 +129,8 @@ class Suite:
                 f"the suite {self.name} knows no repository {name!r}; {', '.join(repositories)}"
             )
         entry = repositories[name or next(iter(repositories))]
-        if folder is not None and any(folder.rglob("*.parquet")) and name is None:
-            return _any_layout(folder, tasks, languages) or _no_sets(folder)
+        if folder is not None and name is None and (found := _in_folder(folder, tasks, languages)):
+            return found
         return from_hub(
             entry["name"],
             entry.get("revisions", entry.get("revision")),
@@ -117,12 +142,13 @@ class Suite:
         )
 
 
-def _any_layout(folder: Path, tasks: Sequence[str], languages: Sequence[str]) -> list[DatasetRef]:
-    return [ref for ref in from_folder(folder) if ref.task in tasks and ref.language in languages]
-
-
-def _english(folder: Path) -> list[DatasetRef]:
-    return [ref for ref in from_folder(folder) if ref.language == "en"] or _no_sets(folder)
+def _in_folder(folder: Path, tasks: Sequence[str], languages: Sequence[str]) -> list[DatasetRef]:
+    """The suite's sets in a folder, in any layout; none where it holds none."""
+    try:
+        refs = from_folder(folder)
+    except InvalidInputError:
+        return []
+    return [ref for ref in refs if ref.task in tasks and ref.language in languages]
 
 
 def _no_sets(folder: Path) -> list[DatasetRef]:
@@ -142,21 +168,36 @@ def load_suite(name: str) -> Suite:
     InvalidInputError
         If there is none, or the file is no suite.
     """
-    path = Path(name) if name.endswith(".toml") else data_folder("suites") / f"{name}.toml"
+    own = name.endswith(".toml")
+    path = Path(name) if own else data_folder("suites") / f"{name}.toml"
     if not path.is_file():
-        raise InvalidInputError(f"there is no suite {name!r}; there are {', '.join(suite_names())}")
+        there = (
+            "no such file" if own else f"there are {', '.join(suite_names())}; of your own, give the .toml"
+        )
+        raise InvalidInputError(f"there is no suite {name!r}; {there}")
     facts = read_toml(path)
-    if missing := {"title", "source", "model", "languages", "tasks"} - facts.keys():
-        raise InvalidInputError(f"{path}: a suite has {min(missing)!r}")
+    check_suite(path, facts)
     return Suite(
         path.stem,
         facts["title"],
         facts["model"],
-        bool(facts.get("cross_lingual", False)),
-        bool(facts.get("shared_queries", False)),
-        facts.get("published", ()),
+        facts.get("cross_lingual", False),
+        facts.get("shared_queries", False),
+        [_published(path, name) for name in facts.get("published", ())],
+        path.parent,
         facts,
     )
+
+
+def _published(suite: Path, name: str) -> str:
+    """A file of published scores: its name in ours, else its path where it lies beside the suite."""
+    if (data_folder("published") / name).is_file():
+        return name
+    if not (suite.parent / name).is_file():
+        raise InvalidInputError(
+            f"{suite}: 'published' names {name!r}, which is neither bundled nor beside it"
+        )
+    return str((suite.parent / name).absolute())
 
 
 def data_folder(name: str) -> Path:

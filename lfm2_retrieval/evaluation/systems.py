@@ -31,21 +31,48 @@ class Compat(StrEnum):
     """Whose evaluator to reproduce, where they differ; see ``eval/README.md``."""
 
     PYLATE = "pylate"
+    SENTENCE_TRANSFORMERS = "sentence-transformers"
     MTEB = "mteb"
 
 
 def is_searched(text: str, compat: Compat | None) -> bool:
     """Whether a text is encoded at all; one that isn't finds nothing and is never found.
 
-    By itself the library leaves out texts of white space, PyLate empty ones, mteb none.
+    By itself the library leaves out texts of white space, PyLate and sentence-transformers empty ones,
+    mteb none.
     """
     if compat is Compat.MTEB:
         return True
-    return bool(text) if compat is Compat.PYLATE else bool(text.strip())
+    return bool(text) if compat else bool(text.strip())
+
+
+_PYLATE_CHUNK = 50_000
+"""Documents that PyLate's evaluator pads to one length."""
+
+
+def _padded(encoder: Encoder, texts: Sequence[str]) -> list[bool]:
+    """Which documents PyLate's evaluator scores with a vector of zeros beside their own.
+
+    It pads a chunk of the corpus to its longest document and masks nothing, so that the best match of a
+    query's vector in any other is at least 0.
+    """
+    lengths = [len(encoder.document_spans(text)) for text in texts]
+    found: list[bool] = []
+    for start in range(0, len(lengths), _PYLATE_CHUNK):
+        chunk = lengths[start : start + _PYLATE_CHUNK]
+        found += [length < max(chunk) for length in chunk]
+    return found
+
+
+def _with_zeros(vectors: TokenEmbeddings, padded: Sequence[bool]) -> TokenEmbeddings:
+    """A vector of zeros after those of some texts."""
+    ends = vectors.offsets[1:][np.array(padded, dtype=bool)]
+    rows = np.insert(vectors.embeddings, ends, 0, axis=0)
+    return TokenEmbeddings(rows, vectors.offsets + np.concatenate(([0], np.cumsum(padded))))
 
 
 class LateInteraction:
-    """A corpus encoded once, in one index or in two of the same vectors.
+    """A corpus encoded once, in an exact index, a compressed one, or both of the same vectors.
 
     Parameters
     ----------
@@ -54,7 +81,9 @@ class LateInteraction:
     documents
         Id → text.
     tier
-        Of the compressed index beside the exact one; None for no such.
+        Of the compressed index; None for no such.
+    exact
+        Whether to make the exact index.
     batch_size
         Documents encoded at a time.
     compat
@@ -74,22 +103,29 @@ class LateInteraction:
         documents: Mapping[str, str],
         *,
         tier: Tier | None = None,
+        exact: bool = True,
         batch_size: int = 256,
         compat: Compat | None = None,
         seed: int = 0,
     ) -> None:
         self.encoder = encoder
-        self.stores = {"exact": CompressedIndex.create(None, encoder.dim, tier=Tier.EXACT, seed=seed)}
-        if tier is not None:
-            self.stores["compressed"] = CompressedIndex.create(None, encoder.dim, tier=tier, seed=seed)
+        tiers = {**({"exact": Tier.EXACT} if exact else {}), **({"compressed": tier} if tier else {})}
+        self.stores = {
+            name: CompressedIndex.create(None, encoder.dim, tier=one, seed=seed)
+            for name, one in tiers.items()
+        }
         self.facts: dict[str, Any] = {"documents": len(documents)}
         try:
-            self._build([item for item in documents.items() if is_searched(item[1], compat)], batch_size)
+            searched = [item for item in documents.items() if is_searched(item[1], compat)]
+            padded = _padded(encoder, [text for _, text in searched]) if compat is Compat.PYLATE else None
+            self._build(searched, batch_size, padded)
         except BaseException:
             self.close()
             raise
 
-    def _build(self, documents: Sequence[tuple[str, str]], batch_size: int) -> None:
+    def _build(
+        self, documents: Sequence[tuple[str, str]], batch_size: int, padded: Sequence[bool] | None
+    ) -> None:
         encoding, cuts = 0.0, 0
         adding = dict.fromkeys(self.stores, 0.0)
 
@@ -105,6 +141,8 @@ class LateInteraction:
                 texts = [text for _, text in batch]
                 vectors = self.encoder.encode_documents(texts, output="float16", on_cut=cut)
                 encoding += time.perf_counter() - began
+                if padded is not None:
+                    vectors = _with_zeros(vectors, padded[start : start + batch_size])
                 for name, writer in writers.items():
                     began = time.perf_counter()
                     writer.add([id for id, _ in batch], vectors)
@@ -118,7 +156,7 @@ class LateInteraction:
             compressed = self.stores["compressed"].build(force=True)
             adding["compressed"] += time.perf_counter() - began
             self.facts["compressed"] = compressed  # False: too small, it stayed exact
-        tokens = self.stores["exact"].n_tokens
+        tokens = next(iter(self.stores.values())).n_tokens
         self.facts |= {
             "encoded": len(documents),
             "cut": cuts,

@@ -1,17 +1,22 @@
-"""Our scores held to sentence-transformers' evaluators: with its own encoder, and with our vectors."""
+"""Our scores held to the evaluators of sentence-transformers and PyLate."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("ir_measures")
 pytest.importorskip("pyarrow")
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit/evaluation"))
+sys.path.insert(0, str(Path(__file__).parent))
 
+from pylate_evaluator import DIM, RECORDED, make, vectors
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.multi_vector_encoder.evaluation import (
     MultiVectorInformationRetrievalEvaluator,
@@ -21,7 +26,8 @@ from sentence_transformers.util.similarity import maxsim
 from small_sets import parquet_parts, write_nanobeir
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.evaluation import Settings, from_folder, load_suite, run_suite
+from lfm2_retrieval.datatypes import TokenEmbeddings
+from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, load_suite, run_suite
 from lfm2_retrieval.evaluation.systems import Compat
 
 THEIRS = {
@@ -61,12 +67,12 @@ class OurVectors:
         return [torch.from_numpy(one.astype("float32")) for one in half]
 
 
-def ours(refs, encoder, out):
+def ours(refs, encoder, out, compat=Compat.SENTENCE_TRANSFORMERS):
     content = run_suite(
         refs,
         encoder,
         out,
-        Settings(compat=Compat.PYLATE),
+        Settings(compat=compat),
         suite={"name": "oracle", "title": "Oracle", "published": []},
     )
     return {(cell["task"], cell["documents"]): cell["measures"] for cell in content["cells"]}, content
@@ -116,3 +122,36 @@ def test_nanobeir_scores_as_in_their_evaluator_with_their_encoder(checkpoint, tm
     (mean,) = content["means"]
     for name, value in mean["measures"].items():
         assert value == pytest.approx(theirs[f"NanoBEIR_mean_maxsim_{THEIRS[name]}"], abs=1e-6)
+
+
+class FixedVectors:
+    """An encoder that gives every text the vectors that PyLate's evaluator was given."""
+
+    name, revision, fingerprint, dim = "fixed", None, "0" * 32, DIM
+    dtype, device = torch.float32, torch.device("cpu")
+    identity: ClassVar = {"name": name, "revision": revision, "fingerprint": fingerprint, "dim": dim}
+
+    def encode_documents(self, texts, *, output="float32", on_cut=None):
+        parts = [vectors(text).astype(output) for text in texts]
+        return TokenEmbeddings(np.concatenate(parts), np.cumsum([0, *map(len, parts)]))
+
+    def encode_queries(self, texts, *, on_cut=None):
+        return self.encode_documents(texts)
+
+    def document_spans(self, text):
+        return np.zeros((len(vectors(text)), 2), np.int32)
+
+
+def test_scores_are_those_that_pylates_evaluator_gave(tmp_path):
+    dataset = Dataset("odd", "en", *make())
+    encoder = FixedVectors()
+    ref = DatasetRef("odd", "en", lambda: dataset)
+    measured, content = ours([ref], encoder, tmp_path / "pylate", Compat.PYLATE)
+    recorded = json.loads(RECORDED.read_text())["scores"]
+    for name, value in measured["odd", "en"].items():
+        assert value == pytest.approx(recorded[THEIRS[name]], abs=1e-9), name
+    assert content["cells"][0]["n_queries"] == 27
+    others, _ = ours([ref], encoder, tmp_path / "other")
+    assert others["odd", "en"]["nDCG@10"] != pytest.approx(recorded["ndcg@10"], abs=1e-3)
+    plain, _ = ours([ref], encoder, tmp_path / "plain", None)
+    assert plain["odd", "en"]["nDCG@10"] != pytest.approx(others["odd", "en"]["nDCG@10"], abs=1e-3)

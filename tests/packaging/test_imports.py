@@ -22,7 +22,8 @@ BELOW["errors"] = set()
 BELOW["datatypes"] = {"errors"}
 BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
 BELOW["explain"] = {"errors", "datatypes"}
-BELOW["retriever"] = {"errors", "datatypes", "readers", "encoder", "explain", "indexes"}
+BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
+BELOW["retriever"] = BELOW["ingest"] | {"readers", "explain", "ingest"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}

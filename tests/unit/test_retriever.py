@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lfm2_retrieval import Document, Encoder, Retriever, ScoreKind
-from lfm2_retrieval import retriever as retriever_module
+from lfm2_retrieval import Document, Encoder, Retriever, ScoreKind, ingest
 from lfm2_retrieval.encoder import TruncationWarning
 from lfm2_retrieval.errors import (
     CheckpointError,
@@ -28,7 +27,8 @@ from lfm2_retrieval.errors import (
     ModelNotFoundError,
 )
 from lfm2_retrieval.indexes import CompressedIndex, codec, policy
-from lfm2_retrieval.retriever import Progress
+from lfm2_retrieval.indexes.catalogue import is_index
+from lfm2_retrieval.ingest import Progress
 
 TEXTS = [
     "rain falls on quiet hills",
@@ -181,8 +181,8 @@ def test_a_compressed_index_finds_the_same(model: Encoder) -> None:
 def test_a_stream_is_committed_and_compressed_as_it_comes(
     model: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length_known: bool
 ) -> None:
-    monkeypatch.setattr(retriever_module, "_COMMIT_TOKENS", 1500)
-    monkeypatch.setattr(retriever_module, "_UNKNOWN_TOKENS", 4096)
+    monkeypatch.setattr(ingest, "_COMMIT_TOKENS", 1500)
+    monkeypatch.setattr(ingest, "_UNKNOWN_TOKENS", 4096)
     monkeypatch.setattr(codec, "_PQ_SAMPLE", 4096)
     monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
     monkeypatch.setattr(policy, "FOLD_TOKENS", 1000)
@@ -192,7 +192,7 @@ def test_a_stream_is_committed_and_compressed_as_it_comes(
 
     def stream() -> Iterator[str]:
         for i, text in enumerate(texts):
-            if i % 64 == 0 and retriever_module.is_index(tmp_path / "index"):
+            if i % 64 == 0 and is_index(tmp_path / "index"):
                 with CompressedIndex.open(tmp_path / "index") as index:
                     loose.append(index._snapshot().n_loose)
             yield text

@@ -154,8 +154,39 @@ def test_wrong_use_is_refused(run, measured, tmp_path, checkpoint):
     assert "share no finished cell" in run("eval", "compare", out, out, "--system", "compressed").stderr
 
 
-@pytest.mark.parametrize("command", ["", "demo", "nanobeir", "beir", "compare", "report"])
+@pytest.mark.parametrize("command", ["", "demo", "nanobeir", "run", "beir", "compare", "report"])
 def test_help(run, command):
     result = run("eval", *filter(None, [command]), "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+
+
+def test_a_suite_of_ones_own_is_run_and_the_command_line_wins(run, folders, checkpoint, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f'title = "Mine"\nsource = "folder"\nmodel = "{checkpoint()}"\nfolders = ["family"]\n'
+        'cross_lingual = true\n[settings]\nbaseline = "bm25"\ndepth = 150\n'
+    )
+    out = tmp_path / "out"
+    result = run("eval", "run", path, "--out", out, "--no-throughput", "--depth", "120")
+    assert result.exit_code == 0, result.output
+    content = json.loads((out / "results.json").read_text())
+    assert (content["suite"]["name"], content["settings"]["depth"]) == ("mine", 120)
+    assert len(content["cells"]) == 8
+    assert "there are demo, nanobeir" in run("eval", "run", "nothing").stderr
+    path.write_text('title = "Mine"\n')
+    assert f"Error: {path}: a suite has 'source'" in run("eval", "run", path).stderr
+
+
+def test_runs_and_folders_of_other_data_are_told(run, measured, folders, checkpoint, tmp_path):
+    out, _ = measured
+    other = tmp_path / "other.trec"
+    other.write_text("q0 Q0 x1 1 2.0 x\nq1 Q0 x2 1 1.0 x\n")
+    result = run("eval", "compare", out / "set.de-de.exact.trec", other)
+    assert result.exit_code == 1
+    assert f"{other}: none of its documents is judged for its query: the run is of another" in result.stderr
+    queries = folders / "set-de/queries.jsonl"
+    queries.write_text(queries.read_text().replace("fox", "train"))
+    evaluate(run, folders, checkpoint(), tmp_path / "second")
+    text = run("eval", "compare", out, tmp_path / "second").stdout
+    assert "Texts or judgements of A and B differ in set [de], set [de ← en], set [en ← de]." in text

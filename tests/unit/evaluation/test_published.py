@@ -2,7 +2,8 @@
 
 import pytest
 
-from lfm2_retrieval.evaluation.published import differences, load_published
+from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.evaluation.published import Published, differences, load_published
 from lfm2_retrieval.evaluation.suites import data_folder
 
 FILES = sorted(path.name for path in data_folder("published").glob("*.toml"))
@@ -69,3 +70,47 @@ def test_a_mean_stands_beside_a_mean():
         ("LFM2-ColBERT-350M", (0.66, pytest.approx(0.66123, abs=1e-5))),
         ("LFM2-ColBERT-350M, sentence-transformers", (0.66, 0.6441)),
     ]
+
+
+def test_other_measures_stand_beside_theirs():
+    measured = content({("en", "en"): 0.66})
+    measured["means"][0]["measures"] |= {"R@10": 0.6668, "MRR@10": 0.7268}
+    rows = {
+        one.measure: one
+        for one in differences(measured, load_published(["nanobeir-en.toml"]))
+        if one.model == "LFM2-ColBERT-350M"
+    }
+    assert rows["R@10"].rows == [("en", 0.6668, 0.6718)]
+    assert rows["R@10"].misses == []  # by no more than .005
+    assert rows["MRR@10"].misses == [0]
+
+
+@pytest.mark.parametrize(
+    ("ours", "missed"), [(0.9, False), (0.556, False), (0.5551, False), (0.554, True), (0, True)]
+)
+def test_a_miss_is_more_than_five_thousandths_below(ours, missed):
+    one = Published("X", "here", {"means": {"de": 0.56}})
+    (found,) = differences(content({("de", "de"): ours}), [one])
+    assert bool(found.misses) == missed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"has no \[\[systems\]\]"),
+        ('[[systems]]\nmodel = "X"', "system 1: needs 'model' and 'source'"),
+        (
+            '[[systems]]\nmodel = "X"\nsource = "y"\nmeans.de = 56.1',
+            "system 1: 56.1 is no score between 0 and 1",
+        ),
+        ('[[systems]]\nmodel = "X"\nsource = "y"\nmeans.de = ".5"', "system 1: '.5' is no score"),
+        (
+            'measure = "nDCG@7"\n[[systems]]\nmodel = "X"\nsource = "y"',
+            "system 1: 'nDCG@7' is not measured; nDCG@10,",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_published_file_is_named(tmp_path, text, message):
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(InvalidInputError, match=rf"own\.toml: {message}"):
+        load_published([str(tmp_path / "own.toml")])

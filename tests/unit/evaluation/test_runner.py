@@ -1,6 +1,8 @@
 """Whole evaluations of small families with a random-weight model."""
 
 import json
+import subprocess
+import sys
 
 import ir_measures
 import numpy as np
@@ -215,15 +217,15 @@ def test_queries_and_documents_without_text_find_nothing(encoder, tmp_path):
     assert content["corpora"]["odd.en"]["encoded"] == 2
 
 
-def test_compression_is_measured_beside_exact(encoder, tmp_path):
+def many():
     rng = np.random.default_rng(0)
-    vocabulary = WORDS
-    texts = {f"d{i}": " ".join(rng.choice(vocabulary, 25)) for i in range(150)}
+    texts = {f"d{i}": " ".join(rng.choice(WORDS, 25)) for i in range(150)}
     asked = {f"q{i}": " ".join(texts[f"d{i}"].split()[:5]) for i in range(20)}
-    dataset = Dataset("many", "en", texts, asked, {query: {f"d{query[1:]}": 1} for query in asked})
-    content, _ = evaluated(
-        [DatasetRef("many", "en", lambda: dataset)], encoder, tmp_path / "out", index="compressed"
-    )
+    return Dataset("many", "en", texts, asked, {query: {f"d{query[1:]}": 1} for query in asked})
+
+
+def test_compression_is_measured_beside_exact(encoder, tmp_path):
+    content, _ = evaluated([DatasetRef("many", "en", many)], encoder, tmp_path / "out", index="compressed")
     assert content["corpora"]["many.en"]["compressed"] is True
     exact, compressed = (
         next(mean for mean in content["means"] if mean["system"] == name) for name in ("exact", "compressed")
@@ -265,7 +267,7 @@ def test_published_scores_stand_beside_ours_and_misses_are_marked(matrix):
     (out / "results.json").write_text(json.dumps(made))
     write_reports(out)
     text = (out / "report.md").read_text()
-    assert "1 cells, marked, miss the published score by more than 0.005" in text
+    assert "1 of 2 cells, marked, miss the published score by more than 0.005" in text
     assert "| NanoNQ [en] | 0.700 | 0.746 | **-0.046** ✗ |" in text
     assert "| NanoSciFact [en] | 0.803 | 0.804 | -0.001 |" in text
     assert "model card of LiquidAI/LFM2-ColBERT-350M" in text
@@ -292,11 +294,11 @@ def test_across_languages_needs_several(family, encoder, tmp_path):
 
 
 def test_damaged_results_are_named(family, encoder, tmp_path):
-    (tmp_path / "results.json").write_text('{"format": 1, ')
+    (tmp_path / "results.json").write_text('{"format": 2, ')
     with pytest.raises(InvalidInputError, match=r"results\.json: is no results"):
         evaluated(from_folder(family), encoder, tmp_path)
     (tmp_path / "results.json").write_text('{"format": 99}')
-    with pytest.raises(InvalidInputError, match="has the format 99, this version reads 1"):
+    with pytest.raises(InvalidInputError, match="has the format 99, this version reads 2"):
         write_reports(tmp_path)
 
 
@@ -340,3 +342,174 @@ def test_bm25_is_as_by_hand():
 
 def test_the_texts_of_the_tests_are_parallel():
     assert list(queries("en")) == list(queries("de"))
+
+
+WORKER = """
+import json, sys
+from pathlib import Path
+from lfm2_retrieval import Encoder
+from lfm2_retrieval.evaluation import Settings, from_folder, run_suite
+
+family, model, out = sys.argv[1:]
+run_suite(
+    from_folder(family), Encoder.load(model), Path(out), Settings(cross_lingual=True, bm25=True),
+    suite={"name": "small", "title": "Small", "published": []},
+    on_progress=lambda line: print(line, flush=True),
+)
+"""
+
+
+def test_a_killed_run_goes_on_without_doing_anything_twice(
+    family, checkpoint, encoder, tmp_path, monkeypatch
+):
+    out = tmp_path / "out"
+    whole, _ = evaluated(from_folder(family), encoder, tmp_path / "whole", cross_lingual=True, bm25=True)
+    for wanted in (2, 5):  # cells to wait for, before the kill
+        count = 0
+        command = [sys.executable, "-c", WORKER, str(family), str(checkpoint()), str(out)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
+            for line in worker.stdout:
+                count += "nDCG@10" in line
+                if count == wanted:
+                    worker.kill()
+                    break
+    killed = read_results(out)
+    done = [cell["name"] for cell in killed["cells"]]
+    assert 7 <= len(done) < 18
+    files = {path: path.stat().st_mtime_ns for name in done for path in out.glob(f"{name}.*")}
+    (out / "set.en-de.exact.trec.part").write_text("a write that was cut short")
+    text = next(path for path in write_reports(out) if path.name == "report.md").read_text()
+    assert f"{18 - len(done)} of 18 cells are still to be measured" in text
+
+    encoded = []
+    real = Encoder.encode_documents
+    monkeypatch.setattr(
+        Encoder,
+        "encode_documents",
+        lambda self, texts, **k: (encoded.append(tuple(texts)), real(self, texts, **k))[1],
+    )
+    monkeypatch.setattr("lfm2_retrieval.evaluation.runner.estimate", lambda *_, **__: "")
+    finished, lines = evaluated(from_folder(family), encoder, out, cross_lingual=True, bm25=True)
+    assert all(path.stat().st_mtime_ns == at for path, at in files.items())
+    assert sum("nDCG@10" in line for line in lines) == 18 - len(done)
+    late = {
+        (d, q) for d in ("de", "en", "fr") for q in ("de", "en", "fr") if f"set.{d}-{q}.exact" not in done
+    }
+    assert len(encoded) == len({documents for documents, _ in late})
+    for cell, expected in zip(finished["cells"], whole["cells"], strict=True):
+        assert (cell["name"], cell["measures"]) == (expected["name"], expected["measures"])
+    assert finished["means"] == whole["means"]
+    assert len(finished["runs"]) == 3
+
+
+def test_nothing_is_encoded_when_all_is_done(family, encoder, tmp_path, monkeypatch):
+    evaluated(from_folder(family), encoder, tmp_path / "out", cross_lingual=True)
+    monkeypatch.setattr(Encoder, "encode_documents", None)
+    monkeypatch.setattr(Encoder, "encode_queries", None)
+    _, lines = evaluated(from_folder(family), encoder, tmp_path / "out", cross_lingual=True)
+    assert lines == [f"set [{language}]: done before" for language in ("de", "en", "fr")]
+
+
+@pytest.mark.parametrize("suffix", ["trec", "jsonl", "qrels"])
+def test_a_file_that_was_changed_is_measured_anew(family, encoder, tmp_path, suffix):
+    out = tmp_path / "out"
+    first, _ = evaluated(from_folder(family), encoder, out)
+    path = next(out.glob(f"set.de*.{suffix}"))
+    good = path.read_bytes()
+    path.write_bytes(good[:-20])
+    again, lines = evaluated(from_folder(family), encoder, out)
+    assert path.read_bytes() == good
+    assert sum("done before" in line for line in lines) == 2
+    assert again["cells"][0]["measures"] == first["cells"][0]["measures"]
+
+
+def test_what_is_added_later_leaves_what_is_there(encoder, tmp_path):
+    refs = [DatasetRef("many", "en", many)]
+    evaluated(refs, encoder, tmp_path)
+    before = (tmp_path / "many.en-en.exact.trec").stat().st_mtime_ns
+    content, _ = evaluated(refs, encoder, tmp_path, index="compressed")
+    assert (tmp_path / "many.en-en.exact.trec").stat().st_mtime_ns == before
+    facts = content["corpora"]["many.en"]
+    assert set(facts["indexes"]) == set(facts["latency"]) == {"exact", "compressed"}
+    at_once, _ = evaluated(refs, encoder, tmp_path / "at once", index="compressed")
+    assert content["means"] == at_once["means"]
+
+
+def test_two_evaluations_do_not_write_to_one_folder(family, encoder, tmp_path):
+    out = tmp_path / "out"
+    caught = []
+
+    def meanwhile(line):
+        if "nDCG@10" in line and not caught:
+            with pytest.raises(
+                InvalidInputError, match="another evaluation writes there; wait for it"
+            ) as error:
+                evaluated(from_folder(family), encoder, out)
+            caught.append(error)
+
+    run_suite(from_folder(family), encoder, out, Settings(), suite=SUITE, on_progress=meanwhile)
+    assert caught
+    evaluated(from_folder(family), encoder, out)
+
+
+FULL = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from lfm2_retrieval.evaluation import results
+
+def small(*names):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    return real(*names)
+
+real, results.write_run = results.write_run, small
+"""
+
+
+def test_a_disk_without_room_ends_the_run_and_what_was_done_stays(family, checkpoint, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", FULL + WORKER, str(family), str(checkpoint()), str(out)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "OSError: [Errno 27] File too large" in ended.stderr
+    assert not list(out.glob("*.part"))
+    assert read_results(out)["cells"] == []
+
+
+def test_unreadable_data_fail_their_cells_alone(family, encoder, tmp_path):
+    def broken():
+        raise PermissionError(13, "Permission denied", "corpus.jsonl")
+
+    refs = [DatasetRef("set", "xx", broken), *from_folder(family)]
+    content, _ = evaluated(refs, encoder, tmp_path / "out")
+    failed = [cell for cell in content["cells"] if cell["status"] == "failed"]
+    assert [cell["error"] for cell in failed] == [
+        "set [xx]: can't be read: [Errno 13] Permission denied: 'corpus.jsonl'"
+    ]
+    assert len(content["cells"]) == 4
+
+
+@pytest.mark.parametrize("missing", ["identity", "cells", "runs", "corpora"])
+def test_results_that_lack_something_are_named(family, encoder, tmp_path, missing):
+    evaluated(from_folder(family)[:1], encoder, tmp_path)
+    made = json.loads((tmp_path / "results.json").read_text())
+    del made[missing]
+    (tmp_path / "results.json").write_text(json.dumps(made))
+    for use in (
+        lambda: write_reports(tmp_path),
+        lambda: evaluated(from_folder(family)[:1], encoder, tmp_path),
+    ):
+        with pytest.raises(InvalidInputError, match=f"is no results of an evaluation .lacks '{missing}'"):
+            use()
+
+
+def test_speeds_of_two_machines_are_told_apart(family, encoder, tmp_path):
+    refs = from_folder(family)
+    evaluated(refs[:1], encoder, tmp_path)
+    made = json.loads((tmp_path / "results.json").read_text())
+    made["runs"][0]["environment"]["cpu"] = "An Abacus"
+    (tmp_path / "results.json").write_text(json.dumps(made))
+    evaluated(refs, encoder, tmp_path)
+    write_reports(tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "Run 0: An Abacus, " in text
+    assert "| corpus | run | index |" in text

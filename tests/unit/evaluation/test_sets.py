@@ -1,11 +1,22 @@
 """Folders, parquet layouts, the hub and ir-datasets; and what is refused."""
 
+import gzip
 import hashlib
 import json
+import re
 import shutil
 
 import pytest
-from small_sets import LANGUAGES, QRELS, documents, queries, write_beir, write_nanobeir, write_table
+from small_sets import (
+    LANGUAGES,
+    QRELS,
+    documents,
+    parquet_parts,
+    queries,
+    write_beir,
+    write_nanobeir,
+    write_table,
+)
 
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, from_folder, load_suite
@@ -249,3 +260,225 @@ def test_the_shared_families_are_found(data):
     english = next(ref for ref in refs if (ref.task, ref.language) == ("xquad", "en")).load()
     assert (len(english.documents), len(english.queries)) == (240, 1190)
     assert json.dumps(english.source)
+
+
+def reshaped(rows, kind):
+    """A part's rows as other people's writers store them: the same content in another shape."""
+    pa = pytest.importorskip("pyarrow")
+    table = pa.Table.from_pylist(rows)
+    if kind == "reversed columns, extra ones":
+        extra = pa.array([{"split": "x"}] * len(rows))
+        table = table.select(table.column_names[::-1]).add_column(1, "metadata", extra)
+    for number, name in enumerate(table.column_names):
+        column = table[name].combine_chunks()
+        if not pa.types.is_string(column.type):
+            continue
+        if kind == "large strings":
+            column = column.cast(pa.large_string())
+        elif kind == "dictionaries":
+            column = column.dictionary_encode()
+        elif kind == "bytes":
+            column = column.cast(pa.binary())
+        elif kind == "whole numbers" and name != "text":
+            column = pa.array([int(id[1:]) for id in column.to_pylist()])
+        table = table.set_column(number, name, column)
+    return table
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["reversed columns, extra ones", "large strings", "dictionaries", "bytes", "whole numbers", "shards"],
+)
+def test_parquet_files_of_any_shape_are_read(tmp_path, kind):
+    pq = pytest.importorskip("pyarrow.parquet")
+    home = tmp_path / "nanobeir-multilingual-extended"
+    for part, rows in parquet_parts("de").items():
+        folder = home / f"NanoNQ_de{'_qrels' * (part == 'qrels')}"
+        folder.mkdir(parents=True, exist_ok=True)
+        cuts = (0, 4, len(rows)) if kind == "shards" else (0, len(rows))
+        for number in range(len(cuts) - 1):
+            piece = reshaped(rows[cuts[number] : cuts[number + 1]], kind)
+            pq.write_table(piece, folder / f"{part}-{number:05}-of-{len(cuts) - 1:05}.parquet")
+    (ref,) = from_folder(tmp_path)
+    dataset = ref.load()
+    strip = (lambda id: id[1:]) if kind == "whole numbers" else (lambda id: id)
+    assert dict(dataset.documents) == {strip(id): text for id, text in documents("de").items()}
+    assert dict(dataset.queries) == {strip(id): text for id, text in queries("de").items()}
+    assert dataset.qrels == {strip(q): {strip(d): g for d, g in row.items()} for q, row in QRELS.items()}
+
+
+def test_plain_parquet_folders_and_the_hubs_cache_are_read(tmp_path):
+    for part, rows in parquet_parts("de").items():
+        write_table(tmp_path / "plain/NanoNQ-de" / f"{part}.parquet", rows)
+        cached = tmp_path / "hub/datasets--sentence-transformers--NanoBEIR-de/snapshots/0a1b2c"
+        write_table(cached / part / "NanoNQ-00000-of-00001.parquet", rows)
+        write_table(tmp_path / "converted/NanoNQ" / part / "train/0000.parquet", rows)
+    for folder, language in (("plain", "de"), ("hub", "de"), ("converted", "en")):
+        (ref,) = from_folder(tmp_path / folder)
+        assert (ref.task, ref.language) == ("NanoNQ", language)
+        assert dict(ref.load().documents) == documents("de")
+
+
+@pytest.mark.parametrize(
+    ("part", "rows", "message"),
+    [
+        (
+            "corpus",
+            [{"_id": "d0", "text": "a"}, {"_id": "d0", "text": "b"}],
+            "row 2: the id 'd0' comes twice",
+        ),
+        ("queries", [{"_id": None, "text": "a"}], "row 1: '_id' is empty"),
+        ("queries", [{"_id": 1.5, "text": "a"}], "row 1: '_id' is 1.5, a string is expected"),
+        (
+            "corpus",
+            [{"_id": "d0", "text": ["a", "b"]}],
+            r"row 1: 'text' is \['a', 'b'\], a string is expected",
+        ),
+        ("corpus", [{"_id": "d0", "text": b"\xff"}], "row 1: 'text' is not UTF-8"),
+        ("qrels", [{"query-id": "q0", "corpus-id": "d0", "score": 0.5}], "row 1: the score is 0.5, a whole"),
+        (
+            "qrels",
+            [{"query-id": "q0", "corpus-id": "d0", "score": float("nan")}],
+            "the score is nan, a whole",
+        ),
+        ("qrels", [{"query-id": "q0", "corpus-id": None}], "row 1: 'corpus-id' is empty"),
+        (
+            "qrels",
+            [{"query-id": "q0", "corpus-id": "d0", "score": grade} for grade in (1, 2)],
+            "row 2: another grade of 'd0' for 'q0' than before",
+        ),
+    ],
+)
+def test_bad_rows_of_parquet_files_are_named(tmp_path, part, rows, message):
+    folder = write_nanobeir(tmp_path, "sentence-transformers", ("NanoNQ",), ("en",))
+    path = folder / f"NanoBEIR-en/{part}/NanoNQ-00000-of-00001.parquet"
+    write_table(path, rows)
+    (ref,) = from_folder(folder)
+    with pytest.raises(InvalidInputError, match=f"NanoNQ-00000-of-00001.parquet: .*{message}"):
+        ref.load()
+
+
+def test_any_cut_of_a_parquet_file_is_an_error_that_names_it(tmp_path):
+    folder = write_nanobeir(tmp_path, "sentence-transformers", ("NanoNQ",), ("en",))
+    path = folder / "NanoBEIR-en/corpus/NanoNQ-00000-of-00001.parquet"
+    whole = path.read_bytes()
+    (ref,) = from_folder(folder)
+    for size in (0, 3, 4, len(whole) // 3, len(whole) // 2, len(whole) - 9, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InvalidInputError, match=r"NanoNQ-00000-of-00001\.parquet: can't be read"):
+            ref.load()
+
+
+def test_a_truncated_gzip_is_named(tmp_path):
+    home = write_beir(tmp_path / "set-en")
+    packed = gzip.compress((home / "corpus.jsonl").read_bytes())
+    (home / "corpus.jsonl").unlink()
+    (home / "corpus.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(InvalidInputError, match=r"corpus\.jsonl\.gz:\d+: can't be read"):
+        from_folder(home)[0].load()
+
+
+OWN = """
+title = "Mine"
+source = "folder"
+model = "nano"
+folders = ["family"]
+languages = ["de", "en"]
+published = ["mine-published.toml"]
+[settings]
+baseline = "bm25"
+depth = 200
+"""
+
+
+def write_suite(folder, text):
+    (folder / "mine-published.toml").write_text('[[systems]]\nmodel = "X"\nsource = "here"\nmeans.de = 0.5\n')
+    (folder / "mine.toml").write_text(text)
+    return str(folder / "mine.toml")
+
+
+def test_a_suite_of_ones_own_is_read(tmp_path, family):
+    suite = load_suite(write_suite(tmp_path, OWN))
+    assert (suite.name, suite.facts["settings"]) == ("mine", {"baseline": "bm25", "depth": 200})
+    assert suite.published == [str(tmp_path / "mine-published.toml")]
+    refs = suite.refs()
+    assert [(ref.task, ref.language) for ref in refs] == [("set", "de"), ("set", "en")]
+    is_whole(refs[0].load(), "de")
+    assert [ref.language for ref in suite.refs(languages=["en"])] == ["en"]
+    assert len(load_suite(write_suite(tmp_path, OWN.replace('languages = ["de", "en"]', ""))).refs()) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('title = "Mine"', "", "a suite has 'title'"),
+        ('title = "Mine"', "title = 3", "'title' is 3; a string is expected"),
+        (
+            'source = "folder"',
+            'source = "web"',
+            "the source is one of bundled, folder, hub, ir-datasets, not 'web'",
+        ),
+        ('folders = ["family"]', "", "a suite has 'folders'"),
+        ('folders = ["family"]', "folders = []", "'folders' is empty"),
+        ('folders = ["family"]', "folders = [1]", "a list of strings is expected"),
+        ('languages = ["de", "en"]', 'languages = ["de", "de"]', "'languages' names one twice"),
+        (
+            'languages = ["de", "en"]',
+            "langauges = []",
+            "knows no 'langauges'; a suite of this source has title,",
+        ),
+        ("[settings]", "cross_lingual = 1\n[settings]", "'cross_lingual' is 1; true or false is expected"),
+        ("mine-published", "nowhere", "names 'nowhere.toml', which is neither bundled nor beside it"),
+        ("depth = 200", "depth = 10", "'depth' is 10; at least 100 is expected"),
+        ("depth = 200", "depth = true", "'depth' is True; a whole number is expected"),
+        ("depth = 200", "deep = 200", "there is no setting 'deep'; there are index, tier"),
+        ('baseline = "bm25"', 'baseline = "splade"', "'baseline' is 'splade'; one of bm25 is expected"),
+        ('title = "Mine"', "title = ", "mine.toml: can't be read: Invalid value"),
+        (
+            'source = "folder"',
+            'source = "hub"\ntasks = ["a"]\nrepositories = [{name = "x/y"}]',
+            "knows no 'folders'",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_suite_is_named(tmp_path, old, new, message):
+    assert old in OWN
+    with pytest.raises(InvalidInputError, match=re.escape("mine.toml: ")) as caught:
+        load_suite(write_suite(tmp_path, OWN.replace(old, new)))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("repository", "message"),
+    [
+        ('{layout = "config"}', "repository 1 needs a 'name'"),
+        ('{name = "x/y"}', "the layout is one of config, config-shared-qrels, split, not None"),
+        ('{name = "x/y", layout = "split", revision = 7}', "the revision is a string"),
+        ('{name = "x/y", layout = "split", revisions = "abc"}', "revisions are a table"),
+    ],
+)
+def test_what_is_wrong_in_a_repository_is_named(tmp_path, repository, message):
+    head = 'title = "x"\nsource = "hub"\nmodel = "nano"\ntasks = ["a"]\nlanguages = ["de"]\n'
+    with pytest.raises(InvalidInputError, match=message):
+        load_suite(write_suite(tmp_path, f"{head}repositories = [{repository}]\n"))
+
+
+def test_sets_without_a_checksum_are_refused(tmp_path):
+    head = 'title = "x"\nsource = "ir-datasets"\nmodel = "nano"\ntasks = ["NanoNQ"]\nlanguages = ["en"]\n'
+    with pytest.raises(InvalidInputError, match=r"'NanoNQ' needs \[sets.NanoNQ\] with 'id' and the MD5"):
+        load_suite(write_suite(tmp_path, f'{head}[sets.NanoNQ]\nid = "nano-beir/nq"\n'))
+
+
+def test_a_suite_says_what_a_folder_lacks_and_refuses_what_it_has_no_use_for(tmp_path):
+    folder = write_nanobeir(tmp_path, "liquid", ("NanoNQ",), ("de", "fr"))
+    suite = load_suite("nanobeir-multilingual")
+    refs = suite.refs(folder=folder)
+    assert [(ref.task, ref.language) for ref in refs] == [("NanoNQ", "de"), ("NanoNQ", "fr")]
+    assert {"NanoSciFact", "[ja]"} <= set(suite.absent(refs))
+    assert not {"NanoNQ", "[de]"} & set(suite.absent(refs))
+    with pytest.raises(
+        InvalidInputError, match="the suite demo knows no files elsewhere: its source is 'bundled'"
+    ):
+        load_suite("demo").refs(folder=folder)
+    with pytest.raises(InvalidInputError, match="knows no other repositories: its source is 'ir-datasets'"):
+        load_suite("nanobeir").refs(repository="a/b")

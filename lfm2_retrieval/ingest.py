@@ -1,0 +1,216 @@
+"""Documents into an index: reading, checking, encoding, committing and compressing as it goes."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from .datatypes import Document, TokenEmbeddings
+from .encoder import Encoder, TruncationWarning
+from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
+from .indexes import CompressedIndex, Estimate
+
+__all__ = ["Ingest", "Progress", "Source", "batches"]
+
+_COMMIT_TOKENS = 1 << 18
+_UNKNOWN_TOKENS = 1 << 20
+Source = str | Mapping[str, Any] | Document
+"""What is taken for a document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far indexing has come: documents and vectors stored, seconds spent, texts that were cut.
+
+    ``phase`` is ``"index"``, or, while the index is compressed, ``"train"`` or ``"encode"``, of which
+    ``share`` (0 to 1) is done. ``estimate``: what the index will take, if the number of documents is known.
+    """
+
+    documents: int
+    tokens: int
+    seconds: float
+    cut: int
+    phase: str = "index"
+    share: float = 0.0
+    estimate: Estimate | None = None
+
+    @property
+    def documents_per_second(self) -> float:
+        """The mean rate so far."""
+        return self.documents / self.seconds if self.seconds else 0.0
+
+
+@dataclass
+class Ingest:
+    """One run of indexing.
+
+    Parameters
+    ----------
+    store, encoder
+        Where the documents go, and what encodes them.
+    n_documents
+        How many there will be, if that is known.
+    memory
+        What compressing may use; see :meth:`CompressedIndex.build`.
+    on_progress
+        Called after each batch, and now and then while the index is compressed.
+    settings
+        Those of a new content: the index is replaced in one commit, and an interrupted run leaves it be.
+    """
+
+    store: CompressedIndex
+    encoder: Encoder
+    n_documents: int | None = None
+    memory: str | int = "2GB"
+    on_progress: Callable[[Progress], None] | None = None
+    settings: Mapping[str, Any] | None = None
+    _started: float = field(default_factory=time.monotonic)
+
+    def run(self, batches: Iterator[list[Document]]) -> None:
+        """Encode and store in several commits, compressing in between; if interrupted, what was encoded."""
+        done = Progress(0, 0, 0.0, 0)
+        held = self.store.n_tokens if self.settings is None else 0
+        more = True
+        while more:
+            done, more = self._commit(batches, done)
+            expected = held + self._expected(done)
+            # Of a stream of unknown length a first codec is made late, so that it fits longer.
+            if more and (self.n_documents or self.store.codec_facts or done.tokens >= _UNKNOWN_TOKENS):
+                self._compress(done, expected_tokens=expected)
+        self._compress(done)
+        if self.store.outgrown and self.store.tier.int8 and 2 * done.tokens >= self.store.n_tokens:
+            self._compress(done, retrain=True)
+        if done.cut and self.on_progress is None:
+            warnings.warn(
+                f"{done.cut} of {done.documents} documents were longer than the "
+                f"{self.encoder.settings.document_length} tokens this model reads and were cut; split long "
+                "documents into passages to search all of them",
+                TruncationWarning,
+                stacklevel=3,
+            )
+
+    def _commit(self, batches: Iterator[list[Document]], done: Progress) -> tuple[Progress, bool]:
+        """A commit's worth, or, with ``settings``, all; and whether there may be more."""
+        before = done
+        with self.store.writer(replace=self.settings) as writer:
+            try:
+                for batch in batches:
+                    embeddings, cut = _encode(self.encoder, batch)
+                    texts = [document.text for document in batch]
+                    writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
+                    done = replace(
+                        done,
+                        documents=done.documents + len(batch),
+                        tokens=done.tokens + len(embeddings.embeddings),
+                        seconds=time.monotonic() - self._started,
+                        cut=done.cut + cut,
+                    )
+                    if done.estimate is None and self.n_documents:
+                        done = replace(
+                            done, estimate=self.store.estimate(self._expected(done), self.n_documents)
+                        )
+                    if self.on_progress is not None:
+                        self.on_progress(done)
+                    if self.settings is None and done.tokens - before.tokens >= _COMMIT_TOKENS:
+                        return done, True
+            except BaseException as error:
+                if done.documents and self.settings is None:
+                    with suppress(IndexClosedError):  # the writer itself failed: nothing to save
+                        writer.commit()
+                        error.add_note(f"the {done.documents} documents before it are in the index")
+                raise
+        return done, False
+
+    def _compress(self, done: Progress, *, expected_tokens: int = 0, retrain: bool = False) -> None:
+        def report(phase: str, now: int, total: int) -> None:
+            if self.on_progress is not None:
+                seconds = time.monotonic() - self._started
+                self.on_progress(replace(done, seconds=seconds, phase=phase, share=now / max(total, 1)))
+
+        self.store.build(
+            retrain=retrain, expected_tokens=expected_tokens, memory=self.memory, progress=report
+        )
+
+    def _expected(self, done: Progress) -> int:
+        """How many vectors there will be, going by those so far; 0 if nobody knows."""
+        if not self.n_documents or not done.documents:
+            return 0
+        return round(done.tokens / done.documents * max(self.n_documents, done.documents))
+
+
+def batches(
+    documents: Iterable[Source], size: int, store: CompressedIndex | None = None
+) -> Iterator[list[Document]]:
+    """Documents by the batch; those of a list are checked as a whole before the first comes out."""
+    first = 0 if store is None else len(store)
+    stream = (_document(source, number) for number, source in enumerate(documents, first))
+    if isinstance(documents, Sequence):
+        checked = list(stream)
+        _refuse_duplicates(checked, set(), store)
+        return iter([checked[i : i + size] for i in range(0, len(checked), size)])
+    return _stream(stream, size, store)
+
+
+def _stream(
+    documents: Iterator[Document], size: int, store: CompressedIndex | None
+) -> Iterator[list[Document]]:
+    seen: set[str] = set()
+    while batch := list(islice(documents, size)):
+        _refuse_duplicates(batch, seen, store)
+        yield batch
+
+
+def _refuse_duplicates(
+    documents: list[Document], seen: set[str], store: CompressedIndex | None = None
+) -> None:
+    for document in documents:
+        if document.id in seen:
+            raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
+        if store is not None and document.id in store:
+            raise DuplicateIdError(
+                f"the document id {document.id[:80]!r} is already in the index {store.path}"
+            )
+        seen.add(document.id)
+
+
+def _document(source: Source, number: int) -> Document:
+    if isinstance(source, Document):
+        return source
+    if isinstance(source, str):
+        return Document(str(number), source)
+    if not isinstance(source, Mapping):
+        raise InvalidTypeError(
+            f"document {number} is a {type(source).__name__}; give a str, a mapping with 'text' or a Document"
+        )
+    rest = dict(source)
+    if "text" not in rest:
+        raise InvalidInputError(f"document {number} has no 'text'; it has {sorted(map(str, rest))}")
+    id, text = rest.pop("id", rest.pop("_id", str(number))), rest.pop("text")
+    title = rest.get("title")
+    if isinstance(title, str) and title and isinstance(text, str):
+        text = f"{title} {text}".strip()
+    metadata = rest.pop("metadata", None) or {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidTypeError(f"the metadata of document {id!r} must be a mapping, not {metadata!r}")
+    return Document(id, text, {**rest, **metadata})
+
+
+def _encode(encoder: Encoder, documents: list[Document]) -> tuple[TokenEmbeddings, int]:
+    """The documents' vectors, none for one without text, and how many texts were cut."""
+    texts = [document.text for document in documents]
+    full = np.array([bool(text.strip()) for text in texts], dtype=bool)
+    cuts: list[int] = []
+    encoded = encoder.encode_documents(
+        [text for text, some in zip(texts, full, strict=True) if some], output="float16", on_cut=cuts.append
+    )
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    lengths[full] = encoded.lengths
+    offsets = np.concatenate(([0], np.cumsum(lengths)))
+    return replace(encoded, offsets=offsets), sum(cuts)
