@@ -72,11 +72,15 @@ class Match:
         (BOS, prefix, expansion). A character that is split over several tokens is in the span of each.
     similarity
         Their inner product.
+    pooled_spans
+        Where several tokens were pooled into the document vector, the characters behind each, in order;
+        ``document_span`` is then that of the token nearest to their mean.
     """
 
     query_span: tuple[int, int]
     document_span: tuple[int, int]
     similarity: float
+    pooled_spans: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

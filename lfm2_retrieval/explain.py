@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ def matches(
     query: NDArray[Any],
     query_spans: NDArray[np.integer],
     document: NDArray[Any],
-    document_spans: NDArray[np.integer],
+    document_members: Sequence[NDArray[np.integer]],
 ) -> tuple[Match, ...]:
     """The best document vector for each query vector; of equal ones the first.
 
@@ -25,23 +26,31 @@ def matches(
     ----------
     query, document
         ``[n_tokens, dim]`` each, at least one token.
-    query_spans, document_spans
+    query_spans
         ``[n_tokens, 2]``: the characters behind each vector.
+    document_members
+        For each vector ``[n_members, 2]``: the characters behind the tokens that were pooled into it, or
+        behind its one token; first what stands for them.
 
     Raises
     ------
     InvalidInputError
         If a document has another number of vectors than spans: its text isn't what was encoded.
     """
-    if len(document) != len(document_spans):
+    if len(document) != len(document_members):
         raise InvalidInputError(
-            f"the document has {len(document)} vectors, and its text {len(document_spans)} tokens: another "
+            f"the document has {len(document)} vectors, and its text makes {len(document_members)}: another "
             "text or another model made them, so there is nothing to explain it by"
         )
     similarities = query.astype(np.float64) @ document.astype(np.float64).T
     best = similarities.argmax(axis=1)
     return tuple(
-        Match(_pair(query_spans[i]), _pair(document_spans[j]), float(similarities[i, j]))
+        Match(
+            _pair(query_spans[i]),
+            _pair(document_members[j][0]),
+            float(similarities[i, j]),
+            tuple(sorted(map(_pair, document_members[j]))) if len(document_members[j]) > 1 else (),
+        )
         for i, j in enumerate(best.tolist())
     )
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from .datatypes import Document, TokenEmbeddings
-from .encoder import Encoder, TruncationWarning
+from .encoder import Encoder, TruncationWarning, batched, numbered
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Estimate
 
@@ -30,7 +30,8 @@ class Progress:
     """How far indexing has come: documents and vectors stored, seconds spent, texts that were cut.
 
     ``phase`` is ``"index"``, or, while the index is compressed, ``"train"`` or ``"encode"``, of which
-    ``share`` (0 to 1) is done. ``estimate``: what the index will take, if the number of documents is known.
+    ``share`` (0 to 1) is done. ``total``: how many documents there will be, and ``estimate``: what the index
+    will take, if that is known.
     """
 
     documents: int
@@ -40,11 +41,19 @@ class Progress:
     phase: str = "index"
     share: float = 0.0
     estimate: Estimate | None = None
+    total: int | None = None
 
     @property
     def documents_per_second(self) -> float:
         """The mean rate so far."""
         return self.documents / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until all documents are stored, at the mean rate so far; None if nobody knows."""
+        if self.total is None or not self.documents or not self.seconds:
+            return None
+        return max(0, self.total - self.documents) / self.documents_per_second
 
 
 @dataclass
@@ -74,8 +83,15 @@ class Ingest:
     _started: float = field(default_factory=time.monotonic)
 
     def run(self, batches: Iterator[list[Document]]) -> None:
-        """Encode and store in several commits, compressing in between; if interrupted, what was encoded."""
-        done = Progress(0, 0, 0.0, 0)
+        """Encode and store in several commits, compressing in between; if interrupted, what was encoded.
+
+        Documents are read and stored by this thread while others tokenize and encode those that follow.
+        """
+        with closing(_encoded(self.encoder, batches)) as encoded:
+            self._store(encoded)
+
+    def _store(self, batches: Iterator[_Encoded]) -> None:
+        done = Progress(0, 0, 0.0, 0, total=self.n_documents)
         held = self.store.n_tokens if self.settings is None else 0
         more = True
         while more:
@@ -90,19 +106,18 @@ class Ingest:
         if done.cut and self.on_progress is None:
             warnings.warn(
                 f"{done.cut} of {done.documents} documents were longer than the "
-                f"{self.encoder.settings.document_length} tokens this model reads and were cut; split long "
-                "documents into passages to search all of them",
+                f"{self.encoder.document_length} tokens that are read and were cut; long_documents='window' "
+                "reads all of a document",
                 TruncationWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
-    def _commit(self, batches: Iterator[list[Document]], done: Progress) -> tuple[Progress, bool]:
+    def _commit(self, batches: Iterator[_Encoded], done: Progress) -> tuple[Progress, bool]:
         """A commit's worth, or, with ``settings``, all; and whether there may be more."""
         before = done
         with self.store.writer(replace=self.settings) as writer:
             try:
-                for batch in batches:
-                    embeddings, cut = _encode(self.encoder, batch)
+                for batch, embeddings, cut in batches:
                     texts = [document.text for document in batch]
                     writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
                     done = replace(
@@ -148,29 +163,23 @@ class Ingest:
 def batches(
     documents: Iterable[Source], size: int, store: CompressedIndex | None = None
 ) -> Iterator[list[Document]]:
-    """Documents by the batch; those of a list are checked as a whole before the first comes out."""
-    first = 0 if store is None else len(store)
-    stream = (_document(source, number) for number, source in enumerate(documents, first))
+    """Documents by the batch; those of a list are checked as a whole before the first comes out.
+
+    What another iterable raises comes after a batch of what it gave before; a bad document in its first batch
+    comes at once.
+    """
+    checked: Iterable[Document] = _checked(documents, store)
     if isinstance(documents, Sequence):
-        checked = list(stream)
-        _refuse_duplicates(checked, set(), store)
-        return iter([checked[i : i + size] for i in range(0, len(checked), size)])
-    return _stream(stream, size, store)
+        checked = list(checked)
+    return batched(checked, size, lambda document: len(document.text), at_once=InvalidInputError)
 
 
-def _stream(
-    documents: Iterator[Document], size: int, store: CompressedIndex | None
-) -> Iterator[list[Document]]:
+def _checked(documents: Iterable[Source], store: CompressedIndex | None) -> Iterator[Document]:
+    """The documents, each under an id that neither an earlier one nor the store has."""
     seen: set[str] = set()
-    while batch := list(islice(documents, size)):
-        _refuse_duplicates(batch, seen, store)
-        yield batch
-
-
-def _refuse_duplicates(
-    documents: list[Document], seen: set[str], store: CompressedIndex | None = None
-) -> None:
-    for document in documents:
+    first = 0 if store is None else len(store)
+    for position, source in numbered(documents):
+        document = _document(source, first + position)
         if document.id in seen:
             raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
         if store is not None and document.id in store:
@@ -178,6 +187,7 @@ def _refuse_duplicates(
                 f"the document id {document.id[:80]!r} is already in the index {store.path}"
             )
         seen.add(document.id)
+        yield document
 
 
 def _document(source: Source, number: int) -> Document:
@@ -202,15 +212,23 @@ def _document(source: Source, number: int) -> Document:
     return Document(id, text, {**rest, **metadata})
 
 
-def _encode(encoder: Encoder, documents: list[Document]) -> tuple[TokenEmbeddings, int]:
-    """The documents' vectors, none for one without text, and how many texts were cut."""
-    texts = [document.text for document in documents]
-    full = np.array([bool(text.strip()) for text in texts], dtype=bool)
-    cuts: list[int] = []
-    encoded = encoder.encode_documents(
-        [text for text, some in zip(texts, full, strict=True) if some], output="float16", on_cut=cuts.append
-    )
-    lengths = np.zeros(len(texts), dtype=np.int64)
-    lengths[full] = encoded.lengths
-    offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return replace(encoded, offsets=offsets), sum(cuts)
+_Encoded = tuple[list[Document], TokenEmbeddings, int]
+"""A batch, its vectors and how many of its texts were cut."""
+
+
+def _encoded(encoder: Encoder, batches: Iterator[list[Document]]) -> Generator[_Encoded, None, None]:
+    """Each batch with its vectors, none for a document without text."""
+    waiting: deque[list[Document]] = deque()
+
+    def texts() -> Iterator[list[str]]:
+        for batch in batches:
+            waiting.append(batch)
+            yield [document.text for document in batch if document.text.strip()]
+
+    with closing(encoder.iter_batches(texts(), output="float16")) as results:
+        for embeddings, cut in results:
+            batch = waiting.popleft()
+            lengths = np.zeros(len(batch), dtype=np.int64)
+            lengths[[bool(document.text.strip()) for document in batch]] = embeddings.lengths
+            offsets = np.concatenate(([0], np.cumsum(lengths)))
+            yield batch, replace(embeddings, offsets=offsets), cut

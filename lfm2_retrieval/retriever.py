@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 from .datatypes import Document, Hit, SearchParams, TokenEmbeddings
-from .encoder import DEFAULT_MODEL, Encoder, Precision
+from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, Precision
 from .errors import (
     IndexExistsError,
     InvalidInputError,
@@ -63,6 +63,7 @@ class Retriever:
         memory: str | int = "2GB",
         n_documents: int | None = None,
         on_progress: Callable[[Progress], None] | None = None,
+        **options: Unpack[DocumentKeywords],
     ) -> Retriever:
         """Encode documents and put them into an index.
 
@@ -72,8 +73,9 @@ class Retriever:
             Strings, mappings or :class:`Document`. A string's id is its number, counted on from the documents
             already there; a mapping has ``text`` and may have ``id`` (or ``_id``), ``title``, which is put in
             front of the text, and ``metadata``; its other keys count as metadata. A list is checked as a
-            whole before any work; of an iterator, what was encoded before a bad document stays in the index,
-            unless the index was to be overwritten: then the old one stays.
+            whole before any work; of an iterator, what came before a bad document, or before it raised, stays
+            in the index, unless the index was to be overwritten: then the old one stays. It is drawn from
+            in the thread of the call, a few batches ahead of the encoder.
             Documents without text are stored and never found. An iterator is never held as a whole: every
             2¹⁸ vectors are committed, and compressed as soon as there are enough. Overwriting takes one
             commit, and so 260 bytes a vector on disk until it is through.
@@ -97,13 +99,18 @@ class Retriever:
             How many documents there will be, if ``documents`` has no length: the codec is made for them.
         on_progress
             Called after each batch, and now and then while the index is compressed.
+        **options
+            How documents are read: ``long_documents``, ``document_length``, ``pool_factor`` and
+            ``protected_tokens``, see :class:`DocumentOptions`. By default as the encoder does, and as the
+            index to append to was made.
 
         Raises
         ------
         IndexExistsError
             If ``path`` holds an index and ``if_exists`` is ``"error"``, or holds something else.
         InvalidInputError
-            If a document has no text, or an id that is no string or comes twice.
+            If a document has no text, or an id that is no string or comes twice; if the index to append to
+            was made with other options.
         ModelMismatchError
             If the index to append to was made with another model.
         ModelNotFoundError, CheckpointError
@@ -121,6 +128,10 @@ class Retriever:
             raise InvalidTypeError(
                 "documents must be a list or another iterable of documents, not a single one"
             )
+        if isinstance(model, Encoder):
+            given = {name: value for name, value in options.items() if value is not None}
+            options = cast(DocumentKeywords, {**model.options.chosen, **given})
+        DocumentOptions().changed(options)
         if n_documents is None and isinstance(documents, Sized):
             n_documents = len(documents)
         memory = parse_memory(memory)
@@ -128,16 +139,16 @@ class Retriever:
         settings = None
         if held and if_exists == "append" and path is not None:
             retriever = cls.open(path, model=model, device=device, dtype=dtype)
-            held_tier = retriever.store.tier
-            if tier is not None and held_tier != tier:
+            try:
+                _refuse_changes(retriever.store, {"tier": tier, **options})
+            except InvalidInputError:
                 retriever.close()
-                raise InvalidInputError(
-                    f"{path} has the tier {str(held_tier)!r}: leave tier= out to append to it"
-                )
+                raise
             stream = batches(documents, batch_size, retriever.store)
         else:
             stream = batches(documents, batch_size)
             encoder = _encoder(DEFAULT_MODEL if model is None else model, device, dtype)
+            encoder = encoder.with_options(**options)
             stream = chain([next(stream, [])], stream)  # a bad first batch leaves nothing behind
             identity = {"encoder": dict(encoder.identity)}
             if held and path is not None:
@@ -201,7 +212,7 @@ class Retriever:
                     f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, "
                     "or index the documents anew"
                 )
-            return encoder
+            return encoder.reading(DocumentOptions.recorded(recorded)) if recorded else encoder
 
         return cls(store, load)
 
@@ -287,7 +298,9 @@ class Retriever:
             if hit.text is None
             else replace(
                 hit,
-                matches=matches(query[0], query.spans, vectors, self.encoder.document_spans(hit.text)),
+                matches=matches(
+                    query[0], query.spans, vectors, self.encoder.document_members(hit.text, vectors)
+                ),
             )
             for hit, vectors in zip(hits, documents, strict=True)
         ]
@@ -348,6 +361,17 @@ def _holds_index(path: Path, if_exists: IfExists) -> bool:
             "it, 'error', the default, refuses"
         )
     return True
+
+
+def _refuse_changes(store: CompressedIndex, asked: Mapping[str, Any]) -> None:
+    """Refuse to append to an index in another way than it was made."""
+    recorded = asdict(DocumentOptions.recorded(store.settings.get("encoder") or {}))
+    held = {"tier": str(store.tier), **recorded}
+    for name, value in asked.items():
+        if value is not None and value != held[name]:
+            raise InvalidInputError(
+                f"{store.path} was made with {name}={held[name]!r}: leave {name}= out to append to it"
+            )
 
 
 def _encoder(

@@ -16,6 +16,7 @@ __all__ = [
     "STYLE",
     "depths",
     "metadata",
+    "plot_documents",
     "plot_growth",
     "plot_report",
     "plot_tuning",
@@ -210,6 +211,59 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.grid(color="0.92", lw=0.7)
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
+        figure.savefig(path, metadata=metadata(path))
+
+
+def plot_documents(report: Mapping[str, Any], path: Path) -> None:
+    """Ways of reading documents: NDCG@10, bytes and speed against positions, or else the pooling factor.
+
+    Parameters
+    ----------
+    report
+        Of `benchmarks.long_documents.measure`.
+    path
+        Its suffix says how to draw: .png, .svg or .pdf.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    by_length = len({row["document_length"] for row in report["rows"]}) > 1
+    across, other = ("document_length", "pool_factor") if by_length else ("pool_factor", "document_length")
+    lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in report["rows"]:
+        lines.setdefault((row["long_documents"], row[other]), []).append(row)
+    panels = (
+        ("ndcg@10", "NDCG@10", "linear"),
+        ("bytes_per_document", "bytes a document", "log"),
+        ("documents_per_cpu_second", "documents/s of processor time", "log"),
+    )
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10.4, 3.4), layout="constrained")
+        for axes, (what, label, scale) in zip(figure.subplots(1, 3), panels, strict=True):
+            for number, ((mode, second), rows) in enumerate(lines.items()):
+                shown = f"{mode}, {'pooled by ' if by_length else ''}{second:,}"
+                x = [row[across] for row in rows]
+                axes.plot(x, [row[what] for row in rows], **_look(number), ms=5, lw=1.3, label=shown)
+            axes.set_xscale("log" if by_length else "linear")
+            axes.set_yscale(scale)
+            axes.xaxis.set_major_locator(FixedLocator(sorted({row[across] for row in report["rows"]})))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.tick_params(axis="x", labelrotation=45 if by_length else 0)
+            if scale == "log":
+                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axes.set_xlabel("positions" if by_length else "pooled by")
+            axes.set_ylabel(label)
+            axes.grid(color="0.92", lw=0.7)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
         figure.savefig(path, metadata=metadata(path))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import MissingExtraError
 from .plots import depths, plot_growth, plot_report
 
-__all__ = ["markdown", "markdown_growth", "write", "write_growth"]
+__all__ = ["markdown", "markdown_growth", "table", "write", "write_files", "write_growth"]
 
 Report = Mapping[str, Any]
 
@@ -24,12 +24,12 @@ def write(report: Report, folder: Path, name: str) -> list[Path]:
         What was written.
     """
     draw = (lambda path: plot_report(report, path)) if depths(report) else None
-    return _write(report, markdown(report), draw, folder, name)
+    return write_files(report, markdown(report), draw, folder, name)
 
 
 def write_growth(reports: Sequence[Report], folder: Path, name: str) -> list[Path]:
     """The same for several sizes of one collection, smallest first, together."""
-    return _write(
+    return write_files(
         {"format": 2, "runs": list(reports)},
         markdown_growth(reports),
         lambda path: plot_growth(reports, path),
@@ -38,7 +38,10 @@ def write_growth(reports: Sequence[Report], folder: Path, name: str) -> list[Pat
     )
 
 
-def _write(value: Any, text: str, draw: Callable[[Path], None] | None, folder: Path, name: str) -> list[Path]:
+def write_files(
+    value: Any, text: str, draw: Callable[[Path], None] | None, folder: Path, name: str
+) -> list[Path]:
+    """Write ``NAME.json``, ``NAME.md`` and, given how and where matplotlib is installed, ``NAME.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.json", folder / f"{name}.md"]
     files[0].write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
@@ -63,7 +66,7 @@ def markdown(report: Report) -> str:
         f"dimensions ({workload.get('model', workload['source'])}); {workload['queries']:,} queries, {kinds} "
         f"on average. lfm2-retrieval {report['library']}; {machine['cpu']}, one thread; {report['made']}.",
         "",
-        *_table(
+        *table(
             ("system", "version", "build s", "peak MB", "bytes/token", "of which"),
             [_build_row(system) for system in report["systems"] if "build" in system],
         ),
@@ -86,7 +89,7 @@ def markdown(report: Report) -> str:
                 f"recall@{k}",
                 "NDCG@10",
             )
-            lines += ["", *_table(columns, rows)]
+            lines += ["", *table(columns, rows)]
     lines += ["", *report["notes"]]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -122,7 +125,7 @@ def markdown_growth(reports: Sequence[Report]) -> str:
                     for k in measured
                     for title, what, digits in (("p50 ms", "p50_ms", 2), ("recall", "recall", 3))
                 ]
-    lines += _table(["system", "what", *sizes], rows)
+    lines += table(["system", "what", *sizes], rows)
     for report in reports:
         lines += [f"\n{report['workload']['documents']:,}: {note}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
@@ -158,6 +161,7 @@ def _search_row(system: Mapping[str, Any], label: str, result: Mapping[str, Any]
     ]
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
     lines = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -60,6 +60,22 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the model's forward pass.",
 )
+@click.option(
+    "--long-documents",
+    type=click.Choice(["truncate", "window", "full"]),
+    help="What happens to documents of more than --document-length tokens: cut; read in overlapping windows "
+    "of so many; or cut at all that the model reads.  [default: truncate, or as the index was made]",
+)
+@click.option(
+    "--document-length",
+    type=click.IntRange(min=1),
+    help="The most tokens of a document or window, up to 32768.  [default: what the model was trained with]",
+)
+@click.option(
+    "--pool-factor",
+    type=click.IntRange(1, 4),
+    help="Cluster a document's vectors to 1 in so many.  [default: 1, or as the index was made]",
+)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object; no progress bar.")
 @click.pass_context
 def command(
@@ -76,6 +92,9 @@ def command(
     memory: str,
     device: str,
     dtype: Any,
+    long_documents: Any,
+    document_length: int | None,
+    pool_factor: int | None,
     json_: bool,
 ) -> None:
     """Index the documents of FILEs in the folder PATH.
@@ -113,12 +132,15 @@ def command(
                 memory=memory,
                 n_documents=total,
                 on_progress=follow,
+                long_documents=long_documents,
+                document_length=document_length,
+                pool_factor=pool_factor,
             )
     except KeyboardInterrupt:
         click.echo(f"Interrupted: {_held(path):,} documents are safely indexed in {path}", err=True)
         ctx.exit(130)
     with retriever:
-        held, limit = len(retriever), retriever.encoder.settings.document_length
+        held, limit = len(retriever), retriever.encoder.document_length
     if json_:
         facts = {"documents": last.documents, "tokens": last.tokens, "seconds": last.seconds, "cut": last.cut}
         print_json({"path": str(path), **facts, "documents_in_index": held})
@@ -129,8 +151,8 @@ def command(
     )
     if last.cut:
         click.echo(
-            f"Warning: {last.cut:,} documents were longer than the {limit} tokens this model reads and were "
-            "cut; split long documents into passages to search all of them",
+            f"Warning: {last.cut:,} documents were longer than the {limit} tokens that are read and were "
+            "cut; --long-documents window reads all of a document",
             err=True,
         )
 

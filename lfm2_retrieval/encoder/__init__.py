@@ -1,6 +1,20 @@
 """Checkpoint to token vectors."""
 
 from .checkpoint import BUNDLED, DEFAULT_MODEL
-from .encoder import Encoder, Precision, TruncationWarning
+from .encoder import Encoder, Precision
+from .options import DocumentKeywords, DocumentOptions, LongDocuments
+from .streams import batched, numbered
+from .texts import TruncationWarning
 
-__all__ = ["BUNDLED", "DEFAULT_MODEL", "Encoder", "Precision", "TruncationWarning"]
+__all__ = [
+    "BUNDLED",
+    "DEFAULT_MODEL",
+    "DocumentKeywords",
+    "DocumentOptions",
+    "Encoder",
+    "LongDocuments",
+    "Precision",
+    "TruncationWarning",
+    "batched",
+    "numbered",
+]

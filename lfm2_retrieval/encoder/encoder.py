@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+import copy
 import logging
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
 from .engine import Engine
 from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
+from .options import CONTEXT, DocumentKeywords, DocumentOptions
 from .projection import Projection
 from .settings import EncoderSettings, read_json
-from .tokenization import TextTokenizer, Tokens
+from .streams import batched, in_order
+from .texts import checked, count_cut, each_checked, report_cut
+from .tokenization import TextTokenizer, Tokens, columns
 from .weights import fuse_weights
 
-__all__ = ["Encoder", "TruncationWarning"]
+if TYPE_CHECKING:
+    from .pooling import Clusters
+
+__all__ = ["Encoder"]
 
 _LOG = logging.getLogger(__name__)
 _QUERY_CACHE = 1024
 
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
-
-
-class TruncationWarning(UserWarning):
-    """Texts were longer than the model reads, and were cut."""
 
 
 class Encoder:
@@ -52,6 +56,8 @@ class Encoder:
         Where the checkpoint lies.
     settings, config
         What the checkpoint says of encoding, and of its backbone.
+    options
+        How documents are read: long ones, and how many vectors are kept.
     device, dtype
         Where and in what precision the forward pass runs.
     kernels
@@ -92,6 +98,7 @@ class Encoder:
         )
         self.kernels = tuple(self._engine.choices)
         self.dim = projection.out_features
+        self.options = DocumentOptions()
 
     @classmethod
     def load(
@@ -103,6 +110,7 @@ class Encoder:
         revision: str | None = None,
         kernels: Kernels = "auto",
         query_cache: int = _QUERY_CACHE,
+        **options: Unpack[DocumentKeywords],
     ) -> Encoder:
         """Load a checkpoint.
 
@@ -125,6 +133,9 @@ class Encoder:
         query_cache
             How many queries' vectors are kept, of those encoded alone and up to 128 tokens long: 16 KB each
             of 32 tokens. 0 for none.
+        **options
+            How documents are read unless a call says otherwise: ``long_documents``, ``document_length``,
+            ``pool_factor`` and ``protected_tokens``, see :class:`DocumentOptions`.
 
         Raises
         ------
@@ -133,8 +144,10 @@ class Encoder:
         CheckpointError
             If its files are incomplete or describe something other than LFM2.
         InvalidInputError
-            If the device, dtype or kernels are unknown or missing here, or ``query_cache`` is negative.
+            If the device, dtype or kernels are unknown or missing here, ``query_cache`` is negative,
+            or an option has a value it can't have.
         """
+        DocumentOptions().changed(options)  # a wrong one shows before any work
         where = _device(device)
         chosen = resolve_kernels(kernels)
         if query_cache < 0:
@@ -143,7 +156,7 @@ class Encoder:
         precision = _dtype(dtype, where)
         local = str(name_or_path) not in BUNDLED and Path(name_or_path).expanduser().is_dir()
         name = str(folder.resolve()) if local else str(name_or_path)
-        return cls(
+        encoder = cls(
             folder,
             name=name,
             revision=revision,
@@ -152,6 +165,41 @@ class Encoder:
             kernels=chosen,
             query_cache=query_cache,
         )
+        return encoder.with_options(**options)
+
+    def with_options(self, **options: Unpack[DocumentKeywords]) -> Encoder:
+        """An encoder with the same weights, and caches, that reads documents in another way.
+
+        Parameters
+        ----------
+        **options
+            What differs, see :class:`DocumentOptions`.
+
+        Raises
+        ------
+        InvalidInputError
+            If a value can't be had, or not of this checkpoint.
+        """
+        return self.reading(self.options.changed(options))
+
+    def reading(self, options: DocumentOptions) -> Encoder:
+        """As :meth:`with_options`, with all options given."""
+        if options == self.options:
+            return self
+        length = options.length(self.settings.document_length, self._limit)
+        if length < self._tokenizer.least_length:
+            raise InvalidInputError(
+                f"document_length must be at least {self._tokenizer.least_length}, not {length}: BOS and the "
+                "prefix take the rest"
+            )
+        encoder = copy.copy(self)
+        encoder.options = options
+        return encoder
+
+    @property
+    def document_length(self) -> int:
+        """The most positions of a document's sequence: of the document, or of a window of it."""
+        return self.options.length(self.settings.document_length, self._limit)
 
     def encode_documents(
         self,
@@ -159,6 +207,7 @@ class Encoder:
         *,
         output: Literal["float32", "float16"] = "float32",
         on_cut: Callable[[int], None] | None = None,
+        **options: Unpack[DocumentKeywords],
     ) -> TokenEmbeddings:
         """Encode documents.
 
@@ -171,20 +220,99 @@ class Encoder:
         on_cut
             Called once with the number of texts that were too long and cut. Without it, such a call
             warns once (:class:`TruncationWarning`).
+        **options
+            How to read them, where it is not as the encoder's ``options`` say; see :class:`DocumentOptions`.
 
         Returns
         -------
         TokenEmbeddings
-            Vectors ``[n_tokens, dim]`` in the order of ``texts``, without those on the skiplist.
+            Vectors ``[n_tokens, dim]`` in the order of ``texts``, without those on the skiplist. Of pooled
+            vectors, token id and span are those of the member that is nearest to their mean.
 
         Raises
         ------
         InvalidTypeError
             If ``texts`` is one string, or holds something that is none.
+        InvalidInputError
+            If an option has a value it can't have.
         """
-        tokens = self._tokenizer.documents(_checked(texts))
-        _report_cut(tokens, "document", self.settings.document_length, on_cut)
-        return self._encode(tokens, skip=self._tokenizer.skiplist, output=output)
+        reader = self.with_options(**options)
+        tokens = reader._read(checked(texts))
+        report_cut(count_cut(tokens), len(tokens), "document", reader.document_length, on_cut)
+        return reader._embed(tokens, output)
+
+    def iter_documents(
+        self,
+        texts: Iterable[str],
+        *,
+        output: Literal["float32", "float16"] = "float32",
+        on_cut: Callable[[int], None] | None = None,
+        batch_size: int = 256,
+        **options: Unpack[DocumentKeywords],
+    ) -> Iterator[TokenEmbeddings]:
+        """Encode a stream of documents: one :class:`TokenEmbeddings` for each, in order, in bounded memory.
+
+        Texts are read a few batches ahead, in the thread that asks, and sorted by length within a batch;
+        tokenizer and forward pass run meanwhile in threads of their own. Whatever ``texts`` raises comes
+        after the vectors of all that it gave before, with a note that says at which document.
+
+        Parameters
+        ----------
+        texts
+            Any iterable of strings.
+        output
+            See :meth:`encode_documents`.
+        on_cut
+            Called with the number of texts that were cut, once a batch that has any. Without it, the end of
+            the stream warns once (:class:`TruncationWarning`).
+        batch_size
+            How many documents are encoded together at most; fewer where they are long.
+        **options
+            See :meth:`encode_documents`.
+
+        Raises
+        ------
+        InvalidTypeError
+            If ``texts`` is one string, or gives something that is none.
+        InvalidInputError
+            If an option has a value it can't have.
+        """
+        if batch_size < 1:
+            raise InvalidInputError(f"batch_size must be at least 1, not {batch_size}")
+        reader = self.with_options(**options)
+        batches = batched(each_checked(texts), batch_size, len)
+        return reader._iterate(batches, output, on_cut)
+
+    def iter_batches(
+        self,
+        batches: Iterable[Sequence[str]],
+        *,
+        output: Literal["float32", "float16"] = "float32",
+    ) -> Generator[tuple[TokenEmbeddings, int], None, None]:
+        """As :meth:`iter_documents`, for batches made by the caller: each with how many texts were cut."""
+
+        def read(texts: Sequence[str]) -> list[list[Tokens]]:
+            return self._read(checked(texts))
+
+        def embed(tokens: list[list[Tokens]], stop: threading.Event) -> tuple[TokenEmbeddings, int]:
+            return self._embed(tokens, output, stop), count_cut(tokens)
+
+        return in_order(batches, read, embed)
+
+    def _iterate(
+        self,
+        batches: Iterator[list[str]],
+        output: Literal["float32", "float16"],
+        on_cut: Callable[[int], None] | None,
+    ) -> Iterator[TokenEmbeddings]:
+        cuts = total = 0
+        for encoded, cut in self.iter_batches(batches, output=output):
+            cuts, total = cuts + cut, total + len(encoded)
+            if cut and on_cut is not None:
+                on_cut(cut)
+            yield from (encoded.select([i]) for i in range(len(encoded)))
+        if on_cut is None:
+            report_cut(cuts, total, "document", self.document_length, None)
 
     def encode_queries(
         self,
@@ -194,8 +322,8 @@ class Encoder:
         on_cut: Callable[[int], None] | None = None,
     ) -> TokenEmbeddings:
         """Encode queries: as :meth:`encode_documents`, with the query's prefix, length and expansion."""
-        tokens = self._tokenizer.queries(_checked(texts))
-        _report_cut(tokens, "query", self.settings.query_length, on_cut)
+        tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
+        report_cut(count_cut(tokens), len(tokens), "query", self.settings.query_length, on_cut)
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 
@@ -204,16 +332,47 @@ class Encoder:
         self._engine.forget()
 
     def document_spans(self, text: str) -> NDArray[np.int32]:
-        """The characters behind each vector that :meth:`encode_documents` gives a text, without encoding it.
+        """The characters behind each vector that :meth:`encode_documents` gives a text.
+
+        Without encoding it, unless vectors are pooled.
 
         Returns
         -------
         ndarray
             int32 ``[n_tokens, 2]``, as ``TokenEmbeddings.spans``.
         """
-        [tokens] = self._tokenizer.documents(_checked([text]))
-        kept: NDArray[np.int32] = tokens.spans[~np.isin(tokens.ids, self._tokenizer.skiplist)]
-        return kept
+        return np.array([spans[0] for spans in self.document_members(text)], np.int32).reshape(-1, 2)
+
+    def document_members(
+        self, text: str, stored: NDArray[np.floating] | None = None
+    ) -> list[NDArray[np.int32]]:
+        """The characters behind every token of each vector that :meth:`encode_documents` gives a text.
+
+        Parameters
+        ----------
+        text
+            The document.
+        stored
+            ``[n_vectors, dim]``, its pooled vectors as they were made elsewhere, with other rounding and so
+            perhaps other clusters: each then gets the members of the cluster that it is most like.
+
+        Returns
+        -------
+        list of ndarray
+            int32 ``[n_members, 2]`` for each vector, first the member nearest to the mean, whose span
+            ``TokenEmbeddings.spans`` has; one member where vectors are not pooled.
+        """
+        [tokens] = self._read(checked([text]))
+        skip = self._tokenizer.skiplist
+        kept, _, spans = columns(tokens, skip)
+        if self.options.pool_factor == 1:
+            return list(spans[kept][:, None])
+        encoded = self._encode([tokens], skip=skip, output="float32")
+        clusters = self._clusters(encoded)
+        members = [spans[kept][rows] for rows in clusters.members(encoded.embeddings)]
+        if stored is None:
+            return members
+        return [members[i] for i in clusters.most_like(encoded, stored)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -232,31 +391,65 @@ class Encoder:
             "query_prefix": self.settings.query_prefix,
             "document_prefix": self.settings.document_prefix,
             "query_length": self.settings.query_length,
-            "document_length": self.settings.document_length,
+            "document_length": self.document_length,
+            "long_documents": self.options.long_documents,
+            "pool_factor": int(self.options.pool_factor),
+            "protected_tokens": int(self.options.protected_tokens),
         }
 
-    def _encode(
-        self, tokens: list[Tokens], *, skip: NDArray[np.int64] | None, output: str
+    @property
+    def _limit(self) -> int:
+        return min(self.config.max_positions, CONTEXT)
+
+    def _read(self, texts: list[str]) -> list[list[Tokens]]:
+        """The sequences of each document."""
+        if self.options.long_documents == "window":
+            causal = not self.config.bidirectional
+            return self._tokenizer.windows(texts, self.document_length, causal=causal)
+        return [[one] for one in self._tokenizer.documents(texts, self.document_length)]
+
+    def _embed(
+        self, tokens: list[list[Tokens]], output: str, stop: threading.Event | None = None
     ) -> TokenEmbeddings:
-        """Run the packed forward pass over texts sorted by length, and put the rows back in order."""
+        """The vectors of documents, pooled where the options say so."""
+        skip = self._tokenizer.skiplist
+        if self.options.pool_factor == 1:
+            return self._encode(tokens, skip=skip, output=output, stop=stop)
+        encoded = self._encode(tokens, skip=skip, output="float32", stop=stop)
+        return self._clusters(encoded).pooled(encoded, output, normalize=self.settings.normalize)
+
+    def _clusters(self, encoded: TokenEmbeddings) -> Clusters:
+        from .pooling import Clusters  # numba's import takes a while, and few need it
+
+        return Clusters.find(encoded, self.options.pool_factor, self.options.protected_tokens)
+
+    def _encode(
+        self,
+        texts: list[list[Tokens]],
+        *,
+        skip: NDArray[np.int64] | None,
+        output: str,
+        stop: threading.Event | None = None,
+    ) -> TokenEmbeddings:
+        """Run the packed forward pass over sequences sorted by length, and put the rows back in order."""
+        tokens = [one for text in texts for one in text]
+        kept, ids, spans = columns(tokens, skip)
         lengths = np.array([len(one.ids) for one in tokens], dtype=np.int64)
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        vectors = np.empty((offsets[-1], self.dim), dtype=output)
+        starts = np.concatenate(([0], np.cumsum(lengths)))
+        rows = np.concatenate(([0], np.cumsum(kept)))  # of a position, where its vector goes
+        vectors = np.empty((rows[-1], self.dim), dtype=output)
         order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i].ids), tokens[i].real))
         steps = self._steps(order, lengths)
-        for step, out in zip(
-            steps, self._engine.run([tokens[i] for i in step] for step in steps), strict=True
-        ):
-            rows = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in step])
-            vectors[rows] = out
-        ids = np.concatenate([one.ids for one in tokens]) if tokens else np.empty(0, np.int64)
-        spans = np.concatenate([one.spans for one in tokens]) if tokens else np.empty((0, 2), np.int32)
-        if skip is not None and len(skip):
-            keep = ~np.isin(ids, skip)
-            offsets = np.concatenate(([0], np.cumsum(keep)))[offsets]
-            vectors, ids, spans = vectors[keep], ids[keep], spans[keep]
-        token_ids = ids.astype(np.int32)
-        return TokenEmbeddings(embeddings=vectors, offsets=offsets, token_ids=token_ids, spans=spans)
+        done = self._engine.run([tokens[i] for i in step] for step in steps)
+        for step, out in zip(steps, done, strict=True):
+            if stop is not None and stop.is_set():
+                raise CancelledError
+            at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in step])
+            vectors[rows[at[kept[at]]]] = out[kept[at]]
+        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        offsets = np.concatenate(([0], rows[starts[ends]]))
+        token_ids = ids[kept].astype(np.int32)
+        return TokenEmbeddings(embeddings=vectors, offsets=offsets, token_ids=token_ids, spans=spans[kept])
 
     def _steps(self, order: list[int], lengths: NDArray[np.int64]) -> list[list[int]]:
         budget = self._engine.budget
@@ -272,31 +465,6 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise InvalidTypeError("texts must be a list of strings; for one text give [text]")
-    checked = list(texts)
-    for i, text in enumerate(checked):
-        if not isinstance(text, str):
-            raise InvalidTypeError(f"texts[{i}] is a {type(text).__name__}, not a str")
-    return checked
-
-
-def _report_cut(
-    tokens: list[Tokens], role: str, length: int | None, on_cut: Callable[[int], None] | None
-) -> None:
-    count = sum(one.cut for one in tokens)
-    if count and on_cut is not None:
-        on_cut(count)
-    elif count:
-        warnings.warn(
-            f"{count} of {len(tokens)} {role} texts were longer than the {length} tokens this model reads "
-            "and were cut; split long texts into passages to search all of them",
-            TruncationWarning,
-            stacklevel=3,
-        )
 
 
 def _device(device: str | torch.device) -> torch.device:

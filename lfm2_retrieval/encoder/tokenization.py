@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,23 +12,44 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from ..errors import CheckpointError
+from .pieces import pieces
 from .settings import EncoderSettings
+from .streams import batched
+from .windows import windows
 
-__all__ = ["TextTokenizer", "Tokens"]
+__all__ = ["TextTokenizer", "Tokens", "columns"]
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """One tokenized text.
+    """One sequence for the backbone: a tokenized text, or a window of it.
 
     ``ids`` int64 ``[n]``; ``spans`` int32 ``[n, 2]``, characters of the text as given; ``real`` counts
-    the leading positions that are not expansion; ``cut`` says whether the text was too long.
+    the leading positions that are not expansion; ``cut`` says whether the text was too long; ``kept`` are the
+    first and the last position, itself left out, whose vectors belong to the text: None for all.
     """
 
     ids: NDArray[np.int64]
     spans: NDArray[np.int32]
     real: int
     cut: bool
+    kept: tuple[int, int] | None = None
+
+
+def columns(
+    tokens: list[Tokens], skip: NDArray[np.int64] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
+    """Of all positions of sequences laid end to end: whether the vector is kept, token id and span."""
+    if not tokens:
+        return np.zeros(0, bool), np.zeros(0, np.int64), np.zeros((0, 2), np.int32)
+    ids = np.concatenate([one.ids for one in tokens])
+    kept = np.ones(len(ids), dtype=bool) if skip is None else ~np.isin(ids, skip)
+    at = 0
+    for one in tokens:
+        if one.kept is not None:
+            kept[at : at + one.kept[0]] = kept[at + one.kept[1] : at + len(one.ids)] = False
+        at += len(one.ids)
+    return kept, ids, np.concatenate([one.spans for one in tokens])
 
 
 class TextTokenizer:
@@ -38,12 +59,18 @@ class TextTokenizer:
         self._settings = settings
         text = _tokenizer_json(folder)
         vocabulary = _parse(text, folder)
-        document_length = min(settings.document_length, max_positions)
-        query_length = max_positions
+        self._query_length = max_positions
         if settings.query_length is not None and settings.truncate_queries:
-            query_length = min(settings.query_length, max_positions)
-        self._document = _Side(vocabulary, settings.document_prefix, document_length)
-        self._query = _Side(_parse(text, folder), settings.query_prefix, query_length)
+            self._query_length = min(settings.query_length, max_positions)
+        self._document_length = min(settings.document_length, max_positions)
+        self._document = _Side(vocabulary, settings.document_prefix)
+        self._query = _Side(_parse(text, folder), settings.query_prefix)
+        self.least_length = self._document.least_length
+        for side, length in ((self._document, self._document_length), (self._query, self._query_length)):
+            if length < side.least_length:
+                raise CheckpointError(
+                    f"a length of {length} leaves no room for text beside BOS and the prefix"
+                )
         skipped = [vocabulary.token_to_id(word) for word in settings.skiplist]
         unknown = _unknown_id(text, vocabulary)
         self.skiplist = np.array(
@@ -52,13 +79,19 @@ class TextTokenizer:
         self.size = vocabulary.get_vocab_size()
         self.expansion_id = self._expansion_id(folder, vocabulary)
 
-    def documents(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokenize documents."""
-        return self._document(self._clean(texts))
+    def documents(self, texts: Sequence[str], length: int | None = None) -> list[Tokens]:
+        """Tokenize documents, cut to ``length`` positions, by default the checkpoint's."""
+        length = self._document_length if length is None else length
+        return [content.whole(length) for content in self._document.read(self._clean(texts), length)]
+
+    def windows(self, texts: Sequence[str], length: int, *, causal: bool) -> list[list[Tokens]]:
+        """Tokenize documents, those of more than ``length`` positions in windows (:mod:`.windows`)."""
+        return [content.windows(length, causal=causal) for content in self._document.read(self._clean(texts))]
 
     def queries(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize queries, filled up with expansion positions where the settings say so."""
-        tokens = self._query(self._clean(texts))
+        length = self._query_length
+        tokens = [content.whole(length) for content in self._query.read(self._clean(texts), length)]
         if not self._settings.expand_queries:
             return tokens
         return [self._expand(one, self._settings.query_length or 0) for one in tokens]
@@ -109,41 +142,101 @@ class TextTokenizer:
         return 0
 
 
-class _Side:
-    """A tokenizer with one prefix and one length."""
+@dataclass(frozen=True)
+class _Content:
+    """What a text was tokenized to, and what stands before it (BOS, prefix) and after."""
 
-    def __init__(self, tokenizer: Tokenizer, prefix: str, length: int) -> None:
+    lead: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    spans: NDArray[np.int32]
+    tail: NDArray[np.int64]
+
+    def whole(self, length: int) -> Tokens:
+        """One sequence of at most ``length`` positions."""
+        room = self._room(length)
+        return self._sequence(0, min(len(self.ids), room), cut=len(self.ids) > room)
+
+    def windows(self, length: int, *, causal: bool) -> list[Tokens]:
+        """Sequences of at most ``length`` positions that between them keep each token once."""
+        found, at = [], len(self.lead)
+        for window in windows(len(self.ids), self._room(length), causal=causal):
+            first = at + window.first - window.start if window.first else 0
+            last = at + window.last - window.start + (window.last == len(self.ids)) * len(self.tail)
+            found.append(self._sequence(window.start, window.stop, kept=(first, last)))
+        return found
+
+    def _room(self, length: int) -> int:
+        return max(1, length - len(self.lead) - len(self.tail))
+
+    def _sequence(
+        self, start: int, stop: int, *, cut: bool = False, kept: tuple[int, int] | None = None
+    ) -> Tokens:
+        ids = np.concatenate((self.lead, self.ids[start:stop], self.tail))
+        spans = np.zeros((len(ids), 2), np.int32)
+        spans[len(self.lead) : len(ids) - len(self.tail)] = self.spans[start:stop]
+        return Tokens(ids=ids, spans=spans, real=len(ids), cut=cut, kept=kept)
+
+
+class _Side:
+    """A tokenizer with one prefix."""
+
+    def __init__(self, tokenizer: Tokenizer, prefix: str) -> None:
         self._tokenizer = tokenizer
         self._tokenizer.no_padding()
-        self._prefix_id = self._tokenizer.token_to_id(prefix) if prefix else None
+        self._tokenizer.no_truncation()
+        prefix_id = self._tokenizer.token_to_id(prefix) if prefix else None
         # A prefix that is no single token stands as text in front of the text.
-        self._prefix_text = "" if self._prefix_id is not None else prefix
+        self._prefix_text = "" if prefix_id is not None else prefix
         marker = self._prefix_text.split()[:1]
         if marker and self._tokenizer.token_to_id(marker[0]) is not None:
             self._tokenizer.add_special_tokens([AddedToken(marker[0], normalized=False)])
-        specials = self._tokenizer.encode("a").special_tokens_mask
-        self._prefix_at = specials.index(0) if 0 in specials else len(specials)
-        room = length - (self._prefix_id is not None)
-        if room <= sum(specials):
-            raise CheckpointError(f"a length of {length} leaves no room for text beside BOS and the prefix")
-        self._tokenizer.enable_truncation(room)
+        encoding = self._tokenizer.encode("a")
+        ids, specials = encoding.ids, encoding.special_tokens_mask
+        ends = specials.index(0) if 0 in specials else len(specials)
+        self._head = np.array([*ids[:ends], *([] if prefix_id is None else [prefix_id])], dtype=np.int64)
+        self._tail = np.array(ids[ends + specials[ends:].count(0) :], dtype=np.int64)
+        prefix_tokens = len(self._tokenizer.encode(self._prefix_text, add_special_tokens=False))
+        self.least_length = len(self._head) + prefix_tokens + len(self._tail) + 1
 
-    def __call__(self, cleaned: list[tuple[str, int]]) -> list[Tokens]:
-        encodings = self._tokenizer.encode_batch([self._prefix_text + text for text, _ in cleaned])
-        return [
-            self._tokens(encoding, start) for encoding, (_, start) in zip(encodings, cleaned, strict=True)
-        ]
+    def read(self, cleaned: list[tuple[str, int]], length: int | None = None) -> Iterator[_Content]:
+        """Tokenize texts, given with how many characters were stripped; of longer ones what shows that."""
+        parts = [pieces(self._prefix_text + text) for text, _ in cleaned]
+        begun = ((next(part)[1], part, start) for part, (_, start) in zip(parts, cleaned, strict=True))
+        for group in batched(begun, len(parts), lambda one: len(one[0])):
+            encodings = self._tokenizer.encode_batch(
+                [first for first, _, _ in group], add_special_tokens=False
+            )
+            for encoding, (_, more, start) in zip(encodings, group, strict=True):
+                yield self._content(encoding, more, start, length)
 
-    def _tokens(self, encoding: Encoding, start: int) -> Tokens:
-        ids = np.array(encoding.ids, dtype=np.int64)
-        spans = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2) - len(self._prefix_text)
-        spans = np.where(spans[:, 1:] > np.maximum(spans[:, :1], 0), spans.clip(0) + start, 0).astype(
-            np.int32
+    def _content(
+        self, encoding: Encoding, more: Iterator[tuple[int, str]], start: int, length: int | None
+    ) -> _Content:
+        ids, spans = _arrays(encoding)
+        # Tokens wholly of the prefix lead; one that reaches into the text belongs to the text.
+        before = len(self._prefix_text)
+        led = int((np.cumsum(spans[:, 1] > before) == 0).sum()) if before else 0
+        found = [(ids[led:], spans[led:])]
+        count = len(ids)
+        for at, piece in more:
+            if length is not None and count > length:
+                break
+            [encoding] = self._tokenizer.encode_batch([piece], add_special_tokens=False)
+            ids_here, spans_here = _arrays(encoding)
+            found.append((ids_here, spans_here + at))
+            count += len(ids_here)
+        spans = np.concatenate([one for _, one in found]) - before
+        spans = np.where(spans[:, 1:] > np.maximum(spans[:, :1], 0), spans.clip(0) + start, 0)
+        return _Content(
+            lead=np.concatenate((self._head, ids[:led])),
+            ids=np.concatenate([one for one, _ in found]),
+            spans=spans.astype(np.int32),
+            tail=self._tail,
         )
-        if self._prefix_id is not None:
-            ids = np.insert(ids, self._prefix_at, self._prefix_id)
-            spans = np.insert(spans, self._prefix_at, 0, axis=0)
-        return Tokens(ids=ids, spans=spans, real=len(ids), cut=bool(encoding.overflowing))
+
+
+def _arrays(encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    return np.array(encoding.ids, dtype=np.int64), np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
 
 
 def _tokenizer_json(folder: Path) -> str:

@@ -48,7 +48,7 @@ class LFM2Search:
                 "name": name if "/" in name else f"lfm2-retrieval/{name}",
                 "revision": self.encoder.revision or self.encoder.fingerprint,
                 "embed_dim": self.encoder.dim,
-                "max_tokens": self.encoder.settings.document_length,
+                "max_tokens": self.encoder.document_length,
                 "similarity_fn_name": "MaxSim",
             }
         )

@@ -159,3 +159,19 @@ def test_control_c_keeps_what_was_encoded(spawn, run, tmp_path, model):
     assert 0 < kept <= 2000
     assert errors.decode() == f"Interrupted: {kept:,} documents are safely indexed in {path}\n"
     assert run("search", path, "rivers", "-k", "1").exit_code == 0
+
+
+def test_long_documents_and_pooling(run, tmp_path, model):
+    (tmp_path / "long.txt").write_text("fox " * 800)
+    arguments = ["--input", tmp_path / "long.txt", "--model", model]
+    cut = run("index", tmp_path / "cut", *arguments)
+    assert "1 documents were longer than the 512 tokens" in cut.stderr
+    whole = ["--long-documents", "window", "--document-length", "64", "--pool-factor", "2", "--json"]
+    result = run("index", tmp_path / "whole", *arguments, *whole)
+    facts = json.loads(result.stdout)
+    assert (facts["cut"], facts["tokens"] > 400) == (0, True)
+    result = run("index", tmp_path / "whole", *arguments, "--if-exists", "append", "--pool-factor", "3")
+    assert result.exit_code == 1
+    result = run("index", tmp_path / "other", *arguments, "--document-length", "5000")
+    assert (result.exit_code, "at most 4096" in result.stderr) == (1, True)
+    assert not (tmp_path / "other").exists()

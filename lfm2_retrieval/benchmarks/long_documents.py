@@ -1,0 +1,239 @@
+"""What ways of reading documents cost and bring: NDCG@10, speed and bytes, in one run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..datatypes import SearchParams, TokenEmbeddings
+from ..encoder import DocumentOptions, Encoder
+from ..errors import InvalidInputError
+from ..evaluation.datasets import Dataset, beir_ref
+from ..evaluation.environment import describe_environment
+from ..evaluation.metrics import evaluate
+from ..indexes import CompressedIndex, Tier
+from .plots import plot_documents
+from .report import table, write_files
+
+__all__ = ["grid", "markdown", "measure", "write"]
+
+Report = dict[str, Any]
+
+_BATCH = 8
+_MEASURE = "nDCG@10"
+
+
+def grid(cut: Sequence[int], windows: Sequence[int], factors: Sequence[int]) -> list[DocumentOptions]:
+    """Documents cut at these lengths and read in windows of those, each with every pooling factor.
+
+    By length, as a sequence's time grows faster than it.
+    """
+    ways = [(length, "truncate") for length in cut] + [(length, "window") for length in windows]
+    return [
+        DocumentOptions(mode, length, factor)  # type: ignore[arg-type]
+        for length, mode in sorted(ways)
+        for factor in factors
+    ]
+
+
+def measure(
+    folder: Path,
+    encoder: Encoder,
+    ways: Sequence[DocumentOptions],
+    *,
+    n_documents: int | None = None,
+    n_queries: int | None = None,
+    seed: int = 0,
+    on_progress: Callable[[str], None] = lambda _: None,
+    on_report: Callable[[Report], None] = lambda _: None,
+) -> Report:
+    """Encode a judged collection in several ways, and search in each exactly.
+
+    Parameters
+    ----------
+    folder
+        In BEIR layout.
+    encoder
+        What encodes; its own options don't matter.
+    ways
+        How to read the documents.
+    n_documents, n_queries
+        How many are drawn; None for all. Documents without a judgement are left out first, and queries whose
+        documents were left out, too.
+    on_progress
+        Is told what comes next.
+    on_report
+        Is given the report so far after each way, so that an interrupted run leaves something.
+
+    Returns
+    -------
+    dict
+        JSON values: ``rows``, one for each way, and what was measured where.
+    """
+    dataset = _drawn(beir_ref(folder).load(), n_documents, n_queries, np.random.default_rng(seed))
+    for way in ways:
+        encoder.with_options(**_keywords(way))  # one that can't be had shows before any work
+    texts = list(dataset.documents.values())
+    _ = encoder.encode_documents(texts[:1], on_cut=_ignore)  # what happens once only
+    queries = encoder.encode_queries(list(dataset.queries.values()), on_cut=_ignore)
+    report: Report = {
+        "format": 1,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "library": __version__,
+        "machine": describe_environment(),
+        "model": {
+            "name": Path(encoder.name).name,
+            "fingerprint": encoder.fingerprint,
+            "dtype": str(encoder.dtype),
+        },
+        "collection": {
+            "name": folder.resolve().name,
+            "files": dataset.source.get("files", {}),
+            "documents": len(dataset.documents),
+            "queries": len(dataset.queries),
+            "characters": sum(map(len, texts)),
+            "seed": seed,
+        },
+        "rows": [],
+    }
+    for way in ways:
+        on_progress(f"{way.long_documents} {way.document_length}, pooled by {way.pool_factor}")
+        report["rows"].append(_row(encoder.with_options(**_keywords(way)), dataset, queries, way))
+        on_report(report)
+    return report
+
+
+def _row(
+    encoder: Encoder, dataset: Dataset, queries: TokenEmbeddings, way: DocumentOptions
+) -> dict[str, Any]:
+    ids, texts = list(dataset.documents), list(dataset.documents.values())
+    seconds = cpu = 0.0
+    cuts: list[int] = []
+    with CompressedIndex.create(None, encoder.dim, tier=Tier.EXACT) as store:
+        with store.writer() as writer:
+            for start in range(0, len(texts), _BATCH):
+                began, began_cpu = time.perf_counter(), time.process_time()
+                vectors = encoder.encode_documents(
+                    texts[start : start + _BATCH], output="float16", on_cut=cuts.append
+                )
+                seconds += time.perf_counter() - began
+                cpu += time.process_time() - began_cpu
+                writer.add(ids[start : start + _BATCH], vectors)
+            writer.commit()
+        found = store.search(queries, SearchParams(10, exact=True))
+        tokens = store.n_tokens
+    ranking = {id: [hit.id for hit in hits] for id, hits in zip(dataset.queries, found, strict=True)}
+    return {
+        "long_documents": way.long_documents,
+        "document_length": encoder.document_length,
+        "pool_factor": way.pool_factor,
+        "ndcg@10": evaluate(dataset.qrels, ranking, [_MEASURE])[_MEASURE],
+        "cut": sum(cuts),
+        "vectors_per_document": tokens / len(ids),
+        "bytes_per_document": 2 * encoder.dim * tokens / len(ids),
+        "seconds": seconds,
+        "cpu_seconds": cpu,
+        "documents_per_second": len(ids) / seconds,
+        "documents_per_cpu_second": len(ids) / cpu,
+    }
+
+
+def _keywords(way: DocumentOptions) -> Any:
+    return {
+        "long_documents": way.long_documents,
+        "document_length": way.document_length,
+        "pool_factor": way.pool_factor,
+    }
+
+
+def _drawn(
+    dataset: Dataset, n_documents: int | None, n_queries: int | None, rng: np.random.Generator
+) -> Dataset:
+    """Some of the documents, judged ones first, and of the queries judged on them alone some."""
+    documents, qrels = list(dataset.documents), dict(dataset.qrels)
+    if n_documents is not None and n_documents < len(documents):
+        judged = {id for grades in qrels.values() for id in grades}
+        order = sorted(rng.permutation(documents).tolist(), key=lambda id: id not in judged)
+        chosen = set(order[:n_documents])
+        documents = [id for id in documents if id in chosen]
+        qrels = {query: grades for query, grades in qrels.items() if grades.keys() <= chosen}
+    if n_queries is not None and n_queries < len(qrels):
+        kept = set(rng.permutation(list(qrels))[:n_queries].tolist())
+        qrels = {query: grades for query, grades in qrels.items() if query in kept}
+    if not qrels:
+        raise InvalidInputError("too few documents were asked for: no query is judged on them alone")
+    return Dataset(
+        dataset.task,
+        dataset.language,
+        {id: dataset.documents[id] for id in documents},
+        {id: dataset.queries[id] for id in qrels},
+        qrels,
+        dataset.source,
+    )
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The report as a table; ratios of speed and size are to its first row."""
+    collection, model, machine = report["collection"], report["model"], report["machine"]
+    first = report["rows"][0]
+    rows = [
+        [
+            row["long_documents"],
+            f"{row['document_length']:,}",
+            str(row["pool_factor"]),
+            f"{row['ndcg@10']:.4f}",
+            f"{row['vectors_per_document']:,.0f}",
+            f"{row['bytes_per_document']:,.0f}",
+            f"{row['bytes_per_document'] / first['bytes_per_document']:.2f}",
+            f"{row['documents_per_cpu_second'] / first['documents_per_cpu_second']:.3f}",
+            f"{row['cut']:,}",
+        ]
+        for row in report["rows"]
+    ]
+    columns = (
+        "long documents",
+        "positions",
+        "pooled by",
+        "NDCG@10",
+        "vectors a document",
+        "bytes a document",
+        "ratio",
+        "documents/s, ratio",
+        "documents cut",
+    )
+    lines = [
+        f"{collection['name']}: {collection['documents']:,} documents of "
+        f"{collection['characters'] / collection['documents']:,.0f} characters on average, "
+        f"{collection['queries']:,} queries. Model {model['name']}, fingerprint {model['fingerprint']}, "
+        f"{model['dtype'].removeprefix('torch.')}; search by exact MaxSim on float16 vectors, whose bytes "
+        f"are counted. lfm2-retrieval {report['library']}; {machine['cpu']}, {machine['threads']} threads; "
+        f"{report['made']}.",
+        "Documents a second are of processor time, so that a busy machine matters less, and stand as ratios "
+        f"to the first row, {first['documents_per_cpu_second']:,.2f}.",
+        "",
+        *table(columns, rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write ``NAME.json``, ``NAME.md`` and, where matplotlib is installed, ``NAME.png``.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    pooled = any(row["pool_factor"] > 1 for row in report["rows"])
+    name = f"{'pooling' if pooled else 'lengths'}-{report['collection']['name']}"
+    return write_files(report, markdown(report), lambda path: plot_documents(report, path), folder, name)
+
+
+def _ignore(_: int) -> None:
+    """Rows say what was cut."""
