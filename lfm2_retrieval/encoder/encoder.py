@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import CancelledError
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..errors import InvalidInputError
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
+from .devices import Precision, find_device, find_dtype
 from .engine import Engine
 from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
@@ -38,8 +39,6 @@ __all__ = ["Encoder"]
 
 _LOG = logging.getLogger(__name__)
 _QUERY_CACHE = 1024
-
-Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
 
 class Encoder:
@@ -148,12 +147,12 @@ class Encoder:
             or an option has a value it can't have.
         """
         DocumentOptions().changed(options)  # a wrong one shows before any work
-        where = _device(device)
+        where = find_device(device)
         chosen = resolve_kernels(kernels)
         if query_cache < 0:
             raise InvalidInputError(f"query_cache must be 0 or more, not {query_cache}")
         folder = find_checkpoint(name_or_path, revision)
-        precision = _dtype(dtype, where)
+        precision = find_dtype(dtype, where)
         local = str(name_or_path) not in BUNDLED and Path(name_or_path).expanduser().is_dir()
         name = str(folder.resolve()) if local else str(name_or_path)
         encoder = cls(
@@ -465,29 +464,3 @@ class Encoder:
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInputError(
-            f"the device {str(device)!r} is not to be had here ({reason}); try 'cpu'"
-        ) from error
-    return where
-
-
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {name: getattr(torch, name) for name in get_args(Precision) if name != "auto"}
-    found: torch.dtype | None = known.get(str(dtype).removeprefix("torch."))
-    if found is None:
-        raise InvalidInputError(f"dtype must be 'auto', {', '.join(map(repr, known))}, not {dtype!r}")
-    if found == torch.int8 and device.type != "cpu":
-        raise InvalidInputError("dtype 'int8' is for CPUs; on a GPU use 'bfloat16'")
-    return found
