@@ -11,12 +11,22 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from ..indexes import Tuning
 
-__all__ = ["depths", "plot_documents", "plot_growth", "plot_report", "plot_tuning", "require_matplotlib"]
+__all__ = [
+    "COLOURS",
+    "STYLE",
+    "depths",
+    "metadata",
+    "plot_documents",
+    "plot_growth",
+    "plot_report",
+    "plot_tuning",
+    "require_matplotlib",
+]
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Okabe and Ito's, which colour-blind people can tell apart, and one more."""
 _MARKERS = "osD^vPX*"
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -62,7 +72,7 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         axes = figure.subplots()
         best, front = tuning.best, tuning.front
@@ -87,7 +97,7 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
             axes.plot(*_points(finalists), "o", color="0.6", ms=4, label=label, zorder=2.5)
         if front:
             axes.plot(
-                *_points(front), "o-", color=_COLOURS[0], ms=4.5, lw=1.3, label="best trade-offs", zorder=3
+                *_points(front), "o-", color=COLOURS[0], ms=4.5, lw=1.3, label="best trade-offs", zorder=3
             )
         chosen = f"chosen: nprobe {best.nprobe}, candidates {best.candidates}, rerank {best.rerank}"
         axes.plot(
@@ -96,14 +106,14 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
             "o",
             ms=10,
             mfc="none",
-            mec=_COLOURS[1],
+            mec=COLOURS[1],
             mew=1.8,
             ls="none",
             label=chosen if tuning.tried else "every search is exact",
             zorder=4,
         )
         axes.errorbar(
-            [best.milliseconds], [best.recall], [best.error], color=_COLOURS[1], lw=1.1, capsize=2.5, zorder=2
+            [best.milliseconds], [best.recall], [best.error], color=COLOURS[1], lw=1.1, capsize=2.5, zorder=2
         )
         _latency_axis(axes, [one.milliseconds for one in (*tuning.tried, best)])
         recalls = [*(one.recall for one in tuning.tried), best.recall, tuning.target_recall]
@@ -116,7 +126,7 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
             loc="left",
             color="0.25",
         )
-        figure.savefig(path, metadata=_metadata(path))
+        figure.savefig(path, metadata=metadata(path))
 
 
 def plot_report(report: Mapping[str, Any], path: Path) -> None:
@@ -139,7 +149,7 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels = [[(kind, k) for k in measured] for kind, measured in depths(report).items()]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         size = (3.9 * len(panels[0]), 0.75 + 2.9 * len(panels))
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(panels), len(panels[0]), squeeze=False)
@@ -156,7 +166,7 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
             x=0.01,
             ha="left",
         )
-        figure.savefig(path, metadata=_metadata(path))
+        figure.savefig(path, metadata=metadata(path))
 
 
 def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -180,7 +190,7 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     panels = [(kind, k) for kind, measured in depths(reports[0]).items() for k in measured] or [("build", "")]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(0.6 + 3.4 * len(panels), 3.5), layout="constrained")
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         sizes = [report["workload"]["documents"] for report in reports]
@@ -201,7 +211,7 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.grid(color="0.92", lw=0.7)
         handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
-        figure.savefig(path, metadata=_metadata(path))
+        figure.savefig(path, metadata=metadata(path))
 
 
 def plot_documents(report: Mapping[str, Any], path: Path) -> None:
@@ -234,7 +244,7 @@ def plot_documents(report: Mapping[str, Any], path: Path) -> None:
         ("bytes_per_document", "bytes a document", "log"),
         ("documents_per_cpu_second", "documents/s of processor time", "log"),
     )
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(10.4, 3.4), layout="constrained")
         for axes, (what, label, scale) in zip(figure.subplots(1, 3), panels, strict=True):
             for number, ((mode, second), rows) in enumerate(lines.items()):
@@ -254,7 +264,7 @@ def plot_documents(report: Mapping[str, Any], path: Path) -> None:
             axes.grid(color="0.92", lw=0.7)
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-        figure.savefig(path, metadata=_metadata(path))
+        figure.savefig(path, metadata=metadata(path))
 
 
 def _growth(system: Mapping[str, Any], kind: str, k: str) -> float | None:
@@ -283,9 +293,9 @@ def _panel(axes: Any, report: Mapping[str, Any], kind: str, k: str) -> None:
 
 
 def _look(number: int) -> dict[str, str]:
-    style = "-" if number < len(_COLOURS) else "--"
-    place = number % len(_COLOURS)
-    return {"color": _COLOURS[place], "marker": _MARKERS[place], "ls": style}
+    style = "-" if number < len(COLOURS) else "--"
+    place = number % len(COLOURS)
+    return {"color": COLOURS[place], "marker": _MARKERS[place], "ls": style}
 
 
 def depths(report: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -326,6 +336,6 @@ def _recall_axis(axes: Any, recalls: Sequence[float], label: str) -> None:
     axes.set_ylabel(label)
 
 
-def _metadata(path: Path) -> dict[str, Any]:
+def metadata(path: Path) -> dict[str, Any]:
     """No date, so that the same figures give the same file."""
     return {"Date": None} if path.suffix.lower() == ".svg" else {}

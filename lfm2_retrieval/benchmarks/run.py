@@ -21,7 +21,7 @@ from ..evaluation import evaluate
 from .systems import BRUTE, ONE_THREAD, System, Worker
 from .workload import Workload
 
-__all__ = ["measure"]
+__all__ = ["cpu_name", "measure"]
 
 DEPTHS = (10, 100)
 _TIES = 50
@@ -125,7 +125,7 @@ def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "library": __version__,
         "machine": {
-            "cpu": _cpu(),
+            "cpu": cpu_name(),
             "cpus": os.cpu_count(),
             "system": platform.system(),
             "load_at_start": [round(load, 2) for load in os.getloadavg()],
@@ -137,7 +137,8 @@ def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
     }
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself."""
     facts = Path("/proc/cpuinfo")
     names = (
         [

@@ -1,4 +1,4 @@
-"""``lfm2-retrieve bench``: measure building and searching, beside other systems."""
+"""``lfm2-retrieve bench``: measure building, searching and encoding, beside other systems."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ._bench_encode import encode
 from ._output import print_json
 
 _TIERS = ("exact", "compact", "balanced", "accurate")
@@ -124,9 +125,9 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
 
 @click.group()
 def command() -> None:
-    """Measure building and searching, beside other systems.
+    """Measure building, searching and encoding, beside other systems.
 
-    Each system runs in a process of its own, on one thread.
+    Indexes run in a process of their own, on one thread; encoders in this one.
     """
 
 
@@ -332,3 +333,6 @@ def _workload(
     else:
         made = workload.synthetic(docs or 5000, queries, vectors, seed=seed)
     return made.with_expanded(expand_to, seed) if expand_to else made
+
+
+command.add_command(encode)

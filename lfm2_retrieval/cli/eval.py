@@ -67,7 +67,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--device", default="auto", show_default=True),
         click.option(
             "--dtype",
-            type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+            type=click.Choice(["auto", "float32", "float16", "bfloat16", "int8"]),
             default="auto",
             show_default=True,
         ),

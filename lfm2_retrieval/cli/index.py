@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "float16", "bfloat16", "int8"]),
     default="auto",
     show_default=True,
     help="Of the model's forward pass.",

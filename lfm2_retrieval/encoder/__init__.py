@@ -1,7 +1,8 @@
 """Checkpoint to token vectors."""
 
 from .checkpoint import BUNDLED, DEFAULT_MODEL
-from .encoder import Encoder, Precision
+from .devices import Precision
+from .encoder import Encoder
 from .options import DocumentKeywords, DocumentOptions, LongDocuments
 from .streams import batched, numbered
 from .texts import TruncationWarning

@@ -18,15 +18,18 @@ trained, and what transformers before 5.0 computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import Sequences, attend
 from .config import BackboneConfig
+from .linear import silu_linear
 
-__all__ = ["Backbone", "PackedBatch"]
+__all__ = ["Backbone", "PackedBatch", "ShortConv"]
+
+_FFN_ROWS = 8192
+"""Tokens that a feed-forward layer takes at once, whose width is most of the memory of a long document."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class _Layout:
 
     cos: Tensor  # [n_tokens, 1, head_dim]
     sin: Tensor
-    shifts: tuple[Tensor, ...]  # per kernel tap, [n_tokens, 1]: 1 where the neighbour exists
-    runs: tuple[tuple[int, int, int], ...]  # (sequences, length, keys) of neighbours alike
+    borders: tuple[Tensor, ...]  # per kernel tap, the rows that have no neighbour there
+    sequences: Sequences
 
 
 class Backbone(nn.Module):
@@ -71,8 +74,11 @@ class Backbone(nn.Module):
         self.embedding_norm = _norm(config.hidden_size, config)
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        """Hidden states of every position, in the order of ``batch.input_ids``."""
-        x = self.embed_tokens(batch.input_ids)
+        """Hidden states of every position, in the order of ``batch.input_ids``.
+
+        The residual stream has the norms' dtype, which may be wider than that of the linears.
+        """
+        x = self.embed_tokens(batch.input_ids).to(self.embedding_norm.weight.dtype)
         layout = self._layout(batch, x)
         for layer in self.layers:
             x = layer(x, layout)
@@ -82,24 +88,22 @@ class Backbone(nn.Module):
     def _layout(self, batch: PackedBatch, x: Tensor) -> _Layout:
         config, device = self.config, x.device
         lengths = torch.tensor(batch.lengths, device=device)
-        starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
-        positions = torch.arange(len(batch.input_ids), device=device) - starts
-        after = torch.repeat_interleave(lengths, lengths) - 1 - positions
+        ends = torch.repeat_interleave(lengths.cumsum(0), lengths, output_size=len(x))
+        whole = torch.repeat_interleave(lengths, lengths, output_size=len(x))
+        after = ends - 1 - torch.arange(len(x), device=device)
+        positions = whole - 1 - after
 
         exponents = torch.arange(0, config.head_dim, 2, device=device).float() / config.head_dim
         angles = positions[:, None].float() / config.rope_theta**exponents
         angles = torch.cat((angles, angles), dim=-1)[:, None]
-
-        keys = batch.key_lengths if batch.key_lengths is not None else batch.lengths
-        pairs = zip(batch.lengths, keys, strict=True)
         return _Layout(
-            cos=angles.cos().to(x.dtype),
-            sin=angles.sin().to(x.dtype),
-            shifts=tuple(
-                ((positions >= -shift) & (after >= shift))[:, None].to(x.dtype)
+            cos=angles.cos(),
+            sin=angles.sin(),
+            borders=tuple(
+                (positions < -shift if shift < 0 else after < shift).nonzero().squeeze(1)
                 for shift in config.conv_shifts
             ),
-            runs=tuple((len(list(run)), *pair) for pair, run in groupby(pairs)),
+            sequences=Sequences.of(batch.lengths, batch.key_lengths or batch.lengths, x),
         )
 
 
@@ -107,7 +111,7 @@ class _Layer(nn.Module):
     def __init__(self, config: BackboneConfig, kind: str) -> None:
         super().__init__()
         self.operator_norm = _norm(config.hidden_size, config)
-        self.operator = _Attention(config) if kind == "full_attention" else _ShortConv(config)
+        self.operator = _Attention(config) if kind == "full_attention" else ShortConv(config)
         self.ffn_norm = _norm(config.hidden_size, config)
         self.feed_forward = _SwiGLU(config)
 
@@ -117,8 +121,8 @@ class _Layer(nn.Module):
         return out
 
 
-class _ShortConv(nn.Module):
-    """``out(C * conv(B * x))``: a depthwise convolution between two gates."""
+class ShortConv(nn.Module):
+    """``out(C * conv(B * x))``: a depthwise convolution between two gates, in the dtype of the norms."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
@@ -130,13 +134,20 @@ class _ShortConv(nn.Module):
         self.out_proj = nn.Linear(hidden, hidden, bias=bias)
 
     def forward(self, x: Tensor, layout: _Layout) -> Tensor:
-        gate_in, gate_out, value = self.in_proj(x).chunk(3, dim=-1)
+        """Normed ``x`` ``[n_tokens, hidden]`` to what is added to the stream."""
+        gate_in, gate_out, value = self.in_proj(x).to(x.dtype).chunk(3, dim=-1)
         u = gate_in * value
-        mixed = torch.zeros_like(u) if self.conv_bias is None else self.conv_bias.expand_as(u)
-        for shift, exists, weight in zip(self.shifts, layout.shifts, self.conv_weight, strict=True):
-            neighbour = u if shift == 0 else torch.roll(u, -shift, dims=0) * exists
-            mixed = torch.addcmul(mixed, neighbour, weight)
-        out: Tensor = self.out_proj(gate_out * mixed)
+        weights = self.conv_weight.to(u.dtype)
+        mixed = u * weights[self.shifts.index(0)]
+        if self.conv_bias is not None:
+            mixed += self.conv_bias.to(u.dtype)
+        for shift, rows, weight in zip(self.shifts, layout.borders, weights, strict=True):
+            if shift:
+                kept = mixed[rows]
+                reads, writes = (u[:shift], mixed[-shift:]) if shift < 0 else (u[shift:], mixed[:-shift])
+                writes.addcmul_(reads, weight)
+                mixed[rows] = kept
+        out: Tensor = self.out_proj(mixed.mul_(gate_out))
         return out
 
 
@@ -156,51 +167,41 @@ class _Attention(nn.Module):
 
     def forward(self, x: Tensor, layout: _Layout) -> Tensor:
         sizes = [self.heads, self.kv_heads, self.kv_heads]
-        q, k, v = self.qkv_proj(x).view(len(x), -1, self.head_dim).split(sizes, dim=1)
-        q = _rotate(self.q_norm(q), layout)
-        k = _rotate(self.k_norm(k), layout)
-        groups = self.heads // self.kv_heads
-        if groups > 1:
-            k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        out, start = [], 0
-        for sequences, length, keys in layout.runs:
-            span = slice(start, start + sequences * length)
-            start = span.stop
-            out.append(self._attend(q[span], k[span], v[span], sequences, keys))
-        joined: Tensor = self.out_proj(torch.cat(out).flatten(1))
-        return joined
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, sequences: int, keys: int) -> Tensor:
-        length = len(q) // sequences
-        q, k, v = (t.view(sequences, length, -1, self.head_dim).transpose(1, 2) for t in (q, k, v))
-        mask = None
-        if self.causal and keys < length:
-            rows = torch.arange(length, device=q.device)
-            mask = rows[:, None] >= rows[None, :keys]
-        is_causal = self.causal and mask is None
-        out = F.scaled_dot_product_attention(
-            q, k[:, :, :keys], v[:, :, :keys], attn_mask=mask, is_causal=is_causal
-        )
-        return out.transpose(1, 2).flatten(0, 1)
-
-
-class _SwiGLU(nn.Module):
-    def __init__(self, config: BackboneConfig) -> None:
-        super().__init__()
-        self.gate_up = nn.Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
-        self.down = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        out: Tensor = self.down(F.silu(gate) * up)
+        q, k, v = self.qkv_proj(x).unflatten(1, (-1, self.head_dim)).split(sizes, dim=1)
+        q, k = (_rotate(norm(t), layout, v.dtype) for norm, t in ((self.q_norm, q), (self.k_norm, k)))
+        mixed = attend(q, k, v, layout.sequences, causal=self.causal)
+        out: Tensor = self.out_proj(mixed.flatten(1))
         return out
 
 
-def _norm(size: int, config: BackboneConfig) -> nn.RMSNorm:
-    return nn.RMSNorm(size, eps=config.norm_eps)
+class _SwiGLU(nn.Module):
+    """``down(silu(gate) * up)``. Gate and up are not fused: the output of one alone stays in the cache."""
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.hidden_size, config.ffn_size, bias=False)
+        self.up = nn.Linear(config.hidden_size, config.ffn_size, bias=False)
+        self.down = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [
+            self.down(silu_linear(self.gate, some).mul_(self.up(some))) for some in torch.split(x, _FFN_ROWS)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _rotate(x: Tensor, layout: _Layout) -> Tensor:
+class _Norm(nn.RMSNorm):
+    """RMSNorm in the dtype of its weight."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))
+
+
+def _norm(size: int, config: BackboneConfig) -> _Norm:
+    return _Norm(size, eps=config.norm_eps)
+
+
+def _rotate(x: Tensor, layout: _Layout, dtype: torch.dtype) -> Tensor:
     """Rotary position embedding (Su et al., 2021), halves convention; ``x`` [n_tokens, heads, head_dim]."""
     first, second = x.chunk(2, dim=-1)
-    return x * layout.cos + torch.cat((-second, first), dim=-1) * layout.sin
+    return (x * layout.cos).addcmul_(torch.cat((-second, first), dim=-1), layout.sin).to(dtype)

@@ -73,7 +73,18 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
             tensors.update(load_file(file))
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} can't be read: {error}; fetch the model again") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
+            raise CheckpointError(
+                f"the tensor {name!r} in {folder} holds NaN or infinity: the model is damaged; fetch it again"
+            )
     return tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all values are; one pass, and no copy but of dtypes of one byte."""
+    least, greatest = (tensor.float() if tensor.element_size() < 2 else tensor).aminmax()
+    return bool(least.isfinite() and greatest.isfinite())
 
 
 def weight_files(folder: Path) -> list[Path]:

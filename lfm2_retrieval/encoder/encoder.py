@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from ..datatypes import TokenEmbeddings
-from ..errors import CheckpointError, InvalidInputError
-from .backbone import Backbone, PackedBatch
+from ..errors import InvalidInputError
+from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
+from .devices import Precision, find_device, find_dtype
+from .engine import Engine
+from .int8 import SAMPLE
+from .linear import Kernels, resolve_kernels
 from .options import CONTEXT, DocumentKeywords, DocumentOptions
 from .projection import Projection
 from .settings import EncoderSettings, read_json
@@ -35,10 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoder"]
 
 _LOG = logging.getLogger(__name__)
-_TOKENS_PER_STEP = {"cpu": 1024}
-_TOKENS_PER_STEP_ELSEWHERE = 16_384
-
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
+_QUERY_CACHE = 1024
 
 
 class Encoder:
@@ -59,10 +59,20 @@ class Encoder:
         How documents are read: long ones, and how many vectors are kept.
     device, dtype
         Where and in what precision the forward pass runs.
+    kernels
+        What computes each shape of linear, and what it was chosen by; empty on a GPU.
     """
 
     def __init__(
-        self, folder: Path, *, name: str, revision: str | None, device: torch.device, dtype: torch.dtype
+        self,
+        folder: Path,
+        *,
+        name: str,
+        revision: str | None,
+        device: torch.device,
+        dtype: torch.dtype,
+        kernels: Kernels = "auto",
+        query_cache: int = _QUERY_CACHE,
     ) -> None:
         self.folder, self.name, self.revision = folder, name, revision
         self.device, self.dtype = device, dtype
@@ -74,7 +84,18 @@ class Encoder:
             backbone = Backbone(self.config)
         backbone.load_state_dict(fuse_weights(read_tensors(home), self.config), assign=True)
         projection = Projection.load(folder, self.settings.dense, self.config.hidden_size)
-        self._model = nn.Sequential(backbone, projection).requires_grad_(False).eval().to(device, dtype)
+        self._engine = Engine(
+            backbone,
+            projection,
+            device=device,
+            dtype=dtype,
+            normalize=self.settings.normalize,
+            attend_to_expansion=self.settings.attend_to_expansion,
+            kernels=kernels,
+            sample=self._tokenizer.documents(SAMPLE),
+            cached=query_cache,
+        )
+        self.kernels = tuple(self._engine.choices)
         self.dim = projection.out_features
         self.options = DocumentOptions()
 
@@ -86,6 +107,8 @@ class Encoder:
         device: str | torch.device = "auto",
         dtype: Precision | torch.dtype = "auto",
         revision: str | None = None,
+        kernels: Kernels = "auto",
+        query_cache: int = _QUERY_CACHE,
         **options: Unpack[DocumentKeywords],
     ) -> Encoder:
         """Load a checkpoint.
@@ -98,9 +121,17 @@ class Encoder:
         device
             ``"auto"`` takes a CUDA device when there is one.
         dtype
-            ``"auto"``: float32 on a CPU, bfloat16 on a GPU.
+            ``"auto"``: float32 on a CPU, bfloat16 on a GPU. ``"int8"`` is for CPUs: products in int8, all
+            else in float32; see :mod:`lfm2_retrieval.encoder.int8`.
         revision
             A branch, tag or commit of a model on the hub.
+        kernels
+            ``"auto"`` times the kernels for each shape of linear and takes the fastest that is right;
+            ``"plain"`` and ``"onednn"`` name one. The variable ``LFM2_RETRIEVAL_KERNELS`` stands in for
+            ``"auto"``. See :mod:`lfm2_retrieval.encoder.linear`.
+        query_cache
+            How many queries' vectors are kept, of those encoded alone and up to 128 tokens long: 16 KB each
+            of 32 tokens. 0 for none.
         **options
             How documents are read unless a call says otherwise: ``long_documents``, ``document_length``,
             ``pool_factor`` and ``protected_tokens``, see :class:`DocumentOptions`.
@@ -112,15 +143,27 @@ class Encoder:
         CheckpointError
             If its files are incomplete or describe something other than LFM2.
         InvalidInputError
-            If the device or dtype is unknown or missing here, or an option has a value it can't have.
+            If the device, dtype or kernels are unknown or missing here, ``query_cache`` is negative,
+            or an option has a value it can't have.
         """
         DocumentOptions().changed(options)  # a wrong one shows before any work
-        where = _device(device)
+        where = find_device(device)
+        chosen = resolve_kernels(kernels)
+        if query_cache < 0:
+            raise InvalidInputError(f"query_cache must be 0 or more, not {query_cache}")
         folder = find_checkpoint(name_or_path, revision)
-        precision = _dtype(dtype, where)
+        precision = find_dtype(dtype, where)
         local = str(name_or_path) not in BUNDLED and Path(name_or_path).expanduser().is_dir()
         name = str(folder.resolve()) if local else str(name_or_path)
-        encoder = cls(folder, name=name, revision=revision, device=where, dtype=precision)
+        encoder = cls(
+            folder,
+            name=name,
+            revision=revision,
+            device=where,
+            dtype=precision,
+            kernels=chosen,
+            query_cache=query_cache,
+        )
         return encoder.with_options(**options)
 
     def with_options(self, **options: Unpack[DocumentKeywords]) -> Encoder:
@@ -283,6 +326,10 @@ class Encoder:
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 
+    def forget_queries(self) -> None:
+        """Empty the cache of queries, as a measurement of them needs."""
+        self._engine.forget()
+
     def document_spans(self, text: str) -> NDArray[np.int32]:
         """The characters behind each vector that :meth:`encode_documents` gives a text.
 
@@ -391,10 +438,11 @@ class Encoder:
         rows = np.concatenate(([0], np.cumsum(kept)))  # of a position, where its vector goes
         vectors = np.empty((rows[-1], self.dim), dtype=output)
         order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i].ids), tokens[i].real))
-        for step in self._steps(order, lengths):
+        steps = self._steps(order, lengths)
+        done = self._engine.run([tokens[i] for i in step] for step in steps)
+        for step, out in zip(steps, done, strict=True):
             if stop is not None and stop.is_set():
                 raise CancelledError
-            out = self._forward([tokens[i] for i in step])
             at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in step])
             vectors[rows[at[kept[at]]]] = out[kept[at]]
         ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
@@ -403,7 +451,7 @@ class Encoder:
         return TokenEmbeddings(embeddings=vectors, offsets=offsets, token_ids=token_ids, spans=spans[kept])
 
     def _steps(self, order: list[int], lengths: NDArray[np.int64]) -> list[list[int]]:
-        budget = _TOKENS_PER_STEP.get(self.device.type, _TOKENS_PER_STEP_ELSEWHERE)
+        budget = self._engine.budget
         steps: list[list[int]] = []
         room = 0
         for i in order:
@@ -414,45 +462,5 @@ class Encoder:
             room -= lengths[i]
         return steps
 
-    @torch.inference_mode()
-    def _forward(self, tokens: list[Tokens]) -> NDArray[np.float32]:
-        ids = np.concatenate([one.ids for one in tokens])
-        if ids.max() >= self.config.vocab_size:
-            raise CheckpointError(
-                f"the tokenizer gives the id {ids.max()}, the model has {self.config.vocab_size} embeddings: "
-                "tokenizer and weights do not belong together"
-            )
-        lengths = tuple(len(one.ids) for one in tokens)
-        keys = lengths if self.settings.attend_to_expansion else tuple(one.real for one in tokens)
-        batch = PackedBatch(torch.from_numpy(ids).to(self.device), lengths, keys)
-        vectors: Tensor = self._model(batch).float()
-        if self.settings.normalize:
-            vectors = nn.functional.normalize(vectors, dim=-1)
-        return vectors.cpu().numpy()
-
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        where = torch.device(device)
-        torch.empty(0, device=where)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInputError(
-            f"the device {str(device)!r} is not to be had here ({reason}); try 'cpu'"
-        ) from error
-    return where
-
-
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    known = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    found = known.get(str(dtype).removeprefix("torch."))
-    if found is None:
-        raise InvalidInputError(f"dtype must be 'auto', {', '.join(map(repr, known))}, not {dtype!r}")
-    return found

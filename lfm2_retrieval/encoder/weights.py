@@ -86,7 +86,8 @@ def _plan(config: BackboneConfig) -> Iterable[tuple[str, list[str], list[tuple[i
         yield at + "operator_norm.weight", [at + "operator_norm.weight"], [(h,)]
         yield at + "ffn_norm.weight", [at + "ffn_norm.weight"], [(h,)]
         ffn = at + "feed_forward."
-        yield ffn + "gate_up.weight", [ffn + "w1.weight", ffn + "w3.weight"], [(f, h), (f, h)]
+        yield ffn + "gate.weight", [ffn + "w1.weight"], [(f, h)]
+        yield ffn + "up.weight", [ffn + "w3.weight"], [(f, h)]
         yield ffn + "down.weight", [ffn + "w2.weight"], [(h, f)]
     yield "embedding_norm.weight", ["embedding_norm.weight"], [(h,)]
 

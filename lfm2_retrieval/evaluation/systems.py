@@ -190,6 +190,7 @@ class LateInteraction:
             return {}
         self.search(system, self.encoder.encode_queries(asked[:1], on_cut=_ignore), k)  # compiles, reads
         search, both = [], []
+        self.encoder.forget_queries()  # or nothing would be encoded
         for text in asked:
             began = time.perf_counter()
             encoded = self.encoder.encode_queries([text], on_cut=_ignore)

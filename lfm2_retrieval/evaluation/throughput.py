@@ -84,11 +84,12 @@ def matmul_peak(encoder: Encoder, seconds: float = 0.5) -> float:
     """FLOP/s of a square matrix product on the encoder's device, in its dtype: the best of many."""
     side = _side(encoder)
     a, b = (torch.randn(side, side, device=encoder.device).to(encoder.dtype) for _ in range(2))
+    product = torch._int_mm if encoder.dtype == torch.int8 else torch.mm
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < seconds or best == float("inf"):
         _wait(encoder)
         start = time.perf_counter()
-        torch.mm(a, b)
+        product(a, b)
         _wait(encoder)
         best = min(best, time.perf_counter() - start)
     return float(2 * side**3 / best)
@@ -156,6 +157,7 @@ def _text_of(encoder: Encoder, tokens: int, *, queries: bool = False) -> str:
 
 
 def _queries(encoder: Encoder, texts: Sequence[str]) -> TokenEmbeddings:
+    encoder.forget_queries()  # or nothing would be measured
     return encoder.encode_queries(texts, on_cut=_ignore)
 
 

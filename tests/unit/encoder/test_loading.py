@@ -160,9 +160,11 @@ def test_a_tokenizer_of_another_model_is_refused(checkpoint: Make, copied: Path)
         Encoder.load(copied).encode_documents(["the quick brown fox jumps over a lazy dog while rain falls"])
 
 
-@pytest.mark.parametrize("kwargs", [{"device": "tpu9"}, {"device": "cuda:99"}, {"dtype": "int3"}])
+@pytest.mark.parametrize(
+    "kwargs", [{"device": "tpu9"}, {"device": "cuda:99"}, {"dtype": "int3"}, {"query_cache": -1}]
+)
 def test_a_device_or_dtype_that_is_not_there(checkpoint: Make, kwargs: dict) -> None:
-    with pytest.raises(InvalidInputError, match=r"device|dtype"):
+    with pytest.raises(InvalidInputError, match=r"device|dtype|query_cache"):
         Encoder.load(checkpoint(), **kwargs)
 
 

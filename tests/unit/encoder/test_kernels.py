@@ -1,0 +1,213 @@
+"""Every kernel of linears held to F.linear, and the ways back to it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from lfm2_retrieval import Encoder
+from lfm2_retrieval.encoder import int8, linear
+from lfm2_retrieval.errors import InvalidInputError
+
+Make = Callable[..., Path]
+TEXTS = [
+    "the quick brown fox",
+    "",
+    "猫は静かに眠る",
+    "rain falls on hills (old towns); people sell bread. " * 9,
+]
+ONEDNN = linear._onednn_pays(torch.float32)
+KERNELS = ["plain", *(["onednn"] if ONEDNN else [])]
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernel was chosen before."""
+    monkeypatch.setattr(linear, "_CHOSEN", {})
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(0, 70), into=st.integers(1, 90), out=st.integers(1, 90), bias=st.booleans())
+def test_kernels_equal_linear(
+    kernel: str, dtype: torch.dtype, rows: int, into: int, out: int, bias: bool
+) -> None:
+    torch.manual_seed(rows * 1000 + into)
+    layer = nn.Linear(into, out, bias=bias)
+    x = torch.randn(rows, into)
+    with torch.inference_mode():
+        packed, choice = linear.pack_linear(layer, dtype, kernel)
+        got, gated = packed(x), packed.silu(x)
+        expected = F.linear(x, layer.weight, layer.bias)
+    assert choice.kernel == kernel
+    assert got.dtype == dtype
+    tolerance = {torch.float32: 1e-5, torch.bfloat16: 0.05}[dtype]
+    torch.testing.assert_close(got.float(), expected, atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(gated.float(), F.silu(expected), atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(0, 70), into=st.integers(1, 90), out=st.integers(1, 90), scale=st.floats(1e-6, 1e6))
+def test_int8_kernels_are_exact_in_what_was_rounded(
+    kernel: str, rows: int, into: int, out: int, scale: float
+) -> None:
+    torch.manual_seed(rows * 1000 + into)
+    weight, scales = int8._quantize_weight(torch.randn(out, into))
+    x = torch.randn(rows, into) * scale
+    if rows > 1:
+        x[0], x[1] = 0, x[1].sign() * scale
+    with torch.inference_mode():
+        got = int8._KERNELS[kernel](weight, scales, None)(x)
+    rounded, row_scales = int8._quantize_rows(x)
+    exact = ((rounded.double() - 128) @ weight.double().T) * scales.double() * row_scales.double()
+    np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5 * scale)
+    off = ((rounded.double() - 128) * row_scales - x).abs()
+    assert (off <= 0.501 * row_scales).all()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda *a: (_ for _ in ()).throw(RuntimeError("no such operator")),
+        lambda x, w, *a: torch.zeros(len(x), 7),
+        lambda x, w, *a: torch.full((len(x), 64), float("nan")),
+    ],
+)
+@pytest.mark.usefixtures("fresh")
+def test_a_kernel_that_fails_or_is_wrong_is_out(monkeypatch: pytest.MonkeyPatch, broken: Callable) -> None:
+    monkeypatch.setattr(linear._OneDNN, "_run", lambda self, x, activation: broken(x, self.weight))
+    monkeypatch.setattr(linear, "_onednn_pays", lambda dtype: True)
+    layer = nn.Linear(32, 64)
+    packed, choice = linear.pack_linear(layer, torch.float32, "auto")
+    assert choice.kernel == "plain"
+    assert choice.refused["onednn"]
+    x = torch.randn(5, 32)
+    torch.testing.assert_close(packed(x), layer(x))
+    with pytest.raises(InvalidInputError, match="'plain'"):
+        linear.pack_linear(layer, torch.float32, "onednn")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_int8_falls_back_where_products_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As oneDNN's do on processors without dot products of int8."""
+    product = int8._PlainInt8._product
+
+    def saturate(self, rows: torch.Tensor) -> torch.Tensor:
+        return product(self, rows).clamp(-20, 20)
+
+    monkeypatch.setattr(int8, "_KERNELS", {"plain": int8._PlainInt8, "onednn": int8._PlainInt8})
+    clamped = type("Clamped", (int8._PlainInt8,), {"_product": saturate})
+    monkeypatch.setitem(int8._KERNELS, "onednn", clamped)
+    weight, scale = int8._quantize_weight(torch.randn(64, 512))
+    choice = int8._choose(weight, scale, "auto")
+    assert choice.kernel == "plain"
+    assert "off by" in choice.refused["onednn"]
+
+
+@pytest.mark.usefixtures("fresh")
+def test_without_the_operators_all_dtypes_still_work(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {d: Encoder.load(checkpoint(), dtype=d).encode_documents(TEXTS) for d in ("float32", "int8")}
+    monkeypatch.setattr(linear, "_CHOSEN", {})
+
+    def missing(self, *args: object) -> None:
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
+
+    monkeypatch.setattr(linear._OneDNN, "__init__", missing)
+    monkeypatch.setattr(int8._OneDNNInt8, "__init__", missing)
+    for dtype, before in expected.items():
+        encoder = Encoder.load(checkpoint(), dtype=dtype)
+        assert {choice.kernel for choice in encoder.kernels} == {"plain"}
+        np.testing.assert_allclose(encoder.encode_documents(TEXTS).embeddings, before.embeddings, atol=1e-4)
+
+
+def test_the_environment_stands_in_for_auto(checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LFM2_RETRIEVAL_KERNELS", "plain")
+    assert {choice.kernel for choice in Encoder.load(checkpoint()).kernels} == {"plain"}
+    for named in KERNELS:
+        assert {c.kernel for c in Encoder.load(checkpoint(), kernels=named).kernels} == {named}
+    monkeypatch.setenv("LFM2_RETRIEVAL_KERNELS", "quick")
+    with pytest.raises(InvalidInputError, match="'quick'"):
+        Encoder.load(checkpoint())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_weights_are_held_once(checkpoint: Make, dtype: str) -> None:
+    backbone = Encoder.load(checkpoint(conv_bias=True, kernel=4), dtype=dtype)._engine._model[0]
+    assert not any(isinstance(module, nn.Linear) for module in backbone.modules())
+    for module in backbone.modules():
+        if isinstance(module, linear.Packed):
+            tensors = [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
+            assert sum(tensor.ndim == 2 for tensor in tensors) == 1
+
+
+SHAPES = [
+    {},
+    {"conv_bias": True, "kv_heads": 1, "kernel": 5},
+    {"bidirectional": True, "dense_bias": True, "kv_heads": 4},
+    {"layers": ("full_attention", "conv"), "hidden": 48, "heads": 6, "kv_heads": 3, "ffn": 80},
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.997), ("float16", 0.9999), ("int8", 0.97)])
+def test_other_dtypes_are_near_float32(checkpoint: Make, shape: dict, dtype: str, least: float) -> None:
+    folder = checkpoint(**shape)
+    full, other = Encoder.load(folder), Encoder.load(folder, dtype=dtype)
+    for encode in ("encode_documents", "encode_queries"):
+        ours, theirs = (getattr(e, encode)(TEXTS, on_cut=lambda n: None).embeddings for e in (full, other))
+        cosines = (ours * theirs).sum(axis=1)
+        assert cosines.min() >= least
+        assert theirs.dtype == np.float32
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.9995), ("int8", 0.995)])
+def test_alone_is_near_in_a_batch(checkpoint: Make, dtype: str, least: float) -> None:
+    encoder = Encoder.load(checkpoint(bidirectional=True), dtype=dtype)
+    texts = [*TEXTS, *(f"{text} {i}" for i in range(30) for text in TEXTS)]
+    for encode in (encoder.encode_documents, encoder.encode_queries):
+        together = encode(texts, on_cut=lambda n: None)
+        for i, text in enumerate(texts[:12]):
+            alone = encode([text], on_cut=lambda n: None)[0]
+            assert (together[i] * alone).sum(axis=1).min() >= least
+
+
+def test_int8_stands_channels_far_larger_than_the_rest(checkpoint: Make, tmp_path: Path) -> None:
+    """Norm weights of a few channels are 200 times the others, whose next weights are as much smaller."""
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(checkpoint(), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    for name, tensor in tensors.items():
+        if name.endswith(("operator_norm.weight", "ffn_norm.weight")):
+            tensor[::11] *= 200
+        elif re.search(r"(in|q|k|v)_proj\.weight|w[13]\.weight", name):
+            tensor[:, ::11] /= 200
+    save_file(tensors, folder / "model.safetensors")
+    full, small = Encoder.load(folder), Encoder.load(folder, dtype="int8")
+    cosines = (full.encode_documents(TEXTS).embeddings * small.encode_documents(TEXTS).embeddings).sum(1)
+    assert cosines.min() >= 0.97
+    assert cosines.mean() >= 0.995
+
+
+def test_layers_that_int8_harms_keep_bfloat16(checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "_ERROR_LIMIT", 0.0)
+    encoder = Encoder.load(checkpoint(), dtype="int8")
+    assert {choice.dtype for choice in encoder.kernels} == {"bfloat16"}
+    assert Encoder.load(checkpoint(), dtype="bfloat16").encode_documents(TEXTS).embeddings.shape == (
+        encoder.encode_documents(TEXTS).embeddings.shape
+    )
