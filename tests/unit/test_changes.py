@@ -185,7 +185,7 @@ def test_transactions(retriever, model):
 
 
 def test_another_model_is_refused_at_the_first_change_that_encodes(retriever, checkpoint):
-    other = Encoder.load(checkpoint(seed=5))
+    other = Encoder.load(checkpoint(dense_bias=True))
     with Retriever.open(retriever.path, model=other) as again:
         for change in (
             lambda: again.add(["x"]),
