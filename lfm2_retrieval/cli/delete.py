@@ -21,17 +21,22 @@ def command(path: Path, ids: tuple[str, ...], where: str | None, missing_ok: boo
     An ID of - reads ids from the standard input, one a line.
     """
     from ..indexes import CompressedIndex
-    from ..readers import STDIN, read_lines
+    from ..readers import STDIN
 
     if bool(ids) == (where is not None):
         raise click.UsageError("give either IDs or --where")
-    named = [
-        name for id in ids for name in ([id] if id != STDIN else [text for _, text in read_lines(STDIN)])
-    ]
+    named = [name for id in ids for name in ([id] if id != STDIN else _read_ids())]
     with CompressedIndex.open(path) as index:
-        deleted = index.delete(None if where else named, where=where, missing_ok=missing_ok)
+        deleted = index.delete(named if where is None else None, where=where, missing_ok=missing_ok)
         held = len(index)
     if json_:
         print_json({"path": str(path), "deleted": deleted, "documents_in_index": held})
     else:
         click.echo(f"Deleted {deleted:,} documents: {path} holds {held:,}")
+
+
+def _read_ids() -> list[str]:
+    from ..readers import STDIN, read_lines
+
+    lines = (line.rstrip("\r\n") for _, line in read_lines(STDIN))
+    return [line for line in lines if line]
