@@ -17,7 +17,16 @@ from .encoder import Encoder, TruncationWarning, batched, numbered
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Estimate
 
-__all__ = ["Ingest", "Progress", "Source", "batches"]
+__all__ = [
+    "Ingest",
+    "Progress",
+    "Source",
+    "batches",
+    "document_of",
+    "encode_texts",
+    "refuse_one",
+    "warn_of_cut",
+]
 
 _COMMIT_TOKENS = 1 << 18
 _UNKNOWN_TOKENS = 1 << 20
@@ -104,13 +113,7 @@ class Ingest:
         if self.store.outgrown and self.store.tier.int8 and 2 * done.tokens >= self.store.n_tokens:
             self._compress(done, retrain=True)
         if done.cut and self.on_progress is None:
-            warnings.warn(
-                f"{done.cut} of {done.documents} documents were longer than the "
-                f"{self.encoder.document_length} tokens that are read and were cut; long_documents='window' "
-                "reads all of a document",
-                TruncationWarning,
-                stacklevel=4,
-            )
+            warn_of_cut(done.cut, done.documents, self.encoder)
 
     def _commit(self, batches: Iterator[_Encoded], done: Progress) -> tuple[Progress, bool]:
         """A commit's worth, or, with ``settings``, all; and whether there may be more."""
@@ -160,29 +163,55 @@ class Ingest:
         return round(done.tokens / done.documents * max(self.n_documents, done.documents))
 
 
+def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:
+    """Say that texts were cut."""
+    warnings.warn(
+        f"{n_cut} of {n_documents} documents were longer than the {encoder.document_length} tokens that are "
+        "read and were cut; long_documents='window' reads all of a document",
+        TruncationWarning,
+        stacklevel=4,
+    )
+
+
+def refuse_one(documents: object) -> None:
+    """Refuse a single document where several are expected."""
+    if isinstance(documents, (str, bytes, Mapping, Document)) or not isinstance(documents, Iterable):
+        raise InvalidTypeError("documents must be a list or another iterable of documents, not a single one")
+
+
 def batches(
-    documents: Iterable[Source], size: int, store: CompressedIndex | None = None
+    documents: Iterable[Source], size: int, first: int = 0, store: CompressedIndex | None = None
 ) -> Iterator[list[Document]]:
     """Documents by the batch; those of a list are checked as a whole before the first comes out.
 
-    What another iterable raises comes after a batch of what it gave before; a bad document in its first batch
-    comes at once.
+    Parameters
+    ----------
+    documents
+        As people give them. What another iterable than a list raises comes after a batch of what it gave
+        before; a bad document in its first batch comes at once.
+    size
+        How many make a batch.
+    first
+        What documents without ids are counted from.
+    store
+        An index that must not hold any of their ids.
     """
-    checked: Iterable[Document] = _checked(documents, store)
+    if size < 1:
+        raise InvalidInputError(f"batch_size must be at least 1, not {size}")
+    checked: Iterable[Document] = _checked(documents, first, store)
     if isinstance(documents, Sequence):
         checked = list(checked)
     return batched(checked, size, lambda document: len(document.text), at_once=InvalidInputError)
 
 
-def _checked(documents: Iterable[Source], store: CompressedIndex | None) -> Iterator[Document]:
+def _checked(documents: Iterable[Source], first: int, store: CompressedIndex | None) -> Iterator[Document]:
     """The documents, each under an id that neither an earlier one nor the store has."""
     seen: set[str] = set()
-    first = 0 if store is None else len(store)
     for position, source in numbered(documents):
-        document = _document(source, first + position)
+        document = document_of(source, first + position)
         if document.id in seen:
             raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
-        if store is not None and document.id in store:
+        if store is not None and store.newest_ids([document.id]):
             raise DuplicateIdError(
                 f"the document id {document.id[:80]!r} is already in the index {store.path}"
             )
@@ -190,7 +219,8 @@ def _checked(documents: Iterable[Source], store: CompressedIndex | None) -> Iter
         yield document
 
 
-def _document(source: Source, number: int) -> Document:
+def document_of(source: Source, number: int = 0) -> Document:
+    """What a string, a mapping or a document is as a document; ``number`` is the id of one without."""
     if isinstance(source, Document):
         return source
     if isinstance(source, str):
@@ -228,7 +258,20 @@ def _encoded(encoder: Encoder, batches: Iterator[list[Document]]) -> Generator[_
     with closing(encoder.iter_batches(texts(), output="float16")) as results:
         for embeddings, cut in results:
             batch = waiting.popleft()
-            lengths = np.zeros(len(batch), dtype=np.int64)
-            lengths[[bool(document.text.strip()) for document in batch]] = embeddings.lengths
-            offsets = np.concatenate(([0], np.cumsum(lengths)))
-            yield batch, replace(embeddings, offsets=offsets), cut
+            yield batch, _with_blanks(embeddings, [document.text for document in batch]), cut
+
+
+def encode_texts(encoder: Encoder, texts: list[str]) -> tuple[TokenEmbeddings, int]:
+    """The texts' vectors, none for one of white space, and how many texts were cut."""
+    cuts: list[int] = []
+    encoded = encoder.encode_documents(
+        [text for text in texts if text.strip()], output="float16", on_cut=cuts.append
+    )
+    return _with_blanks(encoded, texts), sum(cuts)
+
+
+def _with_blanks(encoded: TokenEmbeddings, texts: list[str]) -> TokenEmbeddings:
+    """The vectors of those texts that aren't blank, with nothing for the others between them."""
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    lengths[np.array([bool(text.strip()) for text in texts], dtype=bool)] = encoded.lengths
+    return replace(encoded, offsets=np.concatenate(([0], np.cumsum(lengths))))

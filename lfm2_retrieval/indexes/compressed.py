@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -13,13 +13,24 @@ from ..datatypes import SearchParams, TokenEmbeddings
 from ..errors import IndexLockedError, InvalidInputError
 from .codec import Tier
 from .exact import ExactIndex, make_settings
-from .policy import Estimate, Limits, Progress, estimate, is_due, is_outgrown, parse_memory, worth_compressing
+from .policy import (
+    DRIFT,
+    Estimate,
+    Limits,
+    Progress,
+    estimate,
+    is_due,
+    is_outgrown,
+    parse_memory,
+    worth_compressing,
+)
 from .recall import Recall, Trials, draw_queries
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
-from .writer import Writer
 
 __all__ = ["CompressedIndex"]
+
+_ENOUGH_RECALL = 0.95
 
 
 class CompressedIndex(ExactIndex):
@@ -66,21 +77,34 @@ class CompressedIndex(ExactIndex):
         """What the index is compressed to."""
         return _tier(self.settings["tier"])
 
-    def add(
-        self,
-        ids: Sequence[str],
-        embeddings: TokenEmbeddings,
-        texts: Sequence[str | None] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        timeout: float = 30.0,
-    ) -> None:
-        """Add documents in one commit, and compress in another if enough have come together.
+    def merge(self, *, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
+        """As `ExactIndex.merge`; and compress what is due, and train another codec if that is called for.
 
-        See `Writer.add`. For many batches use `writer`, and `build` at the end.
+        It is if what was compressed lost half as much again as what the codec was trained on, and a
+        measurement (50 queries made from documents) finds less than the recall that the index was tuned for,
+        or than .95. A compact index keeps no vectors to encode anew.
         """
-        super().add(ids, embeddings, texts, metadata, timeout=timeout)
+        self._refuse_in_transaction("merge()")
+        built = self.build(memory=memory, timeout=timeout)
+        if self.tier.int8 and self._drifted and self._loses_recall():
+            built |= self.build(retrain=True, memory=memory, timeout=timeout)
+        return super().merge(memory=memory, timeout=timeout) or built
+
+    @property
+    def _drifted(self) -> bool:
+        """Whether what the newest codec encoded fits it badly."""
+        facts, errors = self.codec_facts, self.settings.get("errors")
+        if not facts or not errors:
+            return False
+        return bool(errors["mean_square_error"] > DRIFT * float(facts.get("mean_square_error", 0)) + 1e-6)
+
+    def _loses_recall(self) -> bool:
+        target = (self.settings.get("tuned") or {}).get("target_recall", _ENOUGH_RECALL)
+        return self.measure_recall(sample=50, store=False).recall < float(target)
+
+    def _tidy(self, timeout: float) -> None:
         self.build(timeout=timeout)
+        super()._tidy(timeout)
 
     def build(
         self,
@@ -144,12 +168,13 @@ class CompressedIndex(ExactIndex):
                 return True
             return worth_compressing(snapshot) if force or retrain else is_due(snapshot, expected_tokens)
 
-        if not wanted(self._snapshot()):
+        self._refuse_in_transaction("build()")
+        if not wanted(self._newest()):
             return False
         from .build import Build
 
         force = force or retrain
-        build = Build(self._catalogue, self._snapshot, limits, timeout, progress)
+        build = Build(self._catalogue, self._newest, limits, timeout, progress)
         try:
             return build.run(wanted, retrain=retrain, expected=expected_tokens, wait=timeout * force)
         except IndexLockedError:
@@ -329,12 +354,13 @@ class CompressedIndex(ExactIndex):
             nprobe=numbers[0],
             candidates=numbers[1],
             rerank=numbers[2],
-            n_documents=self.count,
+            n_documents=len(self),
             n_tokens=self.n_tokens,
         )
 
     def _store(self, settings: Mapping[str, Any]) -> None:
-        with Writer(self._catalogue) as writer:
+        self._refuse_in_transaction("storing a measurement")
+        with self.writer() as writer:
             writer.set(settings)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
 from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
 
-__all__ = ["FP16", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
+__all__ = ["FP16", "HalfBuilder", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
 
 FP16 = "fp16"
 """The codec that stores vectors as float16."""
@@ -37,10 +37,52 @@ def _shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
         "vectors.npy": ("<f2", (n_tokens, dim)),
         "token_ids.npy": ("<i4", (n_tokens,)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
+        "keys.npy": ("<i8", (n_documents,)),
     }
 
 
-class SegmentBuilder(FolderBuilder):
+class HalfBuilder(FolderBuilder):
+    """Writes an fp16 segment, which has no number until it is committed.
+
+    Parameters
+    ----------
+    building
+        The folder to write to.
+    dim
+        The width of a vector.
+    """
+
+    def __init__(self, building: Path, dim: int) -> None:
+        super().__init__(building)
+        self.n_documents = 0
+        self.n_tokens = 0
+        self._dim = dim
+        self.write("offsets.npy", "<i8", np.zeros(1, np.int64))
+
+    def append(
+        self,
+        vectors: NDArray[np.float16],
+        lengths: NDArray[np.int64],
+        token_ids: NDArray[np.int32] | None,
+        keys: NDArray[np.int64],
+    ) -> None:
+        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]``, int32 ``[n]`` (-1: not known), int64
+        ``[n_documents]``."""
+        known = np.full(len(vectors), -1, np.int32) if token_ids is None else token_ids
+        self.write("vectors.npy", "<f2", vectors)
+        self.write("token_ids.npy", "<i4", known)
+        self.write("offsets.npy", "<i8", self.n_tokens + np.cumsum(lengths))
+        self.write("keys.npy", "<i8", keys)
+        self.n_documents += len(lengths)
+        self.n_tokens += len(vectors)
+
+    def finish(self) -> SegmentInfo:
+        """Make the files durable: what the catalogue will say of them, but for a number and a name."""
+        files = self.complete(_shapes(self.n_documents, self.n_tokens, self._dim))
+        return SegmentInfo(0, "", FP16, None, self.n_documents, self.n_tokens, files)
+
+
+class SegmentBuilder(HalfBuilder):
     """Writes one fp16 segment.
 
     Parameters
@@ -54,31 +96,16 @@ class SegmentBuilder(FolderBuilder):
     """
 
     def __init__(self, folder: Path, number: int, dim: int) -> None:
-        super().__init__(folder / f"{name_of(number)}.tmp")
+        super().__init__(folder / f"{name_of(number)}.tmp", dim)
         self._folder = folder
         self.number = number
-        self.n_documents = 0
-        self.n_tokens = 0
-        self._dim = dim
-        self.write("offsets.npy", "<i8", np.zeros(1, np.int64))
-
-    def append(
-        self, vectors: NDArray[np.float16], lengths: NDArray[np.int64], token_ids: NDArray[np.int32] | None
-    ) -> None:
-        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]`` and int32 ``[n]`` (-1: not known)."""
-        known = np.full(len(vectors), -1, np.int32) if token_ids is None else token_ids
-        self.write("vectors.npy", "<f2", vectors)
-        self.write("token_ids.npy", "<i4", known)
-        self.write("offsets.npy", "<i8", self.n_tokens + np.cumsum(lengths))
-        self.n_documents += len(lengths)
-        self.n_tokens += len(vectors)
 
     def finish(self) -> SegmentInfo:
         """Make the segment durable; it counts only once the catalogue names it."""
-        files = self.complete(_shapes(self.n_documents, self.n_tokens, self._dim))
+        info = super().finish()
         name = name_of(self.number)
         self.place(self._folder / name)
-        return SegmentInfo(self.number, name, FP16, None, self.n_documents, self.n_tokens, files)
+        return replace(info, id=self.number, name=name)
 
 
 class Segment(ArrayFolder):
@@ -90,6 +117,8 @@ class Segment(ArrayFolder):
         What the catalogue says of it.
     offsets
         int64 ``[n_documents + 1]``, in memory and checked in full: a wrong one would read out of bounds.
+    keys
+        int64 ``[n_documents]``, in memory, all positive: which document each is.
     score_kind
         What MaxSim on its vectors is.
 
@@ -106,6 +135,9 @@ class Segment(ArrayFolder):
         self.info = info
         self.offsets: NDArray[np.int64] = np.array(self.arrays["offsets.npy"])
         check_offsets(self.offsets, info.n_tokens, self.path / "offsets.npy")
+        self.keys: NDArray[np.int64] = np.array(self.arrays["keys.npy"])
+        if self.keys.min(initial=1) < 1:
+            raise DamagedIndexError(f"{self.path / 'keys.npy'} is damaged; {REMEDY}")
 
     def decode(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
@@ -130,6 +162,7 @@ class HalfSegment(Segment):
     def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
         super().__init__(folder, info, _shapes(info.n_documents, info.n_tokens, dim))
         self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
+        self.token_ids: NDArray[np.int32] = self.arrays["token_ids.npy"]
         self._half = self.vectors.view(np.uint16)
 
     def decode(
