@@ -103,12 +103,17 @@ def is_index(folder: Path) -> bool:
     path = folder / CATALOGUE
     if path.is_symlink() or not path.is_file():
         return False
-    try:
-        with closing(_connect(path, "immutable=1")) as connection:
-            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        return False
-    return bool(application_id == _APPLICATION_ID)
+    for how in ("immutable=1", "mode=ro"):
+        try:
+            with closing(_connect(path, how)) as connection:
+                (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            return bool(application_id == _APPLICATION_ID)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            # A writer killed while it moved its journal into the file leaves one that is whole only with it.
+            journal = path.with_name(path.name + "-wal")
+            if not journal.is_file() or not journal.stat().st_size:
+                break
+    return False
 
 
 def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:

@@ -1,0 +1,124 @@
+"""What processes do that are going to be killed, starved or watched. Each says what it begins and has done.
+
+A job gets the index's folder and `Diary`, and is run by `zygote`.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+
+from model import columns
+
+from lfm2_retrieval.indexes import CompressedIndex
+
+
+class Diary:
+    """A file outside of the index: which state a commit leads to, and that it was acknowledged."""
+
+    def __init__(self, path, mark):
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._mark = mark
+        self._number = 0
+
+    def begin(self, state):
+        self._write({"begin": state})
+
+    def done(self):
+        self._number += 1
+        self._mark(self._number)
+        self._write({"done": self._number})
+
+    def failed(self, error):
+        self._write({"failed": f"{type(error).__name__}: {error}"})
+
+    def _write(self, value):
+        os.write(self._file, (json.dumps(value) + "\n").encode())
+
+
+def outcomes(path, before):
+    """The states that an index may be in after a job: the last one acknowledged, and one begun after it.
+
+    Returns
+    -------
+    tuple
+        Those states, how many commits were acknowledged, and the errors that were met.
+    """
+    acknowledged, begun, count, errors = before, None, 0, []
+    for line in Path(path).read_text().splitlines():
+        entry = json.loads(line)
+        if "begin" in entry:
+            begun = entry["begin"]
+        elif "done" in entry:
+            acknowledged, begun, count = begun, None, count + 1
+        else:
+            errors.append(entry["failed"])
+    return [acknowledged, *([] if begun is None else [begun])], count, errors
+
+
+def add(folder, diary, state, seed, commits=3):
+    """Commits of one to four documents, in one writer or several."""
+    rng = random.Random(seed)
+    with CompressedIndex.open(folder) as index:
+        for number in range(commits):
+            new = [(f"d{seed}-{number}-{i}", rng.randrange(10)) for i in range(rng.randint(1, 4))]
+            diary.begin(state + new)
+            index.add(*columns(new))
+            diary.done()
+            state = state + new
+
+
+def stream(folder, diary, state, seed, commits=3):
+    """One writer that commits now and then."""
+    rng = random.Random(seed)
+    with CompressedIndex.open(folder) as index, index.writer() as writer:
+        for number in range(commits):
+            for part in range(3):
+                new = [(f"s{seed}-{number}-{part}-{i}", rng.randrange(10)) for i in range(2)]
+                writer.add(*columns(new))
+                state = state + new
+            diary.begin(state)
+            writer.commit()
+            diary.done()
+
+
+def replace(folder, diary, state, seed):
+    """Everything in the place of everything."""
+    new = [(f"r{seed}-{i}", i) for i in range(5)]
+    with CompressedIndex.open(folder) as index:
+        diary.begin(new)
+        with index.writer(replace={"dim": index.dim}) as writer:
+            writer.add(*columns(new))
+        diary.done()
+
+
+def build(folder, diary, state, seed):
+    """Compress: the content stays."""
+    with CompressedIndex.open(folder) as index:
+        diary.begin(state)
+        index.build(force=True, retrain=seed % 3 == 0)
+        diary.done()
+
+
+def tune(folder, diary, state, seed):
+    """Commits of settings."""
+    with CompressedIndex.open(folder) as index:
+        diary.begin(state)
+        index.tune(0.9, sample=4)
+        diary.done()
+
+
+JOBS = {job.__name__: job for job in (add, stream, replace, build, tune)}
+
+
+def warm_up():
+    """Compile and load whatever the jobs will need, in the process that they are forked from."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        with CompressedIndex.create(path, 16) as index:
+            state = [(f"long{i}", i) for i in range(70)]
+            index.add(*columns(state))
+            index.build(force=True)
+            index.tune(0.9, sample=2)
