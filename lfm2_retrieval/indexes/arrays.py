@@ -10,6 +10,7 @@ import shutil
 import stat
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,9 @@ class _ArrayWriter:
         return {"bytes": size, "crc32": self._crc32}
 
     def close(self) -> None:
-        self._file.close()
+        """Close a file that is given up: what it can't take any more doesn't matter."""
+        with suppress(OSError):
+            self._file.close()
 
 
 class FolderBuilder:

@@ -351,6 +351,10 @@ def translated(path: Path) -> Iterator[None]:
             raise DamagedIndexError(
                 f"{path} is damaged ({error}); restore it from a backup or build the index again"
             ) from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise IndexWriteError(
+                f"{path}: {error}; the last commit is intact: make room, or see to the disk, and repeat"
+            ) from error
         raise StoredIndexError(f"{path}: {error}; the last commit is intact") from error
 
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import IndexLockedError, StoredIndexError
@@ -52,8 +53,9 @@ class WriterLock:
             raise StoredIndexError(f"can't write to the index: {self._path}: {error.strerror}") from error
         try:
             self._wait()
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+            with suppress(OSError):  # a full disk must not keep anyone from deleting
+                os.ftruncate(self._file, 0)
+                os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
         except BaseException:
             os.close(self._file)
             raise

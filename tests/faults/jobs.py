@@ -6,10 +6,12 @@ A job gets the index's folder and `Diary`, and is run by `zygote`.
 import json
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 
 from model import columns
 
+from lfm2_retrieval.errors import DuplicateIdError, StoredIndexError
 from lfm2_retrieval.indexes import CompressedIndex
 
 
@@ -108,7 +110,23 @@ def tune(folder, diary, state, seed):
         diary.done()
 
 
-JOBS = {job.__name__: job for job in (add, stream, replace, build, tune)}
+def add_again(folder, diary, state, seed):
+    """Adds, and after an error once more, through the same index: an error is not the end of it."""
+    with CompressedIndex.open(folder) as index:
+        for number in range(2):
+            new = [(f"a{seed}-{number}-{i}", i) for i in range(5)]
+            diary.begin(state + new)
+            try:
+                index.add(*columns(new))
+            except StoredIndexError as error:
+                diary.failed(error)
+                with suppress(DuplicateIdError):  # it had reached the disk after all
+                    index.add(*columns(new))
+            diary.done()
+            state = state + new
+
+
+JOBS = {job.__name__: job for job in (add, add_again, stream, replace, build, tune)}
 
 
 def warm_up():

@@ -37,7 +37,7 @@ void faults_watch(const char *folder) {
     memcpy(root, folder, root_length + 1);
     memset(watched, 0, sizeof watched);
     counted = 0;
-    action = NOTHING;
+    mask = action = NOTHING;
 }
 
 /* At the `after`th operation of the kinds in `ops` (from 1): fail with `number`, write half of it, or die. */
@@ -46,6 +46,7 @@ void faults_arm(int ops, long after, int what, int number, int for_ever) {
 }
 
 void faults_record(int descriptor) { record_to = descriptor; }
+/* How many operations of those kinds there were. */
 long faults_count(void) { return counted; }
 
 static void put(const void *data, size_t n) {
@@ -76,8 +77,9 @@ static int below(const char *path) {
 
 /* Whether the operation is to fail: NOTHING, FAIL or SHORT. */
 static int due(int op) {
+    if (!(mask & op)) return NOTHING;
     counted += 1;
-    if (action == NOTHING || !(mask & op)) return NOTHING;
+    if (action == NOTHING) return NOTHING;
     if (countdown > 1) {
         countdown -= 1;
         return NOTHING;
