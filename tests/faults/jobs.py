@@ -6,10 +6,11 @@ A job gets the index's folder and `Diary`, and is run by `zygote`.
 import json
 import os
 import random
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from model import columns
+from model import check_search, columns, held
 
 from lfm2_retrieval.errors import DuplicateIdError, StoredIndexError
 from lfm2_retrieval.indexes import CompressedIndex
@@ -126,7 +127,54 @@ def add_again(folder, diary, state, seed):
             state = state + new
 
 
-JOBS = {job.__name__: job for job in (add, add_again, stream, replace, build, tune)}
+GROUP, KEPT = 3, 4  # documents of a commit, and how many commits' documents a writer keeps
+
+
+def group_of(name, number):
+    """The documents that a writer adds in one commit."""
+    return [(f"{name}-{number}-{i}", number % 10) for i in range(GROUP)]
+
+
+def write_groups(folder, diary, name, seconds):
+    """Until the time is up: one commit adds a group and deletes an old one; now and then compress or merge."""
+    with CompressedIndex.open(folder) as index:
+        number, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            with index.transaction(timeout=60):
+                index.add(*columns(group_of(name, number)))
+                if number >= KEPT:
+                    index.delete([id for id, _ in group_of(name, number - KEPT)])
+            number += 1
+            if number % 16 == 0:
+                index.merge()
+        diary.begin(number)
+
+
+def read_groups(folder, diary, names, seconds):
+    """Until the time is up: what is read is one commit, whole, and never an older one than before."""
+    seen, count, states = dict.fromkeys(names, 0), 0, set()
+    with CompressedIndex.open(folder) as index:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            index.refresh()
+            state, stored = held(index)
+            check_search(index, state, stored)
+            left = state
+            for name in names:
+                own = [one for one in state if one[0].startswith(f"{name}-")]
+                newest = int(own[-1][0].split("-")[1]) + 1 if own else 0
+                assert newest >= seen[name], (name, newest, seen)
+                expected = [group_of(name, number) for number in range(max(0, newest - KEPT), newest)]
+                assert own == sum(expected, []), (name, own)
+                left = [one for one in left if one not in own]
+                seen[name] = newest
+            assert all(id.startswith("long") for id, _ in left)
+            count += 1
+            states.add(tuple(seen.values()))
+    diary.begin([count, len(states)])
+
+
+JOBS = {job.__name__: job for job in (add, add_again, stream, replace, build, tune, write_groups, read_groups)}
 
 
 def warm_up():

@@ -56,7 +56,7 @@ def held(index):
     assert [id for id, _ in state] == ids
     for one, entry in zip(state, entries, strict=True):
         assert (entry.text, entry.metadata) == (text(*one), metadata(*one))
-    assert index.count == len(ids)
+    assert len(index) == len(ids)
     stored = index.embeddings(ids)
     expected = pack(state)
     assert stored.offsets.tolist() == expected.offsets.tolist()
