@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ __all__ = [
     "FileFacts",
     "FolderBuilder",
     "Shapes",
+    "check_name",
+    "document_checksums",
     "fsync_folder",
+    "header",
     "name_of",
     "parse_files",
     "sweep",
@@ -44,7 +47,7 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Of each file: dtype and shape."""
 
 
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+def header(dtype: str, shape: tuple[int, ...]) -> bytes:
     """The header of an ``.npy`` file (version 1.0), padded to a fixed size so that it can be written last."""
     facts = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}".encode()
     prefix = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
@@ -82,6 +85,49 @@ def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
     }
 
 
+def check_name(name: object) -> str:
+    """The name of a segment's or codec's folder, which can't lead elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(name)
+    return name
+
+
+def document_checksums(
+    keys: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    arrays: Sequence[NDArray[Any]],
+) -> NDArray[np.uint32]:
+    """What tells which documents of a damaged segment are as they were written.
+
+    Parameters
+    ----------
+    keys, starts, ends
+        int64 ``[n]``: the documents, and their tokens.
+    arrays
+        C-contiguous, little-endian, with a row for each token.
+
+    Returns
+    -------
+    NDArray
+        uint32 ``[n, len(arrays)]``: the CRC-32 of a document's key and of its rows in one of the arrays.
+    """
+    found = np.empty((len(keys), len(arrays)), np.uint32)
+    heads = [zlib.crc32(key.tobytes()) for key in keys.astype("<i8")]
+    for column, array in enumerate(arrays):
+        data = array.reshape(-1).view(np.uint8).data
+        width = len(data) // max(len(array), 1)
+        ranges = zip(heads, (starts * width).tolist(), (ends * width).tolist(), strict=True)
+        found[:, column] = [zlib.crc32(data[start:end], head) for head, start, end in ranges]
+    return found
+
+
 def name_of(number: int) -> str:
     """The folder of a segment or codec of that number."""
     return f"{number:08d}"
@@ -101,10 +147,14 @@ class _ArrayWriter:
         self._file.write(data)
         self._crc32 = zlib.crc32(data, self._crc32)
 
+    def written(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        self._file.flush()
+        return np.memmap(self._file.name, self._dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
+
     def finish(self, shape: tuple[int, ...]) -> dict[str, int]:
         size = self._file.tell()
         self._file.seek(0)
-        self._file.write(_header(self._dtype, shape))
+        self._file.write(header(self._dtype, shape))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -135,6 +185,10 @@ class FolderBuilder:
         if name not in self._writers:
             self._writers[name] = _ArrayWriter(self._building / name, dtype)
         self._writers[name].append(array)
+
+    def written(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """What was written to a file, to be read again."""
+        return self._writers[name].written(shape) if math.prod(shape) else np.empty(shape, dtype)
 
     def complete(self, shapes: Shapes) -> FileFacts:
         """Make the files durable where they are."""
@@ -192,7 +246,7 @@ class ArrayFolder:
                     raise DamagedIndexError(
                         f"{path} has {status.st_size} bytes instead of {expected}; {REMEDY}"
                     )
-                if file.read(HEADER_BYTES) != _header(dtype, shape):
+                if file.read(HEADER_BYTES) != header(dtype, shape):
                     raise DamagedIndexError(f"{path} has a damaged header; {REMEDY}")
                 # As a plain array, for which numba has compiled its kernels.
                 return np.memmap(file, dtype, "r", HEADER_BYTES, shape).view(np.ndarray)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DamagedIndexError, InvalidInputError
-from .arrays import FileFacts, parse_files
+from .arrays import FileFacts, check_name, parse_files
 from .catalogue import UNDER_CONSTRUCTION, connect, translated
 from .cleaning import clean
 from .pins import Pin

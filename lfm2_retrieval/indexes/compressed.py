@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -17,7 +17,6 @@ from .policy import Estimate, Limits, Progress, estimate, is_due, is_outgrown, p
 from .recall import Recall, Trials, draw_queries
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
-from .writer import Writer
 
 __all__ = ["CompressedIndex"]
 
@@ -66,20 +65,7 @@ class CompressedIndex(ExactIndex):
         """What the index is compressed to."""
         return _tier(self.settings["tier"])
 
-    def add(
-        self,
-        ids: Sequence[str],
-        embeddings: TokenEmbeddings,
-        texts: Sequence[str | None] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        timeout: float = 30.0,
-    ) -> None:
-        """Add documents in one commit, and compress in another if enough have come together.
-
-        See `Writer.add`. For many batches use `writer`, and `build` at the end.
-        """
-        super().add(ids, embeddings, texts, metadata, timeout=timeout)
+    def _tend(self, timeout: float) -> None:
         self.build(timeout=timeout)
 
     def build(
@@ -144,12 +130,13 @@ class CompressedIndex(ExactIndex):
                 return True
             return worth_compressing(snapshot) if force or retrain else is_due(snapshot, expected_tokens)
 
-        if not wanted(self._snapshot()):
+        self._refuse_in_transaction("build()")
+        if not wanted(self._newest()):
             return False
         from .build import Build
 
         force = force or retrain
-        build = Build(self._catalogue, self._snapshot, limits, timeout, progress)
+        build = Build(self._catalogue, self._newest, limits, timeout, progress)
         try:
             return build.run(wanted, retrain=retrain, expected=expected_tokens, wait=timeout * force)
         except IndexLockedError:
@@ -329,12 +316,13 @@ class CompressedIndex(ExactIndex):
             nprobe=numbers[0],
             candidates=numbers[1],
             rerank=numbers[2],
-            n_documents=self.count,
+            n_documents=len(self),
             n_tokens=self.n_tokens,
         )
 
     def _store(self, settings: Mapping[str, Any]) -> None:
-        with Writer(self._catalogue) as writer:
+        self._refuse_in_transaction("storing a measurement")
+        with self.writer() as writer:
             writer.set(settings)
 
 

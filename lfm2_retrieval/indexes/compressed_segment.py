@@ -12,11 +12,29 @@ from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
 from . import _build_kernels as build_kernels
 from . import _search_kernels as search_kernels
-from .arrays import HEADER_BYTES, REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
-from .codec import MOST_CENTROIDS, Codec, Layout
+from .arrays import (
+    HEADER_BYTES,
+    REMEDY,
+    ArrayFolder,
+    FileFacts,
+    FolderBuilder,
+    Shapes,
+    document_checksums,
+    name_of,
+)
+from .codec import MOST_CENTROIDS, Codec, Layout, id_dtype
 from .segment import Segment, SegmentInfo, check_offsets
 
-__all__ = ["Block", "CompressedBuilder", "CompressedSegment", "OpenCodec", "load_codec", "save_codec"]
+__all__ = [
+    "Block",
+    "CompressedBuilder",
+    "CompressedSegment",
+    "OpenCodec",
+    "load_codec",
+    "save_codec",
+    "segment_shapes",
+    "token_files",
+]
 
 
 class CompressedSegment(Segment):
@@ -119,6 +137,7 @@ class CompressedBuilder(FolderBuilder):
         self._ids: list[NDArray[np.unsignedinteger]] = [np.empty(0, codec.id_dtype)]
         self._scales: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
         self._lengths: list[NDArray[np.int64]] = []
+        self._keys: list[NDArray[np.int64]] = []
         self.n_tokens = 0
 
     def append(self, block: Block) -> None:
@@ -132,9 +151,10 @@ class CompressedBuilder(FolderBuilder):
         self._unit &= block.unit
         self.n_tokens += len(block.ids)
 
-    def end_documents(self, lengths: NDArray[np.int64]) -> None:
-        """Say how the tokens added belong to documents: int64 ``[n]``, in order."""
+    def end_documents(self, lengths: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
+        """Say how the tokens added belong to documents, and to which: int64 ``[n]`` each, in order."""
         self._lengths.append(lengths)
+        self._keys.append(keys)
 
     def finish(self) -> SegmentInfo:
         """Make the files durable: what the catalogue will say of them, but for a number and a name."""
@@ -142,29 +162,62 @@ class CompressedBuilder(FolderBuilder):
         lists = np.zeros(self._codec.n_centroids + 1, np.int64)
         documents = search_kernels.postings(np.concatenate(self._ids), offsets, lists)
         self.write("offsets.npy", "<i8", offsets)
+        keys = np.concatenate(self._keys)
+        self.write("keys.npy", "<i8", keys)
         self.write("lists.npy", "<i8", lists)
         self.write("documents.npy", "<u4", documents)
         layout = Layout(self._codec.width, self._int8, self._unit)
         if self._int8 and not self._unit:
             self.write("scales.npy", "<f4", np.concatenate(self._scales))
         n_documents = len(offsets) - 1
-        files = self.complete(_shapes(layout, self._codec, n_documents, self.n_tokens, len(documents)))
+        shapes = _shapes(layout, self._codec, n_documents, self.n_tokens, len(documents))
+        tokens = [self.written(name, *shapes[name]) for name in token_files(layout)]
+        self.write("checksums.npy", "<u4", document_checksums(keys, offsets[:-1], offsets[1:], tokens))
+        files = self.complete(shapes)
         return SegmentInfo(0, "", str(layout), self._codec.id, n_documents, self.n_tokens, files)
 
 
 def _shapes(layout: Layout, codec: Codec, n_documents: int, n_tokens: int, n_postings: int) -> Shapes:
+    return segment_shapes(
+        layout, (codec.n_centroids, codec.dim, codec.n_codes), n_documents, n_tokens, n_postings
+    )
+
+
+def segment_shapes(
+    layout: Layout, codec: tuple[int, int, int], n_documents: int, n_tokens: int, n_postings: int
+) -> Shapes:
+    """The files of a compressed segment.
+
+    Parameters
+    ----------
+    layout
+        What it holds.
+    codec
+        Of its codec: how many centroids, how wide a vector, how many bytes of code.
+    n_documents, n_tokens, n_postings
+        Of the segment.
+    """
+    n_centroids, dim, n_codes = codec
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "centroids.npy": (codec.id_dtype, (n_tokens,)),
-        "codes.npy": ("|u1", (n_tokens, codec.n_codes)),
+        "centroids.npy": (id_dtype(n_centroids), (n_tokens,)),
+        "codes.npy": ("|u1", (n_tokens, n_codes)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
-        "lists.npy": ("<i8", (len(codec.centroids) + 1,)),
+        "keys.npy": ("<i8", (n_documents,)),
+        "lists.npy": ("<i8", (n_centroids + 1,)),
         "documents.npy": ("<u4", (n_postings,)),
+        "checksums.npy": ("<u4", (n_documents, len(token_files(layout)))),
     }
     if layout.int8:
-        shapes["int8.npy"] = ("|i1", (n_tokens, codec.dim))
+        shapes["int8.npy"] = ("|i1", (n_tokens, dim))
         if not layout.unit:
             shapes["scales.npy"] = ("<f4", (n_tokens,))
     return shapes
+
+
+def token_files(layout: Layout) -> list[str]:
+    """The files with a row for each token, in the order of the columns of ``checksums.npy``."""
+    scales = ["scales.npy"] * (layout.int8 and not layout.unit)
+    return ["centroids.npy", "codes.npy", *["int8.npy"] * layout.int8, *scales]
 
 
 def _codec_shapes(n_centroids: int, dim: int, n_codes: int, width: int) -> Shapes:

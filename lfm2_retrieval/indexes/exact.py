@@ -6,53 +6,40 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from .. import __version__
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
-from ..errors import IndexExistsError, InvalidInputError
+from ..errors import DamagedIndexError, IndexExistsError, InvalidInputError, TransactionError
 from .catalogue import CATALOGUE, Catalogue, is_index, is_vacant
-from .filters import Filter, Where, parse_where
+from .documents import StoredDocuments
+from .filters import Where, parse_where
 from .lock import WriterLock
-from .rows import Entry, decode_text, encode_text, name_some
+from .rows import Entry
 from .search import Found, search
-from .snapshot import Snapshot, load
+from .snapshot import Snapshot
 from .verify import verify
-from .writer import Writer
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from .writer import OnConflict, Writer
 
 __all__ = ["ExactIndex"]
 
-_RESERVED = ("dim", "tier", "created_by", "uuid", "seed", "recall", "tuned", "errors")
+_RESERVED = ("dim", "tier", "created_by", "uuid", "horizon", "seed", "recall", "tuned", "errors")
 
 
-class ExactIndex:
-    """Documents and their token vectors (float16) in a folder, searched exactly.
+class ExactIndex(StoredDocuments):
+    """Documents and their token vectors (float16) in a folder, searched exactly. Use `create` or `open`.
 
-    Any number of threads and processes may read while one writes: each search sees one commit, the newest
-    when it began. Use `create` or `open`.
+    Any number of threads and processes may read while one writes. An open index reads one commit until
+    `refresh`, or until it makes one itself; what it reads stays on disk until then.
     """
 
-    def __init__(
-        self, catalogue: Catalogue, temporary: tempfile.TemporaryDirectory[str] | None = None
-    ) -> None:
-        self._catalogue = catalogue
-        self._temporary = temporary
-        self._guard = threading.Lock()
-        self._filter = Filter(catalogue)
-        self._current: Snapshot | None = None
-        try:
-            self._snapshot()
-        except BaseException:
-            self.close()
-            raise
+    _transaction: tuple[int, Writer] | None = None
 
     @classmethod
     def create(
@@ -125,15 +112,22 @@ class ExactIndex:
         return cls(catalogue)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, auto_refresh: bool = False) -> Self:
         """Open an index, also in a folder that can only be read. Checks sizes and headers, not every byte.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+        auto_refresh
+            Look for a newer commit before each call, which takes some 50 µs.
 
         Raises
         ------
         IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
             If there is no index, something else, one of a newer version or a damaged one.
         """
-        return cls(Catalogue(Path(path).absolute()))
+        return cls(Catalogue(Path(path).absolute()), auto_refresh=auto_refresh)
 
     def writer(
         self,
@@ -151,14 +145,43 @@ class ExactIndex:
             New settings, ``dim`` among them: the first commit retires everything the index held, which stays
             readable and safe until then.
         """
-        if replace is None:
-            return Writer(self._catalogue, timeout)
-        others = {key: value for key, value in replace.items() if key != "dim"}
-        return Writer(self._catalogue, timeout, self._renewed(replace.get("dim", self.dim), others))
+        settings = None
+        if replace is not None:
+            others = {key: value for key, value in replace.items() if key != "dim"}
+            settings = self._renewed(replace.get("dim", self.dim), others)
+        return Writer(self._catalogue, timeout, settings, known=self._current, on_commit=self._committed)
 
     def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings after the content was replaced."""
         return make_settings(dim, settings)
+
+    @contextmanager
+    def transaction(self, *, timeout: float = 30.0) -> Iterator[None]:
+        """Make one commit of all changes of a ``with`` block; an exception drops them all.
+
+        It belongs to the thread that began it, and holds the writer lock throughout. Reads and searches go
+        on seeing what was committed before. Memory doesn't grow with what is added.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for another writer.
+
+        Raises
+        ------
+        TransactionError
+            Inside another transaction of the same index.
+        IndexLockedError
+            If another writer is at work for longer than ``timeout``.
+        """
+        self._refuse_in_transaction("another transaction")
+        with self.writer(timeout=timeout) as writer:
+            self._transaction = threading.get_ident(), writer
+            try:
+                yield
+            finally:
+                self._transaction = None
+        self._tend(timeout)
 
     def add(
         self,
@@ -167,11 +190,57 @@ class ExactIndex:
         texts: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         *,
+        on_conflict: OnConflict = "error",
         timeout: float = 30.0,
-    ) -> None:
-        """Add documents in one commit; see `Writer.add`. For many batches use `writer`."""
+    ) -> int:
+        """Add documents in one commit, or in that of the transaction; see `Writer.add`."""
+        return self._change(
+            lambda writer: writer.add(ids, embeddings, texts, metadata, on_conflict=on_conflict), timeout
+        )
+
+    def update(
+        self,
+        ids: Sequence[str],
+        embeddings: TokenEmbeddings | None = None,
+        texts: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> int:
+        """Change documents in one commit, or in that of the transaction; see `Writer.update`."""
+        return self._change(lambda writer: writer.update(ids, embeddings, texts, metadata), timeout)
+
+    def delete(
+        self,
+        ids: str | Sequence[str] | None = None,
+        *,
+        where: Where | None = None,
+        missing_ok: bool = False,
+        timeout: float = 30.0,
+    ) -> int:
+        """Delete documents in one commit, or in that of the transaction; see `Writer.delete`."""
+        return self._change(lambda writer: writer.delete(ids, where=where, missing_ok=missing_ok), timeout)
+
+    def _change(self, change: Callable[[Writer], int], timeout: float) -> int:
+        if (writer := self._joined) is not None:
+            return change(writer)
         with self.writer(timeout=timeout) as writer:
-            writer.add(ids, embeddings, texts, metadata)
+            n = change(writer)
+        self._tend(timeout)
+        return n
+
+    @property
+    def _joined(self) -> Writer | None:
+        """The writer of this thread's transaction."""
+        thread, writer = self._transaction or (None, None)
+        return writer if thread == threading.get_ident() else None
+
+    def _refuse_in_transaction(self, what: str) -> None:
+        if self._joined is not None:
+            raise TransactionError(f"{what} is not possible inside a transaction: end it first")
+
+    def _tend(self, timeout: float) -> None:
+        """What is to be done after a commit."""
 
     def search(
         self, queries: TokenEmbeddings, k: int | SearchParams = 10, *, where: Where | None = None
@@ -202,94 +271,19 @@ class ExactIndex:
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
         condition = None if where is None else parse_where(where)
-        while True:
-            snapshot = self._snapshot()
+
+        def read(snapshot: Snapshot) -> list[list[Hit]]:
             seen = snapshot if condition is None else self._filter.apply(snapshot, condition)
-            if seen is None:  # there has been a commit since
-                continue
             found = search(seen, queries, self._resolve(params, snapshot))
-            entries = self._catalogue.fetch("key", sorted({hit.key for hits in found for hit in hits}))
-            try:
-                return [
-                    [_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found
-                ]
-            except KeyError:  # a writer swept what this snapshot still held: search the newer one
-                if self._snapshot() is snapshot:
-                    raise
+            keys = sorted({hit.key for hits in found for hit in hits})
+            entries = self._catalogue.fetch(snapshot.commit, "key", keys)
+            if len(entries) < len(keys):
+                raise DamagedIndexError(
+                    f"{self.path / CATALOGUE} lacks documents that segments have; restore it from a backup"
+                )
+            return [[_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found]
 
-    def get(self, id: str) -> Entry | None:
-        """The document under an id, or None."""
-        return self.get_many([id])[0]
-
-    def get_many(self, ids: Sequence[str]) -> list[Entry | None]:
-        """The documents under some ids, in their order; None where there is none."""
-        encoded = [encode_text(id) for id in ids]
-        found = self._catalogue.fetch("id", list(dict.fromkeys(encoded)))
-        return [found.get(id) for id in encoded]
-
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.get(id) is not None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def ids(self) -> list[str]:
-        """The ids of all documents, in order of insertion."""
-        with self._catalogue.reading() as connection:
-            rows = connection.execute("SELECT id FROM documents WHERE died IS NULL ORDER BY key")
-            return [decode_text(id) for (id,) in rows]
-
-    @property
-    def path(self) -> Path:
-        """The folder of the index."""
-        return self._catalogue.folder
-
-    @property
-    def dim(self) -> int:
-        """The width of a vector."""
-        return self._snapshot().dim
-
-    @property
-    def count(self) -> int:
-        """How many documents there are."""
-        return self._snapshot().count
-
-    def embeddings(self, ids: Sequence[str]) -> TokenEmbeddings:
-        """The vectors of some documents as stored, float32, in the order of ``ids``.
-
-        Raises
-        ------
-        InvalidInputError
-            If one of the ids is not in the index.
-        """
-        while True:
-            snapshot = self._snapshot()
-            keys = self._catalogue.keys([encode_text(id) for id in ids])
-            if missing := [id for id, key in zip(ids, keys, strict=True) if key is None]:
-                raise InvalidInputError(f"not in the index: {name_some(missing)}")
-            found = snapshot.vectors([key for key in keys if key is not None])
-            if found is not None:
-                return found
-
-    @property
-    def n_tokens(self) -> int:
-        """How many vectors the documents have."""
-        return self._snapshot().n_tokens
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the index was made with: ``dim``, ``tier``, ``created_by``, ``uuid`` and others' settings."""
-        return dict(self._snapshot().settings)
-
-    def size_bytes(self) -> dict[str, int]:
-        """Bytes on disk by part: each kind of segment file, and the catalogue with its journal."""
-        sizes: dict[str, int] = {}
-        for part in self._snapshot().parts:
-            for name, facts in part.segment.info.files.items():
-                kind = name.removesuffix(".npy")
-                sizes[kind] = sizes.get(kind, 0) + facts["bytes"]
-        files = [self.path / (CATALOGUE + suffix) for suffix in ("", "-wal")]
-        return {**sizes, "catalogue": sum(file.stat().st_size for file in files if file.exists())}
+        return self._read(read)
 
     def verify(self) -> None:
         """Read every byte and hold it to its checksum.
@@ -301,30 +295,25 @@ class ExactIndex:
         """
         verify(self._catalogue, self._snapshot())
 
-    def close(self) -> None:
-        """Close the index; remove it if it is temporary. Closing again does nothing."""
-        self._catalogue.close()
-        self._current = None
-        if self._temporary is not None:
-            self._temporary.cleanup()
+    def backup(self, destination: str | os.PathLike[str]) -> None:
+        """Copy the newest commit to another folder, durably, while others go on writing; see `backup`.
 
-    def __enter__(self) -> Self:
-        return self
+        Raises
+        ------
+        IndexExistsError
+            If something is there.
+        DamagedIndexError
+            If a file of this index is damaged; then there is no backup.
+        IndexWriteError
+            If the destination can't be written.
+        """
+        from .backup import backup
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        backup(self._catalogue, Path(destination))
 
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """The parameters, with what the caller left open."""
         return replace(params, exact=True)
-
-    def _snapshot(self) -> Snapshot:
-        """The newest commit; the guard makes threads wait for one of them to load it."""
-        with self._guard:
-            self._current = load(self._catalogue, self._current)
-            return self._current
 
 
 def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -136,5 +136,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             partial.unlink()
         if isinstance(error, OSError) and not isinstance(error, RetrievalError):
-            raise IndexWriteError(f"{path} can't be written: {error}; make room, or choose another") from error
+            raise IndexWriteError(
+                f"{path} can't be written: {error}; make room, or choose another"
+            ) from error
         raise

@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
-from .snapshot import Snapshot, newest_commit
+from .catalogue import ALIVE
+from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -98,17 +99,21 @@ class Filter:
         self._guard = threading.Lock()
         self._known: OrderedDict[tuple[int, Condition], Snapshot] = OrderedDict()
 
-    def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot | None:
-        """The snapshot with those documents alone; None if there has been a commit since."""
+    def clear(self) -> None:
+        """Forget all answers, and so let go of the snapshots that they hold."""
+        with self._guard:
+            self._known.clear()
+
+    def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot:
+        """The snapshot with those documents alone."""
         with self._guard:
             if (known := self._known.get((snapshot.commit, condition))) is not None:
                 self._known.move_to_end((snapshot.commit, condition))
                 return known
-        with self._catalogue.reading() as connection:
-            if newest_commit(connection) != snapshot.commit:
-                return None
+        with self._catalogue.reading_at(snapshot.commit) as connection:
             rows = connection.execute(
-                f"SELECT key FROM documents WHERE died IS NULL AND {condition.sql}", condition.parameters
+                f"SELECT key FROM documents WHERE {ALIVE} AND {condition.sql}",
+                (snapshot.commit, snapshot.commit, *condition.parameters),
             ).fetchall()
         keys = np.array(rows, np.int64).reshape(-1)
         parts = tuple(

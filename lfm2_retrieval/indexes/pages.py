@@ -36,6 +36,11 @@ class Pages:
     ----------
     path
         The database; its journal is ``PATH-wal``. Both are only read.
+
+    Attributes
+    ----------
+    problems
+        What is wrong with the journal.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,22 +52,32 @@ class Pages:
         self.size = size if size >= 512 and not size & size - 1 else _PAGE_BYTES
         self._count = -(-len(self._data) // self.size)
         self._newer: dict[int, bytes] = {}
+        self.problems: list[str] = []
         journal = path.with_name(path.name + "-wal")
         if journal.is_file() and not journal.is_symlink():
             self._overlay(journal.read_bytes())
 
     def _overlay(self, data: bytes) -> None:
-        """The journal's pages up to its last commit. Checksums that a flipped bit broke are passed over."""
+        """The journal's pages up to its last commit, also where they don't match their checksums: rows have
+        checksums of their own, and SQLite leaves out everything from the first such page on."""
         if len(data) < _WAL_HEADER or int.from_bytes(data[:4], "big") not in _WAL_MAGIC:
             return
         salts, waiting = data[16:24], {}
         step = _FRAME_HEADER + self.size
+        order = "<" if int.from_bytes(data[:4], "big") == _WAL_MAGIC[0] else ">"
+        sums = _sums(data[:24], order, (0, 0))
+        matches = sums == struct.unpack(">2I", data[24:32])
         for start in range(_WAL_HEADER, len(data) - step + 1, step):
             number, count = struct.unpack_from(">2I", data, start)
             if data[start + 8 : start + 16] != salts or not number:
                 break
             waiting[number] = data[start + _FRAME_HEADER : start + step]
+            sums = _sums(data[start : start + 8], order, sums)
+            sums = _sums(waiting[number], order, sums)
+            matches &= sums == struct.unpack_from(">2I", data, start + 16)
             if count:
+                if not matches and not self.problems:
+                    self.problems.append("its journal doesn't match its checksums")
                 self._newer |= waiting
                 self._count, waiting = min(count, self._count + len(self._newer)), {}
 
@@ -152,6 +167,15 @@ class Pages:
         if len(data) != length:
             raise ValueError
         return data
+
+
+def _sums(data: bytes, order: str, before: tuple[int, int]) -> tuple[int, int]:
+    """The checksum of a journal: two sums, carried on from frame to frame."""
+    first, second = before
+    for one, other in struct.iter_unpack(order + "2I", data):
+        first = first + one + second & 0xFFFFFFFF
+        second = second + other + first & 0xFFFFFFFF
+    return first, second
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

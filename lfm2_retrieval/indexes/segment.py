@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
-from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
+from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, document_checksums, name_of
 
-__all__ = ["FP16", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
+__all__ = ["FP16", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets", "half_shapes"]
 
 FP16 = "fp16"
 """The codec that stores vectors as float16."""
@@ -31,12 +31,14 @@ class SegmentInfo:
     files: FileFacts
 
 
-def _shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
+def half_shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
     """The files of an fp16 segment."""
     return {
         "vectors.npy": ("<f2", (n_tokens, dim)),
         "token_ids.npy": ("<i4", (n_tokens,)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
+        "keys.npy": ("<i8", (n_documents,)),
+        "checksums.npy": ("<u4", (n_documents, 2)),
     }
 
 
@@ -63,19 +65,27 @@ class SegmentBuilder(FolderBuilder):
         self.write("offsets.npy", "<i8", np.zeros(1, np.int64))
 
     def append(
-        self, vectors: NDArray[np.float16], lengths: NDArray[np.int64], token_ids: NDArray[np.int32] | None
+        self,
+        vectors: NDArray[np.float16],
+        lengths: NDArray[np.int64],
+        token_ids: NDArray[np.int32] | None,
+        keys: NDArray[np.int64],
     ) -> None:
-        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]`` and int32 ``[n]`` (-1: not known)."""
+        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]``, int32 ``[n]`` (-1: not known), int64
+        ``[n_documents]``."""
         known = np.full(len(vectors), -1, np.int32) if token_ids is None else token_ids
         self.write("vectors.npy", "<f2", vectors)
         self.write("token_ids.npy", "<i4", known)
         self.write("offsets.npy", "<i8", self.n_tokens + np.cumsum(lengths))
+        self.write("keys.npy", "<i8", keys)
+        ends = np.cumsum(lengths)
+        self.write("checksums.npy", "<u4", document_checksums(keys, ends - lengths, ends, (vectors, known)))
         self.n_documents += len(lengths)
         self.n_tokens += len(vectors)
 
     def finish(self) -> SegmentInfo:
         """Make the segment durable; it counts only once the catalogue names it."""
-        files = self.complete(_shapes(self.n_documents, self.n_tokens, self._dim))
+        files = self.complete(half_shapes(self.n_documents, self.n_tokens, self._dim))
         name = name_of(self.number)
         self.place(self._folder / name)
         return SegmentInfo(self.number, name, FP16, None, self.n_documents, self.n_tokens, files)
@@ -90,6 +100,8 @@ class Segment(ArrayFolder):
         What the catalogue says of it.
     offsets
         int64 ``[n_documents + 1]``, in memory and checked in full: a wrong one would read out of bounds.
+    keys
+        int64 ``[n_documents]``, in memory, all positive: which document each is.
     score_kind
         What MaxSim on its vectors is.
 
@@ -106,6 +118,9 @@ class Segment(ArrayFolder):
         self.info = info
         self.offsets: NDArray[np.int64] = np.array(self.arrays["offsets.npy"])
         check_offsets(self.offsets, info.n_tokens, self.path / "offsets.npy")
+        self.keys: NDArray[np.int64] = np.array(self.arrays["keys.npy"])
+        if self.keys.min(initial=1) < 1:
+            raise DamagedIndexError(f"{self.path / 'keys.npy'} is damaged; {REMEDY}")
 
     def decode(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
@@ -128,7 +143,7 @@ class HalfSegment(Segment):
     score_kind = ScoreKind.MAXSIM
 
     def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
-        super().__init__(folder, info, _shapes(info.n_documents, info.n_tokens, dim))
+        super().__init__(folder, info, half_shapes(info.n_documents, info.n_tokens, dim))
         self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
         self._half = self.vectors.view(np.uint16)
 

@@ -15,15 +15,17 @@ from .arrays import HEADER_BYTES, FileFacts, fsync_folder
 from .catalogue import CATALOGUE, UNDER_CONSTRUCTION, storing
 from .lock import WriterLock
 
-__all__ = ["copy_files", "sync_file", "workshop"]
+__all__ = ["SCRATCH", "copy_files", "link_files", "sync_file", "workshop"]
 
 _CHUNK_BYTES = 1 << 22
-_OURS = {"lock", "segments", "codecs", CATALOGUE}
+SCRATCH = "scratch"
+"""A folder in a workshop that is gone in the end."""
+_OURS = {"lock", "segments", "codecs", SCRATCH, CATALOGUE}
 
 
 @contextmanager
 def workshop(destination: Path, suffix: str) -> Iterator[Path]:
-    """A folder in which an index is made, with ``segments`` and ``codecs``; at the end it is put in its place.
+    """A folder to make an index in, with ``segments`` and ``codecs``; at the end it is put in its place.
 
     Its catalogue is to be made under the name `UNDER_CONSTRUCTION`: what a kill leaves is then no index. The
     next one with the same destination begins anew in the same folder.
@@ -55,9 +57,10 @@ def workshop(destination: Path, suffix: str) -> Iterator[Path]:
         with WriterLock(folder / "lock", 0):
             try:
                 _empty(folder)
-                for name in ("segments", "codecs"):
+                for name in ("segments", "codecs", SCRATCH):
                     (folder / name).mkdir()
                 yield folder
+                shutil.rmtree(folder / SCRATCH)
                 (folder / UNDER_CONSTRUCTION).rename(folder / CATALOGUE)
                 fsync_folder(folder)
                 folder.rename(destination)
@@ -71,9 +74,7 @@ def _is_leftover(folder: Path) -> bool:
     """Whether a folder holds nothing but what an interrupted run leaves."""
     if folder.is_symlink() or not folder.is_dir():
         return False
-    return all(
-        path.name in _OURS or path.name.startswith(UNDER_CONSTRUCTION) for path in folder.iterdir()
-    )
+    return all(path.name in _OURS or path.name.startswith(UNDER_CONSTRUCTION) for path in folder.iterdir())
 
 
 def _empty(folder: Path) -> None:
@@ -104,6 +105,23 @@ def copy_files(source: Path, target: Path, files: FileFacts) -> None:
             os.fsync(copy.fileno())
         if (size, crc32) != (facts["bytes"], facts["crc32"]):
             raise DamagedIndexError(f"{source / name} doesn't match its checksum; repair the index first")
+    fsync_folder(target)
+    fsync_folder(target.parent)
+
+
+def link_files(source: Path, target: Path, files: FileFacts) -> None:
+    """Give the files of a segment or a codec, which never change, a second name in a new folder, durably.
+
+    Where the file system has no links they are copied.
+    """
+    try:
+        target.mkdir()
+        for name in files:
+            (target / name).hardlink_to(source / name)
+    except OSError:
+        shutil.rmtree(target)
+        copy_files(source, target, files)
+        return
     fsync_folder(target)
     fsync_folder(target.parent)
 

@@ -174,7 +174,9 @@ def read_groups(folder, diary, names, seconds):
     diary.begin([count, len(states)])
 
 
-JOBS = {job.__name__: job for job in (add, add_again, stream, replace, build, tune, write_groups, read_groups)}
+JOBS = {
+    job.__name__: job for job in (add, add_again, stream, replace, build, tune, write_groups, read_groups)
+}
 
 
 def warm_up():
