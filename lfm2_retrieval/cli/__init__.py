@@ -20,7 +20,19 @@ from ..errors import RetrievalError
 
 __all__ = ["main"]
 
-_COMMANDS = ("bench", "demo", "eval", "index", "info", "models", "search", "tune")
+_COMMANDS = (
+    "backup",
+    "bench",
+    "demo",
+    "eval",
+    "export",
+    "index",
+    "info",
+    "models",
+    "repair",
+    "search",
+    "tune",
+)
 
 
 class _Group(click.Group):

@@ -36,9 +36,10 @@ __all__ = [
 ]
 
 HEADER_BYTES = 128
-REMEDY = "restore the index from a backup or build it again"
+REMEDY = "repair the index (lfm2-retrieve repair) or restore a backup"
 
 _CHUNK_BYTES = 1 << 24
+_HOLLOW_BYTES = 1 << 26
 _NAME = re.compile(r"[0-9]{8,}")
 
 FileFacts = dict[str, dict[str, int]]
@@ -79,10 +80,17 @@ def sweep(folder: Path, keep: Iterable[str]) -> None:
 
 
 def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
-    """The ``files`` column of a segment or a codec, with its types checked."""
-    return {
-        name: {"bytes": int(facts["bytes"]), "crc32": int(facts["crc32"])} for name, facts in value.items()
-    }
+    """The ``files`` column of a segment or a codec, with its types checked.
+
+    Raises
+    ------
+    AttributeError, KeyError, TypeError, ValueError
+        If it is something else.
+    """
+    for facts in value.values():
+        if not isinstance(facts["bytes"], int) or not isinstance(facts["crc32"], int):
+            raise ValueError(facts)
+    return {name: {"bytes": facts["bytes"], "crc32": facts["crc32"]} for name, facts in value.items()}
 
 
 def check_name(name: object) -> str:
@@ -232,6 +240,7 @@ class ArrayFolder:
             raise DamagedIndexError(f"{name!r} doesn't lie in {folder}; {REMEDY}")
         self.path = folder / name
         self.files = files
+        self._shapes = shapes
         self.arrays = {file: self._map(file, dtype, shape) for file, (dtype, shape) in shapes.items()}
 
     def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -246,6 +255,8 @@ class ArrayFolder:
                     raise DamagedIndexError(
                         f"{path} has {status.st_size} bytes instead of {expected}; {REMEDY}"
                     )
+                if _is_hollow(status):
+                    raise DamagedIndexError(f"{path} is nothing but a hole; {REMEDY}")
                 if file.read(HEADER_BYTES) != header(dtype, shape):
                     raise DamagedIndexError(f"{path} has a damaged header; {REMEDY}")
                 # As a plain array, for which numba has compiled its kernels.
@@ -265,12 +276,21 @@ class ArrayFolder:
     def problems(self) -> list[str]:
         """Read everything; which files don't match their checksums."""
         found = []
-        for name, facts in self.files.items():
+        for name, shape in self._shapes.items():
             crc32 = 0
-            with (self.path / name).open("rb") as file:
-                file.seek(HEADER_BYTES)
-                while chunk := file.read(_CHUNK_BYTES):
-                    crc32 = zlib.crc32(chunk, crc32)
-            if crc32 != facts["crc32"]:
+            try:
+                with (self.path / name).open("rb") as file:
+                    begin = file.read(HEADER_BYTES)
+                    while chunk := file.read(_CHUNK_BYTES):
+                        crc32 = zlib.crc32(chunk, crc32)
+            except OSError as error:
+                found.append(f"{self.path / name} can't be read: {error}")
+                continue
+            if begin != header(*shape) or crc32 != self.files[name]["crc32"]:
                 found.append(f"{self.path / name} doesn't match its checksum")
         return found
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    """Whether a file takes next to no room for its size, and would take memory for it when it is read."""
+    return status.st_size > _HOLLOW_BYTES and status.st_blocks * 512 < status.st_size // 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +12,7 @@ from .arrays import FileFacts, check_name, parse_files
 from .catalogue import UNDER_CONSTRUCTION, connect, translated
 from .cleaning import clean
 from .pins import Pin
+from .rows import load_json
 from .workshop import copy_files, sync_file, workshop
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _named(connection: sqlite3.Connection) -> Iterator[tuple[str, str, FileFacts
     for table in ("segments", "codecs"):
         for name, files in connection.execute(f"SELECT name, files FROM {table} WHERE died IS NULL"):
             try:
-                yield table, check_name(name), parse_files(json.loads(files))
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                yield table, check_name(name), parse_files(load_json(files))
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DamagedIndexError(
                     f"index.db: the row of {table} {name!r} is damaged; repair the index first"
                 ) from error

@@ -8,7 +8,8 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,7 @@ from ..errors import (
 )
 from .arrays import fsync_folder
 from .lock import WriterLock
-from .rows import COLUMNS, Entry, bury, checksum, decode_row
+from .rows import COLUMNS, Entry, bury, checksum, decode_row, load_json
 
 if TYPE_CHECKING:
     from .filters import Condition
@@ -34,6 +35,7 @@ __all__ = [
     "CATALOGUE",
     "FORMAT",
     "IDS_PER_QUERY",
+    "OBJECTS",
     "UNDER_CONSTRUCTION",
     "Catalogue",
     "SweptError",
@@ -41,6 +43,7 @@ __all__ = [
     "is_index",
     "is_vacant",
     "make_catalogue",
+    "our_objects",
     "read_settings",
     "storing",
     "translated",
@@ -56,6 +59,8 @@ UNDER_CONSTRUCTION = "index.db.new"
 """The name of a catalogue before it is whole; a folder without another one is no index."""
 _BUSY_SECONDS = 30.0
 _PAGE = 512
+_STEPS_PER_BYTE, _FEWEST_STEPS = 100, 10_000_000
+"""Of SQLite's machine: more than any reading of ours takes of a file of that size."""
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 _SCHEMA = """
@@ -157,7 +162,7 @@ def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
     """
     rows = connection.execute("SELECT key, value, crc32 FROM settings").fetchall()
     try:
-        settings = {key: json.loads(value) for key, value, _ in rows}
+        settings = {key: load_json(value) for key, value, _ in rows}
         if all(checksum(key, value) == crc32 for key, value, crc32 in rows) and set(_KEPT) <= set(settings):
             return settings
     except (TypeError, ValueError):
@@ -261,6 +266,8 @@ class Catalogue:
         """
         path = self.folder / CATALOGUE
         with translated(path), closing(connect(path, "mode=rw")) as connection:
+            _harden(connection)
+            self._check_identity(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
@@ -344,13 +351,24 @@ class Catalogue:
                 # SQLite's connections don't survive a fork: leave the parent's alone, unclosed.
                 _inherited.extend(self._idle)
                 self._idle, self._pid = [], os.getpid()
-            if self._idle:
-                return self._idle.pop()
-        connection = _connect_to_read(self.folder / CATALOGUE)
-        if hasattr(self, "_identity") and self._identify(connection) != self._identity:
-            connection.close()
-            raise IndexClosedError(f"the index {self.folder} was replaced by another; open it again")
+            connection = self._idle.pop() if self._idle else None
+        path = self.folder / CATALOGUE
+        if connection is not None:
+            _limit(connection, path)
+            return connection
+        connection = _connect_to_read(path)
+        _limit(connection, path)
+        if hasattr(self, "_identity"):
+            try:
+                self._check_identity(connection)
+            except BaseException:
+                connection.close()
+                raise
         return connection
+
+    def _check_identity(self, connection: sqlite3.Connection) -> None:
+        if self._identify(connection) != self._identity:
+            raise IndexClosedError(f"the index {self.folder} was replaced by another; open it again")
 
     def _take_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
@@ -362,6 +380,13 @@ class Catalogue:
         connection.close()
 
 
+_DAMAGE = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_TOOBIG,
+)
 _inherited: list[sqlite3.Connection] = []
 """Connections of a parent process, kept from being closed by the garbage collector."""
 
@@ -431,7 +456,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     connection = connect(path, "mode=rw")
     try:
         connection.execute("PRAGMA query_only = ON")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _harden(connection)
     except sqlite3.OperationalError as error:
         connection.close()
         journal = path.with_name(path.name + "-wal")
@@ -439,11 +464,59 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         writable = os.access(path.parent, os.W_OK)
         if not refused or writable or (journal.exists() and journal.stat().st_size):
             raise
-        return connect(path, "immutable=1")
+        connection = connect(path, "immutable=1")
+        _harden(connection)
+        return connection
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _harden(connection: sqlite3.Connection) -> None:
+    """Refuse a schema that isn't ours, before anything in it is used.
+
+    A view in the place of a table, a trigger or a column with a default could compute without end, or change
+    what is stored.
+
+    Raises
+    ------
+    DamagedIndexError
+        If there is anything else, or something lacks.
+    """
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == FORMAT and set(connection.execute(OBJECTS)) != our_objects():
+        raise DamagedIndexError(
+            f"{CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is damaged: repair "
+            "it (lfm2-retrieve repair) or restore a backup"
+        )
+
+
+OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+"""What a catalogue consists of."""
+
+
+@cache
+def our_objects() -> set[tuple[str, str, str, str | None]]:
+    """The tables and indexes of a catalogue, as `OBJECTS` names them."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(_SCHEMA)
+        return set(connection.execute(OBJECTS))
+
+
+def _limit(connection: sqlite3.Connection, path: Path) -> None:
+    """Interrupt what takes more steps than reading all of the file: pages that lead back to themselves."""
+    steps = _FEWEST_STEPS
+    for file in (path, path.with_name(path.name + "-wal")):
+        with suppress(OSError):
+            steps += _STEPS_PER_BYTE * file.stat().st_size
+    calls = iter(range(steps // _STEPS_AT_ONCE + 1))
+    connection.set_progress_handler(lambda: next(calls, None) is None, _STEPS_AT_ONCE)
+
+
+_STEPS_AT_ONCE = 100_000
 
 
 @contextmanager
@@ -453,7 +526,7 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:  # names may be noise too
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        if code in _DAMAGE:
             raise DamagedIndexError(
                 f"{path} is damaged ({error}); restore it from a backup or build the index again"
             ) from error

@@ -261,7 +261,7 @@ def load_codec(  # noqa: PLR0917
     """
     try:
         n_centroids, n_codes, width = (int(facts[key]) for key in ("n_centroids", "n_codes", "width"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise DamagedIndexError(f"index.db: the row of codec {name!r} is damaged; {REMEDY}") from error
     if not 1 <= n_centroids <= MOST_CENTROIDS or width not in range(1, 10) or n_codes != -(-dim // width):
         raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")

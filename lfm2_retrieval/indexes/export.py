@@ -27,7 +27,7 @@ _AT_ONCE = 256
 
 def json_line(entry: Entry) -> str:
     """A document as a line of JSON in ASCII, which indexing reads again."""
-    return json.dumps({"id": entry.id, "text": entry.text, "metadata": dict(entry.metadata)}) + "\n"
+    return json.dumps({"id": entry.id, "text": entry.text or "", "metadata": dict(entry.metadata)}) + "\n"
 
 
 def export_documents(index: ExactIndex, path: Path) -> int:

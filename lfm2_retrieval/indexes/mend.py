@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from ..errors import DamagedIndexError
 from .arrays import HEADER_BYTES, FolderBuilder, Shapes, document_checksums, header, parse_files
 from .codec import Codec, Layout
 from .compressed_segment import CompressedSegment, segment_shapes, token_files
+from .rows import load_json
 from .segment import FP16, HalfSegment, Segment, SegmentInfo, half_shapes
 
 __all__ = ["Remains", "look_at"]
@@ -100,7 +100,7 @@ def look_at(
         row["codec_id"],
         row["n_documents"],
         row["n_tokens"],
-        parse_files(json.loads(row["files"])),
+        parse_files(load_json(row["files"])),
     )
     arrays, damaged = {}, {}
     for name, (dtype, shape) in _shapes_of(info, dim).items():

@@ -30,7 +30,7 @@ from .codec import Codec
 from .compressed_segment import CompressedBuilder, CompressedSegment, load_codec
 from .lock import WriterLock
 from .mend import Remains, look_at
-from .rows import checksum, decode_text
+from .rows import checksum, decode_text, load_json
 from .salvage import Salvage, salvage
 from .segment import HalfSegment, SegmentBuilder, SegmentInfo
 from .snapshot import load
@@ -39,8 +39,8 @@ from .workshop import SCRATCH, link_files, sync_file, workshop
 
 __all__ = ["Encode", "Repair", "repair"]
 
-Encode = Callable[[Sequence[str], Mapping[str, Any]], TokenEmbeddings]
-"""Texts, and the settings of the index → their vectors."""
+Encode = Callable[[Sequence[str], Mapping[str, Any]], TokenEmbeddings | None]
+"""Texts, and the settings of the index → their vectors; None if the model isn't at hand."""
 
 _ENCODED_AT_ONCE = 64
 _OWN = ("uuid", "horizon")
@@ -200,7 +200,7 @@ class _Work:
         """The width of a vector, from the size of some segment's files."""
         for row in found.segments.values():
             with suppress(KeyError, TypeError, ValueError):
-                files = parse_files(json.loads(row["files"]))
+                files = parse_files(load_json(row["files"]))
                 name, size = ("vectors.npy", 2) if "vectors.npy" in files else ("int8.npy", 1)
                 width = (files[name]["bytes"] - 128) // (row["n_tokens"] * size)
                 if width > 0:
@@ -211,7 +211,7 @@ class _Work:
         codecs = {}
         for id, row in found.codecs.items():
             try:
-                facts, files = dict(json.loads(row["facts"])), parse_files(json.loads(row["files"]))
+                facts, files = dict(load_json(row["facts"])), parse_files(load_json(row["files"]))
                 opened = load_codec(
                     self.folder / "codecs", id, row["name"], files, facts, self.settings["dim"]
                 )
@@ -321,7 +321,7 @@ class _Maker:
         link_files(
             self._work.folder / "codecs" / row["name"],
             self._place / "codecs" / row["name"],
-            parse_files(json.loads(row["files"])),
+            parse_files(load_json(row["files"])),
         )
         values = (row["id"], row["name"], row["facts"], row["files"], self._commit)
         self._connection.execute(
@@ -385,15 +385,15 @@ class _Maker:
         """Documents of which the vectors are lost: encoded again, or without."""
         empty = np.empty((0, self._dim), np.float16)
         for keys, texts in self._lost_texts():
-            encode = self._work.encode
-            again = [
-                i for i, text in enumerate(texts) if encode and self._work.lengths[keys[i]] and text.strip()
-            ]
+            again = [i for i, text in enumerate(texts) if self._work.lengths[keys[i]] and text.strip()]
             made = dict.fromkeys(range(len(keys)), empty)
-            if encode and again:
-                vectors = encode([texts[i] for i in again], self._work.settings)
-                made |= {i: vectors[n].astype(np.float16) for n, i in enumerate(again)}
-                self._work.encoded.update(keys[i] for i in again)
+            if self._work.encode is not None and again:
+                vectors = self._work.encode([texts[i] for i in again], self._work.settings)
+                if vectors is None:
+                    self._work.encode = None
+                else:
+                    made |= {i: vectors[n].astype(np.float16) for n, i in enumerate(again)}
+                    self._work.encoded.update(keys[i] for i in again)
             for i, key in enumerate(keys):
                 self._add(key, made[i], None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
@@ -13,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .catalogue import CATALOGUE
+from ..errors import NewerFormatError
+from .catalogue import CATALOGUE, FORMAT, OBJECTS, our_objects
 from .pages import Pages
-from .rows import decode_text, row_checksum
+from .rows import decode_text, load_json, row_checksum
 
 __all__ = ["TABLES", "Salvage", "is_sound", "salvage"]
 
@@ -36,6 +36,8 @@ TABLES = {
 """Of each table: its columns as they are stored, ``crc32`` last where it isn't named; and those behind the
 checksum, of which the first is the commit in which the row died."""
 
+_NO_FORMAT = 1000
+"""A higher number of a format is no newer one, but damage."""
 _STORE = """
 CREATE TABLE documents (row INTEGER PRIMARY KEY, key, n_tokens, id, text, metadata);
 CREATE TABLE named (row INTEGER, id);
@@ -89,8 +91,8 @@ class Salvage:
     def take(self, table: str, row: dict[str, Any]) -> None:
         """Count a row that is sound. What died in one version of a row is dead, whatever another one says."""
         if table == "settings":
-            with suppress(ValueError, RecursionError):
-                self.settings[row["key"]] = json.loads(row["value"])
+            with suppress(TypeError, ValueError):
+                self.settings[row["key"]] = load_json(row["value"])
         elif table == "commits":
             self.last_commit = max(self.last_commit, row["id"])
         elif table == "tombstones":
@@ -174,13 +176,15 @@ def _structure(path: Path) -> tuple[bool, str]:
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-            tables = {name for (name,) in found}
-            if missing := sorted(set(TABLES) - tables):
-                return False, f"it has no table {missing[0]}"
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if FORMAT < version < _NO_FORMAT:
+                raise NewerFormatError(
+                    f"the index was made by a newer version of lfm2-retrieval (format {version}): upgrade "
+                    "with pip install -U lfm2-retrieval, and repair it with that"
+                )
+            if version != FORMAT or set(connection.execute(OBJECTS)) != our_objects():
+                return False, "its tables aren't those of an index"
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            for table, (columns, _) in TABLES.items():
-                connection.execute(f"SELECT {', '.join(columns)}, crc32 FROM {table} LIMIT 1").fetchone()
             return problem == "ok", problem
     except (sqlite3.Error, UnicodeDecodeError, TypeError) as error:
         return False, str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +18,15 @@ from .arrays import REMEDY, parse_files
 from .catalogue import read_settings
 from .graves import dead_positions
 from .pins import Pin
-from .rows import checksum
+from .rows import checksum, load_json
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .compressed_segment import OpenCodec
+
+_WIDEST = 1 << 20
+"""No vector is wider; what says so is damaged."""
 
 __all__ = ["Part", "Snapshot", "load", "newest_commit"]
 
@@ -201,7 +203,7 @@ def _open(  # noqa: PLR0917
                 None if codec_id is None else int(codec_id),
                 int(n_documents),
                 int(n_tokens),
-                parse_files(json.loads(files)),
+                parse_files(load_json(files)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedIndexError(
@@ -228,7 +230,7 @@ def _check_row(crc32: object, *values: Any) -> None:
 
 def _dim(folder: Path, settings: dict[str, Any]) -> int:
     dim = settings.get("dim")
-    if not isinstance(dim, int) or dim < 1:
+    if not isinstance(dim, int) or not 1 <= dim <= _WIDEST:
         raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
     return dim
 
@@ -257,7 +259,7 @@ def _open_codecs(
 
             try:
                 _check_row(crc32, id, name, facts, files, born)
-                checked, parsed = parse_files(json.loads(files)), dict(json.loads(facts))
+                checked, parsed = parse_files(load_json(files)), dict(load_json(facts))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DamagedIndexError(
                     f"{folder / 'index.db'}: the row of codec {name!r} is damaged"

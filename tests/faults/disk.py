@@ -1,7 +1,7 @@
 """A disk that loses power: replays what the shim recorded and says what could be left at any point.
 
-What counts as durable is what POSIX promises and no more: a file's bytes once the file was synced, a name once
-its folder was. Everything later may be there or not, and of the last write a part.
+What counts as durable is what POSIX promises and no more: a file's bytes once the file was synced, a name
+once its folder was. Everything later may be there or not, and of the last write a part.
 """
 
 import struct
@@ -142,7 +142,7 @@ class Disk:
             folder.change({base: None})
 
     def save(self, path, rng=None):
-        """Write to ``path`` what power loss leaves now: nothing that wasn't synced, or, with ``rng``, some."""
+        """Write to ``path`` what power loss leaves: nothing that wasn't synced, or, with ``rng``, some."""
         self._save(self._top, Path(path), rng)
 
     def _save(self, node, path, rng):

@@ -8,12 +8,14 @@ import os
 import random
 import time
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from model import check_search, columns, held
 
 from lfm2_retrieval.errors import DuplicateIdError, StoredIndexError
 from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes.repair import repair
 
 
 class Diary:
@@ -165,7 +167,7 @@ def read_groups(folder, diary, names, seconds):
                 newest = int(own[-1][0].split("-")[1]) + 1 if own else 0
                 assert newest >= seen[name], (name, newest, seen)
                 expected = [group_of(name, number) for number in range(max(0, newest - KEPT), newest)]
-                assert own == sum(expected, []), (name, own)
+                assert own == list(chain.from_iterable(expected)), (name, own)
                 left = [one for one in left if one not in own]
                 seen[name] = newest
             assert all(id.startswith("long") for id, _ in left)
@@ -174,9 +176,78 @@ def read_groups(folder, diary, names, seconds):
     diary.begin([count, len(states)])
 
 
-JOBS = {
-    job.__name__: job for job in (add, add_again, stream, replace, build, tune, write_groups, read_groups)
-}
+def delete(folder, diary, state, seed):
+    """Some documents, then some more."""
+    rng = random.Random(seed)
+    with CompressedIndex.open(folder) as index:
+        for _ in range(2):
+            gone = {id for id, _ in rng.sample(state, min(3, len(state)))}
+            state = [one for one in state if one[0] not in gone]
+            diary.begin(state)
+            index.delete(sorted(gone))
+            diary.done()
+
+
+def renewed(state, chosen, seed):
+    """The state with other versions of some documents, in their places."""
+    return [(id, (version + seed) % 50 + 1) if id in chosen else (id, version) for id, version in state]
+
+
+def update(folder, diary, state, seed):
+    """New versions of some documents, by ``add`` and by ``update``."""
+    rng = random.Random(seed)
+    with CompressedIndex.open(folder) as index:
+        for number in range(2):
+            chosen = {id for id, _ in rng.sample(state, min(4, len(state)))}
+            state = renewed(state, chosen, seed + number)
+            new = [one for one in state if one[0] in chosen]
+            diary.begin(state)
+            if number:
+                index.update(*columns(new))
+            else:
+                index.add(*columns(new), on_conflict="replace")
+            diary.done()
+
+
+def transaction(folder, diary, state, seed):
+    """All kinds of changes in one commit."""
+    rng = random.Random(seed)
+    with CompressedIndex.open(folder) as index:
+        gone, changed = rng.sample([id for id, _ in state], 2)
+        new = [(f"t{seed}-{i}", i) for i in range(3)]
+        after = renewed([one for one in state if one[0] != gone], {changed}, seed) + new
+        diary.begin(after)
+        with index.transaction():
+            index.add(*columns(new))
+            index.delete([gone])
+            index.update(*columns([one for one in after if one[0] == changed]))
+        diary.done()
+
+
+def merge(folder, diary, state, seed):
+    """Rewrite segments and reclaim space: the content stays."""
+    with CompressedIndex.open(folder) as index:
+        diary.begin(state)
+        index.merge()
+        diary.done()
+
+
+def backup(folder, diary, state, seed):
+    """A copy beside the index."""
+    with CompressedIndex.open(folder) as index:
+        diary.begin(state)
+        index.backup(Path(folder).with_name("backup"))
+        diary.done()
+
+
+def mend(folder, diary, index):
+    """Repair an index in the folder that is watched."""
+    repair(index)
+    diary.done()
+
+
+_ALL = (add, add_again, stream, replace, build, tune, delete, update, transaction, merge, backup, mend)
+JOBS = {job.__name__: job for job in (*_ALL, write_groups, read_groups)}
 
 
 def warm_up():
@@ -189,4 +260,5 @@ def warm_up():
             state = [(f"long{i}", i) for i in range(70)]
             index.add(*columns(state))
             index.build(force=True)
-            index.tune(0.9, sample=2)
+            index.delete(["long3"])
+            index.backup(Path(folder) / "backup")

@@ -13,7 +13,8 @@ class Life:
     """Runs jobs on one index, and checks it after each."""
 
     def __init__(self, zygote, folder):
-        self.folder = folder / "index"
+        self.place = folder / "place"
+        self.folder = self.place / "index"
         self.diary = str(folder / "diary")
         self.state = []
         self._zygote = zygote
@@ -21,7 +22,7 @@ class Life:
 
     def begin(self):
         """A new index that a build finds something to do in."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.place, ignore_errors=True)
         self.state = [(f"long{i}", i) for i in range(66)]
         with CompressedIndex.create(self.folder, 16) as index:
             index.add(*columns(self.state[:-6]))
@@ -33,8 +34,14 @@ class Life:
         self._number += 1
         arguments = {"state": self.state, "seed": self._number}
         request = {"job": job, "folder": str(self.folder), "diary": self.diary, "arguments": arguments}
+        request["watch"] = str(self.place)
         status = self._zygote.run({**request, **fate})[0]
         states, acknowledged, errors = outcomes(self.diary, self.state)
+        copy = self.folder.with_name("backup")
+        if copy.exists():  # then it is whole
+            with CompressedIndex.open(copy) as index:
+                check(index, [self.state])
+            shutil.rmtree(copy)
         with CompressedIndex.open(self.folder) as index:
             self.state = check(index, states)
             probe = [(f"probe{self._number}", self._number % 10)]

@@ -1,4 +1,4 @@
-"""What an index must hold: documents that follow from their id and version alone, and states as lists of these.
+"""What an index must hold: documents that follow from id and version alone, and states as lists of these.
 
 A state is ``[(id, version), …]`` in order of insertion; it goes through JSON.
 """

@@ -1,6 +1,5 @@
 """Backups are one commit, whole or not there, whatever is written meanwhile."""
 
-import os
 import shutil
 import threading
 
@@ -31,10 +30,9 @@ def test_a_backup_is_the_same_index(index, tmp_path):
         check(copy, [[*state, ("c", 3)]])
     check(index, [state])
     index.backup(tmp_path / "again")
-    sources = [path for path in index.path.rglob("*.npy")]
-    copies = {os.stat(path).st_ino for path in (tmp_path / "again").rglob("*.npy")}
+    sources = {path.stat().st_ino for path in index.path.rglob("*.npy")}
     assert sources
-    assert not copies & {os.stat(path).st_ino for path in sources}
+    assert not sources & {path.stat().st_ino for path in (tmp_path / "again").rglob("*.npy")}
 
 
 def test_a_destination_that_holds_something_is_left_alone(index, tmp_path):

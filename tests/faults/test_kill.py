@@ -1,6 +1,7 @@
-"""SIGKILL at random points: the index opens, is in a committed state, has every acknowledged commit, and takes writes."""
+"""SIGKILL at random points: the index opens, has every acknowledged commit and no half one, and takes writes."""
 
 import random
+import shutil
 import time
 
 import pytest
@@ -8,8 +9,13 @@ from life import Life
 from report import report
 from zygote import KILL
 
+from lfm2_retrieval.errors import DamagedIndexError
+from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes.repair import repair
+
 ANY = 127
-JOBS = ["add", "stream", "replace", "build", "tune"]
+JOBS = ["add", "stream", "replace", "delete", "update", "transaction", "build", "merge", "tune", "backup"]
+JOBS = [job for job in JOBS if hasattr(CompressedIndex, "merge") or job != "merge"]
 
 
 def measure(life, job):
@@ -48,8 +54,51 @@ def campaign(zygote, folder, jobs, kills, seed=0):
 
 @pytest.mark.parametrize("job", JOBS)
 def test_a_kill_leaves_a_committed_state(zygote, tmp_path, job):
-    found = campaign(zygote, tmp_path, [job], 4, seed=JOBS.index(job))
-    assert found[job]["killed"] == 4
+    found = campaign(zygote, tmp_path, [job], 2, seed=JOBS.index(job))
+    assert found[job]["killed"] == 2
+
+
+def kill_repairs(zygote, folder, step):
+    """Kill a repair at every ``step``th operation: the damaged index is as it was, or all is repaired."""
+    life = Life(zygote, folder)
+    life.begin()
+    path = min(life.folder.glob("segments/*/vectors.npy"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    damaged = folder / "damaged"
+    life.folder.rename(damaged)
+    kills, at = 0, 1
+    while True:
+        place = folder / f"try{at}"
+        place.mkdir()
+        index = place / "index"
+        shutil.copytree(damaged, index)
+        request = {"job": "mend", "folder": str(place), "diary": life.diary, "fault": [ANY, at, KILL, 0, 0]}
+        request["arguments"] = {"index": str(index)}
+        (status,) = zygote.run(request)
+        if (place / "index.damaged").exists():
+            assert index.exists() or (place / "index.repaired").exists()
+        else:
+            with CompressedIndex.open(index) as opened, pytest.raises(DamagedIndexError):
+                opened.verify()
+        repair(index)
+        with CompressedIndex.open(index) as opened:
+            opened.verify()
+            assert sorted(opened.ids()) == sorted(id for id, _ in life.state)
+        shutil.rmtree(place)
+        if status == 0:
+            return kills
+        kills, at = kills + 1, at + step
+
+
+def test_a_kill_leaves_an_index_that_can_be_repaired(zygote, tmp_path):
+    assert kill_repairs(zygote, tmp_path, 40) > 1
+
+
+@pytest.mark.campaign
+def test_kills_of_a_repair(zygote, tmp_path):
+    report("kills-repair", {"killed": kill_repairs(zygote, tmp_path, 4)})
 
 
 @pytest.mark.campaign

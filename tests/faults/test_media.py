@@ -1,4 +1,4 @@
-"""Places where an index can't be written, or only so far: each an error of ours, and the last commit intact."""
+"""Places where an index can't be written, or only so far: an error of ours, and the last commit intact."""
 
 import errno
 import json

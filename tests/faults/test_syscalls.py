@@ -1,16 +1,29 @@
-"""System calls that fail below Python and below SQLite: an error of ours, the last commit intact, and it goes on."""
+"""System calls that fail below Python and SQLite: an error of ours, the last commit intact, and it goes on."""
 
 import errno
 import random
 
 import pytest
 from life import Life
-from report import report
+from report import EVERY, report
 from zygote import CREATE, FAIL, MAKE, RENAME, SHORT, SYNC, TRUNCATE, WRITE
 
 from lfm2_retrieval import errors as library
+from lfm2_retrieval.indexes import CompressedIndex
 
-JOBS = ["add", "add_again", "stream", "replace", "build"]
+JOBS = [
+    "add",
+    "add_again",
+    "stream",
+    "replace",
+    "delete",
+    "update",
+    "transaction",
+    "build",
+    "merge",
+    "backup",
+]
+JOBS = [job for job in JOBS if hasattr(CompressedIndex, "merge") or job != "merge"]
 FAULTS = {
     "disk full": (CREATE | MAKE | WRITE, FAIL, errno.ENOSPC, 0),
     "disk full for good": (CREATE | MAKE | WRITE, FAIL, errno.ENOSPC, 1),
@@ -53,7 +66,7 @@ def measure(life, job, fault):
 def test_a_failing_call_leaves_the_last_commit(zygote, tmp_path, job):
     life, rng = Life(zygote, tmp_path), random.Random(job)
     life.begin()
-    for fault in rng.sample(list(FAULTS), 4):
+    for fault in rng.sample(list(FAULTS), 2):
         strike(life, job, fault, rng.randint(1, measure(life, job, fault)))
 
 
@@ -65,6 +78,6 @@ def test_every_call_fails_once(zygote, tmp_path):
         for fault in FAULTS:
             life.begin()
             count = measure(life, job, fault)
-            met = sum(strike(life, job, fault, at) for at in range(1, count + 1))
-            found[f"{job}, {fault}"] = {"struck": count, "errors": met}
+            met = sum(strike(life, job, fault, at) for at in range(1, count + 1, EVERY))
+            found[f"{job}, {fault}"] = {"struck": len(range(1, count + 1, EVERY)), "errors": met}
     report("syscalls", {"struck": sum(one["struck"] for one in found.values()), "by fault": found})

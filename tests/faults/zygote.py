@@ -1,4 +1,4 @@
-"""A process that has everything loaded and forks the ones that faults happen to: importing takes a second each.
+"""A process that has everything loaded and forks those that faults happen to: importing takes a second each.
 
 Run as ``python zygote.py`` with the shim preloaded; requests and answers are lines of JSON. It holds no index
 open and runs no threads, as neither survives a fork.
@@ -25,7 +25,7 @@ def _child(request):
     fault = request.get("fault")
     diary = Diary(request["diary"], shim.faults_mark)
     if fault or request["record"]:
-        shim.faults_watch(os.fsencode(request["folder"]))
+        shim.faults_watch(os.fsencode(request.get("watch", request["folder"])))
     if request["record"]:
         record = os.open(request["record"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         shim.faults_record(record)
