@@ -39,8 +39,8 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
         problems += _check_documents(connection, snapshot)
     if problems:
         raise DamagedIndexError(
-            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or restore a "
-            "backup"
+            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or "
+            "restore a backup"
         )
 
 

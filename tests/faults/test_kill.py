@@ -15,7 +15,6 @@ from lfm2_retrieval.indexes.repair import repair
 
 ANY = 127
 JOBS = ["add", "stream", "replace", "delete", "update", "transaction", "build", "merge", "tune", "backup"]
-JOBS = [job for job in JOBS if hasattr(CompressedIndex, "merge") or job != "merge"]
 
 
 def measure(life, job):

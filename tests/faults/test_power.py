@@ -14,7 +14,6 @@ from report import EVERY, report
 from lfm2_retrieval.indexes import CompressedIndex
 
 JOBS = ["add", "stream", "replace", "delete", "update", "transaction", "build", "merge"]
-JOBS = [job for job in JOBS if hasattr(CompressedIndex, "merge") or job != "merge"]
 
 
 def states_of(diary, before):

@@ -9,7 +9,6 @@ from report import EVERY, report
 from zygote import CREATE, FAIL, MAKE, RENAME, SHORT, SYNC, TRUNCATE, WRITE
 
 from lfm2_retrieval import errors as library
-from lfm2_retrieval.indexes import CompressedIndex
 
 JOBS = [
     "add",
@@ -23,7 +22,6 @@ JOBS = [
     "merge",
     "backup",
 ]
-JOBS = [job for job in JOBS if hasattr(CompressedIndex, "merge") or job != "merge"]
 FAULTS = {
     "disk full": (CREATE | MAKE | WRITE, FAIL, errno.ENOSPC, 0),
     "disk full for good": (CREATE | MAKE | WRITE, FAIL, errno.ENOSPC, 1),
