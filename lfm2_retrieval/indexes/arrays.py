@@ -273,6 +273,17 @@ class ArrayFolder:
             if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
 
+    def check(self) -> None:
+        """Hold everything to its checksum, before it is copied and gets new ones.
+
+        Raises
+        ------
+        DamagedIndexError
+            Naming what doesn't match.
+        """
+        if problems := self.problems():
+            raise DamagedIndexError(f"{'; '.join(problems)}; {REMEDY}")
+
     def problems(self) -> list[str]:
         """Read everything; which files don't match their checksums."""
         found = []

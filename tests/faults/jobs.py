@@ -138,7 +138,7 @@ def group_of(name, number):
 
 
 def write_groups(folder, diary, name, seconds):
-    """Until the time is up: one commit adds a group and deletes an old one; now and then compress or merge."""
+    """Until the time is up: a commit adds a group and deletes an old one; now and then, a merge."""
     with CompressedIndex.open(folder) as index:
         number, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:

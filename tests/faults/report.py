@@ -30,7 +30,8 @@ def report(name, figures):
     lines = [
         "# Faults survived",
         "",
-        f"`pytest -m campaign tests/faults`, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}.",
+        f"`pytest -m campaign tests/faults`: Python {platform.python_version()},"
+        f" SQLite {sqlite3.sqlite_version}.",
         "After each fault the index is opened, held to a model of its documents (ids, texts, metadata,",
         "vectors, search results), verified, and written to.",
         "",

@@ -1,4 +1,4 @@
-"""Index folders made to do harm: refused, with an error of ours, soon and in little memory; nothing is run."""
+"""Index folders made to do harm: refused, with our error, soon and in little memory; nothing is run."""
 
 import json
 import os

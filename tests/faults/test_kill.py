@@ -1,4 +1,4 @@
-"""SIGKILL at random points: the index opens, has every acknowledged commit and no half one, and takes writes."""
+"""SIGKILL at random points: the index opens, has every acknowledged commit, no half one, and takes writes."""
 
 import random
 import shutil

@@ -1,4 +1,4 @@
-"""System calls that fail below Python and SQLite: an error of ours, the last commit intact, and it goes on."""
+"""System calls that fail below Python and SQLite: our error, the last commit intact, and it goes on."""
 
 import errno
 import random
