@@ -28,6 +28,7 @@ from .arrays import fsync_folder, name_of, parse_files
 from .catalogue import UNDER_CONSTRUCTION, Catalogue, is_index, is_vacant, make_catalogue, write_settings
 from .codec import Codec
 from .compressed_segment import CompressedBuilder, CompressedSegment, load_codec
+from .describe import describe_codec, describe_segments
 from .lock import WriterLock
 from .mend import Remains, look_at
 from .rows import checksum, decode_text, load_json
@@ -181,6 +182,7 @@ class _Work:
                 f"nothing is left of {self.folder}: {'; '.join(self.problems)}; restore a backup"
             )
         self.settings = self._settings(found)
+        self._find_rows(found)
         self.codecs = self._codecs(found)
         rows = found.documents.execute("SELECT key, n_tokens FROM documents")
         self.lengths: dict[int, int] = dict(rows)
@@ -206,6 +208,24 @@ class _Work:
                 if width > 0:
                     return width
         raise DamagedIndexError(f"{self.folder}: the width of the vectors is lost; restore a backup")
+
+    def _find_rows(self, found: Salvage) -> None:
+        """Rows that the catalogue has lost, from the folders that they named."""
+        needed = {row["codec_id"] for row in found.segments.values()} - {None} - set(found.codecs)
+        n_tokens = sum(row["n_tokens"] for row in found.segments.values())
+        for id in needed:
+            row = describe_codec(self.folder / "codecs", id, n_tokens)
+            if row is not None:
+                found.codecs[id] = row
+            self.problems.append(f"index.db: the row of the codec {id} is lost")
+        facts = {}
+        for id, row in found.codecs.items():
+            with suppress(TypeError, ValueError):
+                facts[id] = dict(load_json(row["facts"]))
+        known = found.retired | {row["name"] for row in found.segments.values()}
+        for row in describe_segments(self.folder / "segments", known, facts, self.settings["dim"]):
+            if self.problems:  # else a killed writer left it
+                found.segments[row["id"]] = row
 
     def _codecs(self, found: Salvage) -> dict[int, Codec]:
         codecs = {}

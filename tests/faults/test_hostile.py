@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import struct
 import time
 from contextlib import suppress
 
@@ -136,6 +137,37 @@ def test_a_view_in_the_place_of_a_table_is_never_asked(folder, table):
         f"ALTER TABLE {table} RENAME TO hidden",
         f"CREATE VIEW {table} AS {endless} SELECT x AS id, x AS key, x AS value, x AS crc32 FROM n",
     )
+    refused(folder)
+
+
+def plant_endless_pages(path, table):
+    """Below a table's root, eight pages with 300 references each to the next: 300 to the 8th rows."""
+    connection = sqlite3.connect(path)
+    (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    connection.close()
+    data = path.read_bytes()
+    pages = [data[start : start + 4096] for start in range(0, len(data), 4096)]
+
+    def interior(child):
+        cells = b"".join(struct.pack(">IB", child, 1) for _ in range(300))
+        first = 4096 - len(cells)
+        pointers = b"".join(struct.pack(">H", first + 5 * i) for i in range(300))
+        head = struct.pack(">BHHHBI", 5, 0, 300, first, 0, child)
+        return (head + pointers).ljust(first, b"\0") + cells
+
+    new = len(pages) + 1
+    leaf, pages[root - 1] = pages[root - 1], interior(new)
+    pages += [interior(new + i + 1) for i in range(7)] + [leaf]
+    head = bytearray(pages[0])
+    head[28:32] = struct.pack(">I", len(pages))
+    head[92:96] = head[24:28]
+    pages[0] = bytes(head)
+    path.write_bytes(b"".join(pages))
+
+
+@pytest.mark.parametrize("table", ["commits", "segments", "codecs", "tombstones", "documents"])
+def test_pages_without_end_are_given_up(folder, table):
+    plant_endless_pages(folder / "index.db", table)
     refused(folder)
 
 

@@ -260,6 +260,31 @@ def test_rows_that_are_missing(copied, sql):
     assert repaired(folder, state).without_vectors == ()
 
 
+@pytest.mark.parametrize("tier", ["compact", "balanced", "accurate"])
+@pytest.mark.parametrize("table", ["segments", "codecs"])
+def test_a_lost_row_of_a_segment_or_codec_costs_nothing(copied, tier, table):
+    folder, state = copied(tier)
+    connection = sqlite3.connect(folder / "index.db")
+    with connection:
+        connection.execute(f"UPDATE {table} SET crc32 = crc32 + 1 WHERE died IS NULL")
+    connection.close()
+    report = repaired(folder, state)
+    assert (report.lost, report.without_vectors) == ((), ())
+
+
+def test_damage_gets_no_new_checksums(copied):
+    """Merging and building check what they copy."""
+    folder, _ = copied()
+    path = segments(folder, "vectors.npy")[0]
+    flip(path, -1)
+    with CompressedIndex.open(folder) as index:
+        for work in (index.merge, lambda: index.build(force=True)):
+            with pytest.raises(DamagedIndexError, match="vectors"):
+                work()
+        with pytest.raises(DamagedIndexError, match="vectors"):
+            index.verify()
+
+
 def test_nothing_left_is_an_error(tmp_path):
     with pytest.raises(IndexNotFoundError):
         repair(tmp_path / "nothing")
