@@ -25,6 +25,7 @@ from ..errors import (
 )
 from .arrays import fsync_folder
 from .lock import WriterLock
+from .noted import note_newest, noted_newest
 from .rows import COLUMNS, Entry, bury, checksum, decode_row, load_json
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ UNDER_CONSTRUCTION = "index.db.new"
 """The name of a catalogue before it is whole; a folder without another one is no index."""
 _BUSY_SECONDS = 30.0
 _PAGE = 512
-_STEPS_PER_BYTE, _FEWEST_STEPS = 100, 10_000_000
-"""Of SQLite's machine: more than any reading of ours takes of a file of that size."""
+_STEPS_PER_BYTE, _FEWEST_STEPS = 10, 500_000
+"""Of SQLite's machine: more than opening or verifying takes of a file of that size."""
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 _SCHEMA = """
@@ -222,7 +223,7 @@ class Catalogue:
             if self._format() in _UPGRADES:
                 _upgrade(folder)
             self._check_format(self._format())
-            with self.reading() as connection:
+            with self.reading(limited=True) as connection:
                 self._identity = self._identify(connection)
         except BaseException:
             self.close()
@@ -241,10 +242,15 @@ class Catalogue:
         fsync_folder(folder.parent)
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside a read transaction: everything read through it is of one commit."""
+    def reading(self, *, limited: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection inside a read transaction: everything read through it is of one commit.
+
+        With ``limited``, what takes more work than reading the whole file is interrupted.
+        """
         with translated(self.folder / CATALOGUE):
             connection = self._lend()
+            if not limited:
+                connection.set_progress_handler(None, 0)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -279,7 +285,19 @@ class Catalogue:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.create_function("bury", 2, bury, deterministic=True)
-            yield connection
+            try:
+                yield connection
+            finally:
+                with suppress(sqlite3.Error):
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
+                    note_newest(self.folder, self._identity, newest)
+
+    @property
+    def noted(self) -> int:
+        """A commit that there was; the newest can't be older."""
+        return noted_newest(self.folder, self._identity)
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it comes back."""
@@ -344,7 +362,7 @@ class Catalogue:
         return found
 
     def _format(self) -> int:
-        with self.reading() as connection:
+        with self.reading(limited=True) as connection:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _check_format(self, version: int) -> None:
@@ -412,7 +430,14 @@ _inherited: list[sqlite3.Connection] = []
 
 
 def _check_place(folder: Path) -> None:
-    """Tell apart: no index, something else, an index without its catalogue."""
+    """Tell apart: no index, something else, an index without its catalogue, one that others may not read."""
+    try:
+        _check_kind(folder)
+    except PermissionError as error:
+        raise StoredIndexError(f"{folder} can't be read: {error.strerror}; see to its permissions") from error
+
+
+def _check_kind(folder: Path) -> None:
     if is_index(folder):
         return
     if is_vacant(folder):
@@ -479,8 +504,9 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         _harden(connection)
     except sqlite3.OperationalError as error:
         connection.close()
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         journal = path.with_name(path.name + "-wal")
-        refused = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        refused = code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         writable = os.access(path.parent, os.W_OK)
         if not refused or writable or (journal.exists() and journal.stat().st_size):
             raise

@@ -31,6 +31,7 @@ from .compressed_segment import CompressedBuilder, CompressedSegment, load_codec
 from .describe import describe_codec, describe_segments
 from .lock import WriterLock
 from .mend import Remains, look_at
+from .noted import noted_newest
 from .rows import checksum, decode_text, load_json
 from .salvage import Salvage, salvage
 from .segment import HalfSegment, SegmentBuilder, SegmentInfo
@@ -176,6 +177,9 @@ class _Work:
         """
         self.found = found = salvage(self.folder, scratch)
         self.problems += found.problems
+        noted = noted_newest(self.folder, str(found.settings.get("uuid")))
+        if noted > found.last_commit:
+            self.problems.append(f"index.db: the commits from {found.last_commit + 1} to {noted} are gone")
         empty = not found.segments and not found.documents.execute("SELECT 1 FROM documents").fetchone()
         if empty and self.problems:
             raise DamagedIndexError(

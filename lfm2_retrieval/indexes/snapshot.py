@@ -142,7 +142,7 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
     DamagedIndexError
         If a segment isn't as the catalogue says.
     """
-    with catalogue.reading() as connection:
+    with catalogue.reading(limited=True) as connection:
         if known is not None and known.commit == newest_commit(connection):
             return known
     try:
@@ -150,8 +150,14 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
     except OSError:
         pin = None
     while True:
-        with catalogue.reading() as connection:
+        noted = catalogue.noted
+        with catalogue.reading(limited=True) as connection:
             commit = newest_commit(connection)
+            if commit < noted:
+                raise DamagedIndexError(
+                    f"{catalogue.folder}: the commits from {commit + 1} to {noted} are gone: index.db-wal is "
+                    f"damaged or missing; {REMEDY}"
+                )
             settings = read_settings(connection)
             rows = connection.execute(
                 "SELECT id, name, codec, codec_id, n_documents, n_tokens, files, born, crc32 FROM segments "
@@ -169,7 +175,7 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
             return Snapshot(commit, settings, parts, codecs, pin)
         except DamagedIndexError:
             # Without a pin, a segment may have been swept since: then there is a newer commit without it.
-            with catalogue.reading() as connection:
+            with catalogue.reading(limited=True) as connection:
                 if newest_commit(connection) == commit:
                     raise
 

@@ -29,7 +29,7 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
     problems: list[str] = []
     for folder in (*(part.segment for part in snapshot.parts), *(codec.folder for codec in snapshot.codecs)):
         problems += folder.problems()
-    with catalogue.reading() as connection:
+    with catalogue.reading(limited=True) as connection:
         problems += [
             f"index.db: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"
         ]

@@ -129,25 +129,25 @@ def test_read_only_media(folder, tmp_path):
                 index.build(force=True)
 
 
-@pytest.mark.parametrize("size", ["900k", "1100k", "1300k", "1500k", "1700k"])
-def test_a_disk_that_fills_up(folder, tmp_path, size):
+@pytest.mark.parametrize("room", [60, 150, 300, 600])
+def test_a_disk_that_fills_up(folder, tmp_path, room):
     """During adds, a build and a merge: an error, the last commit, and reading goes on."""
     place = tmp_path / "small"
     place.mkdir()
-    with mounted(place, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
-        try:
-            shutil.copytree(folder, place / "index")
-        except (OSError, shutil.Error):
-            pytest.skip("too small for the index itself")
+    used = sum(path.stat().st_size // 4096 + 1 for path in folder.rglob("*")) * 4
+    with mounted(place, "-t", "tmpfs", "-o", f"size={used + room}k", "tmpfs"):
+        shutil.copytree(folder, place / "index")
         state, full = list(STATE), 0
         with CompressedIndex.open(place / "index") as index:
-            for number in range(40):
+            for number in range(60):
                 new = [(f"long-{number}", number)]
                 try:
                     index.add(*columns(new))
                     state += new
                 except IndexWriteError:
                     full += 1
+                    index.refresh()
+                    state += new if new[0][0] in index else []  # what failed may have come after the commit
                 for work in (lambda: index.build(force=True), index.merge) if number % 5 == 0 else ():
                     try:
                         work()
@@ -159,8 +159,6 @@ def test_a_disk_that_fills_up(folder, tmp_path, size):
         assert full
         with CompressedIndex.open(place / "index") as index:
             check(index, [state])
-            # Deleting must be possible on a full disk, once a little room is made for the journal.
-            (place / "index" / "lock").touch()
 
 
 def test_a_moved_index_is_the_same(folder, tmp_path):
