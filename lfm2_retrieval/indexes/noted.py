@@ -1,7 +1,7 @@
 """A note, outside of the catalogue, of the newest commit: SQLite forgets commits when its journal is damaged.
 
 From the first frame that doesn't match its checksum it leaves out all that follows, and it doesn't miss a
-journal that isn't there. The note is written after commits and not synced: it may be old, and is never too new.
+journal that isn't there. The note is written after commits, not synced: it may be old, never too new.
 """
 
 from __future__ import annotations

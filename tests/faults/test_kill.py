@@ -25,7 +25,7 @@ def measure(life, job):
     return time.monotonic() - started, life.operations()
 
 
-def campaign(zygote, folder, jobs, kills, seed=0):
+def campaign(zygote, folder, jobs, kills, seed=0, told=lambda found: None):
     """Kill ``kills`` times; per job: kills, runs that came to their end before, commits acknowledged."""
     life, rng = Life(zygote, folder), random.Random(seed)
     found = {job: {"killed": 0, "ended": 0, "acknowledged": 0} for job in jobs}
@@ -48,6 +48,8 @@ def campaign(zygote, folder, jobs, kills, seed=0):
         found[job]["ended" if status == 0 else "killed"] += 1
         found[job]["acknowledged"] += acknowledged
         killed += status != 0
+        if killed % 50 == 0:
+            told(found)
     return found
 
 
@@ -102,5 +104,7 @@ def test_kills_of_a_repair(zygote, tmp_path):
 
 @pytest.mark.campaign
 def test_five_hundred_kills(zygote, tmp_path):
-    found = campaign(zygote, tmp_path, JOBS, 520, seed=1)
-    report("kills", {"killed": sum(one["killed"] for one in found.values()), "by job": found})
+    def told(found):
+        report("kills", {"killed": sum(one["killed"] for one in found.values()), "by job": found})
+
+    told(campaign(zygote, tmp_path, JOBS, 520, 1, told))
