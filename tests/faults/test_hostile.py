@@ -118,7 +118,7 @@ PLANTED = [
     "CREATE TRIGGER t AFTER INSERT ON documents BEGIN UPDATE documents SET text = NULL; END",
     "CREATE TABLE t (x)",
     "CREATE INDEX i ON documents (metadata)",
-    "CREATE TABLE loot (y, x GENERATED ALWAYS AS (randomblob(1000000000)))",
+    "CREATE TABLE loot (y, x GENERATED ALWAYS AS (zeroblob(1000000000)))",
 ]
 
 

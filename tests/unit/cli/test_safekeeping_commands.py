@@ -41,7 +41,10 @@ def test_export_and_index_again(run, index, tmp_path, checkpoint):
     assert np.array_equal(vectors, stored.embeddings)
     assert np.array_equal(np.load(tmp_path / "out.offsets.npy"), stored.offsets)
     assert [json.loads(line) for line in run("export", index).stdout.splitlines()] == rows
-    assert run("index", tmp_path / "again", tmp_path / "out.jsonl", "--model", checkpoint()).exit_code == 0
+    assert (
+        run("index", tmp_path / "again", "--input", tmp_path / "out.jsonl", "--model", checkpoint()).exit_code
+        == 0
+    )
     with CompressedIndex.open(tmp_path / "again") as again:
         assert [(entry.id, entry.text) for entry in again.documents()] == [
             (row["id"], row["text"]) for row in rows
