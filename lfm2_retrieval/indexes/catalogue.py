@@ -544,12 +544,16 @@ OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 """What a catalogue consists of."""
 
 
-@cache
-def our_objects() -> set[tuple[str, str, str, str | None]]:
+def our_objects() -> frozenset[tuple[str, str, str, str | None]]:
     """The tables and indexes of a catalogue, as `OBJECTS` names them."""
+    return _objects_of(_SCHEMA)
+
+
+@cache
+def _objects_of(schema: str) -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
-        return set(connection.execute(OBJECTS))
+        connection.executescript(schema)
+        return frozenset(connection.execute(OBJECTS))
 
 
 def _limit(connection: sqlite3.Connection, path: Path) -> None:
