@@ -46,7 +46,7 @@ class Zygote:
         """Run jobs at the same time; their exit statuses, negative for signals."""
         requests = [{"record": None, "arguments": {}, **request} for request in requests]
         for request in requests:
-            Path(request["diary"]).unlink(missing_ok=True)
+            Path(request["diary"]).write_bytes(b"")
         self._process.stdin.write(json.dumps(requests, default=str) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
