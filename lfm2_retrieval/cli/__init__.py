@@ -37,6 +37,7 @@ _COMMANDS = (
     "repair",
     "search",
     "tune",
+    "verify",
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands `backup`, `export` and `repair`."""
+"""The commands `backup`, `export`, `repair` and `verify`."""
 
 import json
 import shutil
@@ -81,7 +81,11 @@ def damage(index):
 
 def test_repair(run, index, tmp_path, checkpoint):
     assert "Nothing is damaged" in run("repair", index).output
+    assert "4 documents" in run("verify", index).output
     damage(index)
+    result = run("verify", index)
+    assert result.exit_code == 1
+    assert "vectors.npy" in result.output
     result = run("repair", index, "--dry-run")
     assert result.exit_code == 0
     assert "vectors.npy" in result.output
