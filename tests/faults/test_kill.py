@@ -32,7 +32,7 @@ def campaign(zygote, folder, jobs, kills, seed=0, told=lambda found: None):
     extent = {}
     killed = 0
     while killed < kills:
-        if killed % 40 == 0:
+        if killed % 40 == 0 or len(life.state) < 8:
             life.begin()
         job = rng.choice(jobs)
         if job not in extent:
