@@ -118,8 +118,10 @@ def look_at(
     else:
         same = np.ones((info.n_documents, len(files)), bool)
     best = [files.index(name) for name in ("vectors.npy", "int8.npy", "scales.npy") if name in files]
-    whole = same.all(axis=1) & (not lacks_codec)
-    decodable = same[:, best].all(axis=1) if best else whole
+    whole: NDArray[np.bool_] = np.all(same, axis=1)
+    if lacks_codec:
+        whole[:] = False
+    decodable: NDArray[np.bool_] = np.all(same[:, best], axis=1) if best else whole
     return Remains(info, keys, starts, ends, whole, decodable, problems, arrays, codec, dim)
 
 

@@ -205,12 +205,12 @@ class _Work:
     def _width(self, found: Salvage) -> int:
         """The width of a vector, from the size of some segment's files."""
         for row in found.segments.values():
-            with suppress(KeyError, TypeError, ValueError):
+            with suppress(ArithmeticError, KeyError, TypeError, ValueError):
                 files = parse_files(load_json(row["files"]))
                 name, size = ("vectors.npy", 2) if "vectors.npy" in files else ("int8.npy", 1)
                 width = (files[name]["bytes"] - 128) // (row["n_tokens"] * size)
                 if width > 0:
-                    return width
+                    return int(width)
         raise DamagedIndexError(f"{self.folder}: the width of the vectors is lost; restore a backup")
 
     def _find_rows(self, found: Salvage) -> None:

@@ -48,7 +48,7 @@ def is_sound(table: str, row: Mapping[str, Any]) -> bool:
     """Whether a row matches its checksum."""
     names = TABLES[table][1].split(", ")
     try:
-        return row_checksum(*(row.get(name) for name in names)) == row["crc32"]
+        return bool(row_checksum(*(row.get(name) for name in names)) == row["crc32"])
     except (TypeError, UnicodeEncodeError):
         return False
 
