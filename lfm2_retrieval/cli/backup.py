@@ -13,9 +13,9 @@ __all__ = ["command"]
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("destination", type=click.Path(path_type=Path))
 def command(path: Path, destination: Path) -> None:
-    """Copy the index at PATH to DESTINATION, a folder that is new or empty.
+    """Copy the index PATH while others write to it.
 
-    The copy is one commit, whatever is written meanwhile, and every file is held to its checksum. An
+    DESTINATION is a folder that is new or empty. The copy is one commit, whatever is written meanwhile, and every file is held to its checksum. An
     interrupted backup leaves DESTINATION.partial, which isn't an index and which the next one replaces.
     """
     from ..indexes import CompressedIndex

@@ -18,9 +18,9 @@ __all__ = ["command"]
     help="Write the vectors, too: FILE.npy with FILE.offsets.npy, or FILE.parquet.",
 )
 def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
-    """Write the documents of the index at PATH as JSON Lines, which `index` reads again.
+    """Write the documents of the index PATH as JSON Lines.
 
-    A line has id, text (empty where none was given) and metadata. Files appear when they are complete.
+    `index` reads them again. A line has id, text (empty where none was given) and metadata. Files appear when they are complete.
     """
     from ..indexes import CompressedIndex
     from ..indexes.export import export_documents, export_embeddings, json_line

@@ -21,7 +21,7 @@ _SHOWN = 20
 @click.option("--model", help="Where the index's model lies now, to encode texts of which vectors are lost.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, dry_run: bool, model: str | None, json_: bool) -> None:
-    """Put an index of everything that is left in the place of the damaged one at PATH.
+    """Replace the damaged index PATH by all that is left.
 
     The damaged one stays beside it as PATH.damaged. Documents of which only the vectors are lost are encoded
     again if the index's model is at hand, and else kept with their text.

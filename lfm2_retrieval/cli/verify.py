@@ -12,9 +12,9 @@ __all__ = ["command"]
 @click.command("verify")
 @click.argument("path", type=click.Path(path_type=Path))
 def command(path: Path) -> None:
-    """Read all of the index PATH and hold every byte to its checksum; what is damaged is an error.
+    """Hold every byte of the index PATH to its checksum.
 
-    `repair --dry-run` says what would be lost.
+    What is damaged is an error. `repair --dry-run` says what would be lost.
     """
     from ..indexes import CompressedIndex
 
