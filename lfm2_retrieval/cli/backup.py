@@ -15,8 +15,9 @@ __all__ = ["command"]
 def command(path: Path, destination: Path) -> None:
     """Copy the index PATH while others write to it.
 
-    DESTINATION is a folder that is new or empty. The copy is one commit, whatever is written meanwhile, and every file is held to its checksum. An
-    interrupted backup leaves DESTINATION.partial, which isn't an index and which the next one replaces.
+    DESTINATION is a folder that is new or empty. The copy is one commit, whatever is written meanwhile,
+    and every file is held to its checksum. An interrupted backup leaves DESTINATION.partial, which
+    isn't an index and which the next one replaces.
     """
     from ..indexes import CompressedIndex
 

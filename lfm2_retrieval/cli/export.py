@@ -20,7 +20,8 @@ __all__ = ["command"]
 def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
     """Write the documents of the index PATH as JSON Lines.
 
-    `index` reads them again. A line has id, text (empty where none was given) and metadata. Files appear when they are complete.
+    `index` reads them again. A line has id, text (empty where none was given) and metadata. Files
+    appear when they are complete.
     """
     from ..indexes import CompressedIndex
     from ..indexes.export import export_documents, export_embeddings, json_line
