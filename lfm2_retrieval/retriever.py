@@ -14,6 +14,8 @@ from .changes import LivingDocuments
 from .datatypes import Hit, SearchParams, TokenEmbeddings
 from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, Precision
 from .errors import (
+    CheckpointError,
+    DamagedIndexError,
     IndexExistsError,
     InvalidInputError,
     InvalidTypeError,
@@ -28,6 +30,8 @@ from .ingest import Ingest, Progress, Source, batches, refuse_one
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from .indexes.repair import Repair
 
 __all__ = ["Retriever"]
 
@@ -199,24 +203,56 @@ class Retriever(LivingDocuments):
         store = CompressedIndex.open(path, auto_refresh=auto_refresh)
         recorded: dict[str, Any] = store.settings.get("encoder") or {}
 
-        def load() -> Encoder:
-            if model is not None:
-                encoder = _encoder(model, device, dtype)
-            elif recorded:
-                encoder = _encoder(recorded["name"], device, dtype, recorded["revision"])
-            else:
-                raise InvalidInputError(
-                    f"{store.path} does not say which model made its vectors: give model="
-                )
-            if recorded and encoder.fingerprint != recorded["fingerprint"]:
-                raise ModelMismatchError(
-                    f"{store.path} was made with {recorded['name']} (fingerprint {recorded['fingerprint']}), "
-                    f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, "
-                    "or index the documents anew"
-                )
-            return encoder.reading(DocumentOptions.recorded(recorded)) if recorded else encoder
+        return cls(store, lambda: _own_encoder(store.path, recorded, model, device, dtype))
 
-        return cls(store, load)
+    @classmethod
+    def repair(
+        cls,
+        path: str | Path,
+        *,
+        model: str | Path | Encoder | None = None,
+        dry_run: bool = False,
+        device: str = "auto",
+        dtype: Precision = "auto",
+    ) -> Repair:
+        """Put an index of everything that is left in the place of a damaged one, which stays beside it.
+
+        Documents of which only the vectors are lost are encoded again.
+
+        Parameters
+        ----------
+        path
+            The index's folder.
+        model
+            Where the index's own model lies now. Without it, documents stay without vectors if the model
+            isn't where it was; with it, it must be the index's.
+        dry_run
+            Only say what is damaged.
+        device, dtype
+            See :meth:`Encoder.load`.
+
+        Raises
+        ------
+        IndexNotFoundError, DamagedIndexError
+            If there is no index, or nothing left of it.
+        IndexWriteError, IndexLockedError
+            If the new index can't be written, or another process writes to the old one.
+        ModelMismatchError
+            If ``model`` isn't the index's; then nothing is changed.
+        """
+
+        from .indexes.repair import repair
+
+        def encode(texts: Sequence[str], settings: Mapping[str, Any]) -> TokenEmbeddings | None:
+            try:
+                encoder = _own_encoder(Path(path), settings.get("encoder") or {}, model, device, dtype)
+            except (InvalidInputError, CheckpointError, ModelMismatchError):
+                if model is not None:
+                    raise
+                return None
+            return encoder.encode_documents(texts)
+
+        return repair(path, dry_run=dry_run, encode=encode)
 
     @property
     def encoder(self) -> Encoder:
@@ -363,6 +399,27 @@ def _refuse_changes(store: CompressedIndex, asked: Mapping[str, Any]) -> None:
             raise InvalidInputError(
                 f"{store.path} was made with {name}={held[name]!r}: leave {name}= out to append to it"
             )
+
+
+def _own_encoder(
+    path: Path, recorded: Mapping[str, Any], model: str | Path | Encoder | None, device: str, dtype: Precision
+) -> Encoder:
+    """The encoder that an index was made with, which its settings tell."""
+    if recorded and not {"name", "revision", "fingerprint"} <= set(recorded):
+        raise DamagedIndexError(f"{path}: the setting encoder is damaged; restore a backup")
+    if model is not None:
+        encoder = _encoder(model, device, dtype)
+    elif recorded:
+        encoder = _encoder(recorded["name"], device, dtype, recorded["revision"])
+    else:
+        raise InvalidInputError(f"{path} does not say which model made its vectors: give model=")
+    if recorded and encoder.fingerprint != recorded["fingerprint"]:
+        raise ModelMismatchError(
+            f"{path} was made with {recorded['name']} (fingerprint {recorded['fingerprint']}), "
+            f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, "
+            "or index the documents anew"
+        )
+    return encoder.reading(DocumentOptions.recorded(recorded)) if recorded else encoder
 
 
 def _encoder(

@@ -22,18 +22,22 @@ __all__ = ["main"]
 
 _COMMANDS = (
     "add",
+    "backup",
     "bench",
     "delete",
     "demo",
     "eval",
+    "export",
     "get",
     "index",
     "info",
     "list",
     "merge",
     "models",
+    "repair",
     "search",
     "tune",
+    "verify",
 )
 
 

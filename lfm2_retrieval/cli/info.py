@@ -12,7 +12,7 @@ from ._output import format_bytes, print_json
 
 _LAST_STEP = ("int8", "scales")
 """Files of compressed segments of which a search reads only the documents that it reranks."""
-_ON_DEMAND = ("token_ids", "catalogue")
+_ON_DEMAND = ("token_ids", "checksums", "catalogue")
 """What a search doesn't read, or of which it reads the rows of its hits."""
 _STALE = 1.5
 """An index that has grown by this factor should be measured anew."""

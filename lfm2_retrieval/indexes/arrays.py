@@ -9,7 +9,8 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,20 @@ __all__ = [
     "FileFacts",
     "FolderBuilder",
     "Shapes",
+    "check_name",
+    "document_checksums",
     "fsync_folder",
+    "header",
     "name_of",
     "parse_files",
     "sweep",
 ]
 
 HEADER_BYTES = 128
-REMEDY = "restore the index from a backup or build it again"
+REMEDY = "repair the index (lfm2-retrieve repair) or restore a backup"
 
 _CHUNK_BYTES = 1 << 24
+_HOLLOW_BYTES = 1 << 26
 _NAME = re.compile(r"[0-9]{8,}")
 
 FileFacts = dict[str, dict[str, int]]
@@ -43,7 +48,7 @@ Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """Of each file: dtype and shape."""
 
 
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+def header(dtype: str, shape: tuple[int, ...]) -> bytes:
     """The header of an ``.npy`` file (version 1.0), padded to a fixed size so that it can be written last."""
     facts = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}".encode()
     prefix = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
@@ -75,10 +80,60 @@ def sweep(folder: Path, keep: Iterable[str]) -> None:
 
 
 def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
-    """The ``files`` column of a segment or a codec, with its types checked."""
-    return {
-        name: {"bytes": int(facts["bytes"]), "crc32": int(facts["crc32"])} for name, facts in value.items()
-    }
+    """The ``files`` column of a segment or a codec, with its types checked.
+
+    Raises
+    ------
+    AttributeError, KeyError, TypeError, ValueError
+        If it is something else.
+    """
+    for facts in value.values():
+        if not isinstance(facts["bytes"], int) or not isinstance(facts["crc32"], int):
+            raise ValueError(facts)
+    return {name: {"bytes": facts["bytes"], "crc32": facts["crc32"]} for name, facts in value.items()}
+
+
+def check_name(name: object) -> str:
+    """The name of a segment's or codec's folder, which can't lead elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(name)
+    return name
+
+
+def document_checksums(
+    keys: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    arrays: Sequence[NDArray[Any]],
+) -> NDArray[np.uint32]:
+    """What tells which documents of a damaged segment are as they were written.
+
+    Parameters
+    ----------
+    keys, starts, ends
+        int64 ``[n]``: the documents, and their tokens.
+    arrays
+        C-contiguous, little-endian, with a row for each token.
+
+    Returns
+    -------
+    NDArray
+        uint32 ``[n, len(arrays)]``: the CRC-32 of a document's key and of its rows in one of the arrays.
+    """
+    found = np.empty((len(keys), len(arrays)), np.uint32)
+    heads = [zlib.crc32(key.tobytes()) for key in keys.astype("<i8")]
+    for column, array in enumerate(arrays):
+        data = array.reshape(-1).view(np.uint8).data
+        width = len(data) // max(len(array), 1)
+        ranges = zip(heads, (starts * width).tolist(), (ends * width).tolist(), strict=True)
+        found[:, column] = [zlib.crc32(data[start:end], head) for head, start, end in ranges]
+    return found
 
 
 def name_of(number: int) -> str:
@@ -100,17 +155,23 @@ class _ArrayWriter:
         self._file.write(data)
         self._crc32 = zlib.crc32(data, self._crc32)
 
+    def written(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        self._file.flush()
+        return np.memmap(self._file.name, self._dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
+
     def finish(self, shape: tuple[int, ...]) -> dict[str, int]:
         size = self._file.tell()
         self._file.seek(0)
-        self._file.write(_header(self._dtype, shape))
+        self._file.write(header(self._dtype, shape))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         return {"bytes": size, "crc32": self._crc32}
 
     def close(self) -> None:
-        self._file.close()
+        """Close a file that is given up: what it can't take any more doesn't matter."""
+        with suppress(OSError):
+            self._file.close()
 
 
 class FolderBuilder:
@@ -132,6 +193,10 @@ class FolderBuilder:
         if name not in self._writers:
             self._writers[name] = _ArrayWriter(self._building / name, dtype)
         self._writers[name].append(array)
+
+    def written(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        """What was written to a file, to be read again."""
+        return self._writers[name].written(shape) if math.prod(shape) else np.empty(shape, dtype)
 
     def complete(self, shapes: Shapes) -> FileFacts:
         """Make the files durable where they are."""
@@ -175,6 +240,7 @@ class ArrayFolder:
             raise DamagedIndexError(f"{name!r} doesn't lie in {folder}; {REMEDY}")
         self.path = folder / name
         self.files = files
+        self._shapes = shapes
         self.arrays = {file: self._map(file, dtype, shape) for file, (dtype, shape) in shapes.items()}
 
     def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -189,7 +255,9 @@ class ArrayFolder:
                     raise DamagedIndexError(
                         f"{path} has {status.st_size} bytes instead of {expected}; {REMEDY}"
                     )
-                if file.read(HEADER_BYTES) != _header(dtype, shape):
+                if _is_hollow(status):
+                    raise DamagedIndexError(f"{path} is nothing but a hole; {REMEDY}")
+                if file.read(HEADER_BYTES) != header(dtype, shape):
                     raise DamagedIndexError(f"{path} has a damaged header; {REMEDY}")
                 # As a plain array, for which numba has compiled its kernels.
                 return np.memmap(file, dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
@@ -205,15 +273,35 @@ class ArrayFolder:
             if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
 
+    def check(self) -> None:
+        """Hold everything to its checksum, before it is copied and gets new ones.
+
+        Raises
+        ------
+        DamagedIndexError
+            Naming what doesn't match.
+        """
+        if problems := self.problems():
+            raise DamagedIndexError(f"{'; '.join(problems)}; {REMEDY}")
+
     def problems(self) -> list[str]:
         """Read everything; which files don't match their checksums."""
         found = []
-        for name, facts in self.files.items():
+        for name, shape in self._shapes.items():
             crc32 = 0
-            with (self.path / name).open("rb") as file:
-                file.seek(HEADER_BYTES)
-                while chunk := file.read(_CHUNK_BYTES):
-                    crc32 = zlib.crc32(chunk, crc32)
-            if crc32 != facts["crc32"]:
+            try:
+                with (self.path / name).open("rb") as file:
+                    begin = file.read(HEADER_BYTES)
+                    while chunk := file.read(_CHUNK_BYTES):
+                        crc32 = zlib.crc32(chunk, crc32)
+            except OSError as error:
+                found.append(f"{self.path / name} can't be read: {error}")
+                continue
+            if begin != header(*shape) or crc32 != self.files[name]["crc32"]:
                 found.append(f"{self.path / name} doesn't match its checksum")
         return found
+
+
+def _is_hollow(status: os.stat_result) -> bool:
+    """Whether a file takes next to no room for its size, and would take memory for it when it is read."""
+    return status.st_size > _HOLLOW_BYTES and status.st_blocks * 512 < status.st_size // 64

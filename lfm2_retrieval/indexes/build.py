@@ -175,6 +175,8 @@ class Build:
         """Write the segment of a portion, unless nothing in it is alive."""
         if not any(part.keys.any() for part in portion.parts):
             return None
+        for part in portion.parts:
+            part.segment.check()
         codec.prepare()
         with storing(self._catalogue.folder):
             self._folder.mkdir(exist_ok=True)

@@ -8,7 +8,8 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,8 @@ from ..errors import (
 )
 from .arrays import fsync_folder
 from .lock import WriterLock
-from .rows import COLUMNS, Entry, bury, checksum, decode_row
+from .noted import note_newest, noted_newest
+from .rows import COLUMNS, Entry, bury, checksum, decode_row, load_json
 
 if TYPE_CHECKING:
     from .filters import Condition
@@ -34,11 +36,16 @@ __all__ = [
     "CATALOGUE",
     "FORMAT",
     "IDS_PER_QUERY",
+    "OBJECTS",
+    "UNDER_CONSTRUCTION",
     "Catalogue",
     "SweptError",
+    "connect",
     "is_index",
     "is_vacant",
     "last_row",
+    "make_catalogue",
+    "our_objects",
     "read_settings",
     "storing",
     "translated",
@@ -50,9 +57,12 @@ FORMAT = 1
 CATALOGUE = "index.db"
 
 _APPLICATION_ID = int.from_bytes(b"LFM2", "big")
-_UNDER_CONSTRUCTION = "index.db.new"
+UNDER_CONSTRUCTION = "index.db.new"
+"""The name of a catalogue before it is whole; a folder without another one is no index."""
 _BUSY_SECONDS = 30.0
 _PAGE = 512
+_STEPS_PER_BYTE, _FEWEST_STEPS = 10, 500_000
+"""Of SQLite's machine: more than opening or verifying takes of a file of that size."""
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 _SCHEMA = """
@@ -119,7 +129,7 @@ def is_vacant(folder: Path) -> bool:
     """Whether an index may be made there: nothing yet, or only what a killed ``create`` left."""
     if not folder.is_dir():
         return not os.path.lexists(folder)
-    return all(path.name == "lock" or path.name.startswith(_UNDER_CONSTRUCTION) for path in folder.iterdir())
+    return all(path.name == "lock" or path.name.startswith(UNDER_CONSTRUCTION) for path in folder.iterdir())
 
 
 def is_index(folder: Path) -> bool:
@@ -131,12 +141,17 @@ def is_index(folder: Path) -> bool:
     path = folder / CATALOGUE
     if path.is_symlink() or not path.is_file():
         return False
-    try:
-        with closing(_connect(path, "immutable=1")) as connection:
-            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
-        return False
-    return bool(application_id == _APPLICATION_ID)
+    for how in ("immutable=1", "mode=ro"):
+        try:
+            with closing(connect(path, how)) as connection:
+                (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            return bool(application_id == _APPLICATION_ID)
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            # A writer killed while it moved its journal into the file leaves one that is whole only with it.
+            journal = path.with_name(path.name + "-wal")
+            if not journal.is_file() or not journal.stat().st_size:
+                break
+    return False
 
 
 def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -149,7 +164,7 @@ def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
     """
     rows = connection.execute("SELECT key, value, crc32 FROM settings").fetchall()
     try:
-        settings = {key: json.loads(value) for key, value, _ in rows}
+        settings = {key: load_json(value) for key, value, _ in rows}
         if all(checksum(key, value) == crc32 for key, value, crc32 in rows) and set(_KEPT) <= set(settings):
             return settings
     except (TypeError, ValueError):
@@ -208,7 +223,7 @@ class Catalogue:
             if self._format() in _UPGRADES:
                 _upgrade(folder)
             self._check_format(self._format())
-            with self.reading() as connection:
+            with self.reading(limited=True) as connection:
                 self._identity = self._identify(connection)
         except BaseException:
             self.close()
@@ -217,26 +232,25 @@ class Catalogue:
     @staticmethod
     def create(folder: Path, settings: Mapping[str, Any]) -> None:
         """Make the catalogue of an empty index, whole or not at all; for the holder of the writer lock."""
-        path = folder / _UNDER_CONSTRUCTION
-        for leftover in folder.glob(_UNDER_CONSTRUCTION + "*"):
+        path = folder / UNDER_CONSTRUCTION
+        for leftover in folder.glob(UNDER_CONSTRUCTION + "*"):
             leftover.unlink()
-        with translated(path), closing(_connect(path, "mode=rwc")) as connection:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-            connection.executescript(_SCHEMA)
-            write_settings(connection, {"uuid": uuid.uuid4().hex, "horizon": 0, **settings})
+        with translated(path):
+            make_catalogue(path, settings).close()
         path.rename(folder / CATALOGUE)
         fsync_folder(folder)
         fsync_folder(folder.parent)
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection inside a read transaction: everything read through it is of one commit."""
+    def reading(self, *, limited: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection inside a read transaction: everything read through it is of one commit.
+
+        With ``limited``, what takes more work than reading the whole file is interrupted.
+        """
         with translated(self.folder / CATALOGUE):
             connection = self._lend()
+            if not limited:
+                connection.set_progress_handler(None, 0)
             try:
                 connection.execute("BEGIN")
                 yield connection
@@ -264,12 +278,26 @@ class Catalogue:
         What isn't committed at the end is rolled back.
         """
         path = self.folder / CATALOGUE
-        with translated(path), closing(_connect(path, "mode=rw")) as connection:
+        with translated(path), closing(connect(path, "mode=rw")) as connection:
+            _harden(connection)
+            self._check_identity(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.create_function("bury", 2, bury, deterministic=True)
-            yield connection
+            try:
+                yield connection
+            finally:
+                with suppress(sqlite3.Error):
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
+                    note_newest(self.folder, self._identity, newest)
+
+    @property
+    def noted(self) -> int:
+        """A commit that there was; the newest can't be older."""
+        return noted_newest(self.folder, self._identity)
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it comes back."""
@@ -334,7 +362,7 @@ class Catalogue:
         return found
 
     def _format(self) -> int:
-        with self.reading() as connection:
+        with self.reading(limited=True) as connection:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _check_format(self, version: int) -> None:
@@ -361,13 +389,24 @@ class Catalogue:
                 # SQLite's connections don't survive a fork: leave the parent's alone, unclosed.
                 _inherited.extend(self._idle)
                 self._idle, self._pid = [], os.getpid()
-            if self._idle:
-                return self._idle.pop()
-        connection = _connect_to_read(self.folder / CATALOGUE)
-        if hasattr(self, "_identity") and self._identify(connection) != self._identity:
-            connection.close()
-            raise IndexClosedError(f"the index {self.folder} was replaced by another; open it again")
+            connection = self._idle.pop() if self._idle else None
+        path = self.folder / CATALOGUE
+        if connection is not None:
+            _limit(connection, path)
+            return connection
+        connection = _connect_to_read(path)
+        _limit(connection, path)
+        if hasattr(self, "_identity"):
+            try:
+                self._check_identity(connection)
+            except BaseException:
+                connection.close()
+                raise
         return connection
+
+    def _check_identity(self, connection: sqlite3.Connection) -> None:
+        if self._identify(connection) != self._identity:
+            raise IndexClosedError(f"the index {self.folder} was replaced by another; open it again")
 
     def _take_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
@@ -379,12 +418,26 @@ class Catalogue:
         connection.close()
 
 
+_DAMAGE = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_TOOBIG,
+)
 _inherited: list[sqlite3.Connection] = []
 """Connections of a parent process, kept from being closed by the garbage collector."""
 
 
 def _check_place(folder: Path) -> None:
-    """Tell apart: no index, something else, an index without its catalogue."""
+    """Tell apart: no index, something else, an index without its catalogue, one that others may not read."""
+    try:
+        _check_kind(folder)
+    except PermissionError as error:
+        raise StoredIndexError(f"{folder} can't be read: {error.strerror}; see to its permissions") from error
+
+
+def _check_kind(folder: Path) -> None:
     if is_index(folder):
         return
     if is_vacant(folder):
@@ -402,7 +455,7 @@ def _upgrade(folder: Path) -> None:
     with (
         WriterLock(folder / "lock", _BUSY_SECONDS),
         translated(path),
-        closing(_connect(path, "mode=rw")) as connection,
+        closing(connect(path, "mode=rw")) as connection,
     ):
         connection.execute("PRAGMA synchronous = FULL")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -411,7 +464,25 @@ def _upgrade(folder: Path) -> None:
             connection.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {version}; COMMIT")
 
 
-def _connect(path: Path, how: str) -> sqlite3.Connection:
+def make_catalogue(path: Path, settings: Mapping[str, Any]) -> sqlite3.Connection:
+    """Make a catalogue of an empty index at a path where nothing is; a connection to it."""
+    connection = connect(path, "mode=rwc")
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.executescript(_SCHEMA)
+        write_settings(connection, {"uuid": uuid.uuid4().hex, "horizon": 0, **settings})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect(path: Path, how: str) -> sqlite3.Connection:
+    """A connection to a SQLite file, in a mode of its URIs: ``mode=rw``, ``immutable=1`` …"""
     return sqlite3.connect(
         f"{path.as_uri()}?{how}",
         uri=True,
@@ -427,22 +498,75 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     Reading a database in WAL mode makes a small file beside it. Where the folder can't be written, SQLite
     reads it as immutable instead, which is right as long as no commit waits in the journal.
     """
-    connection = _connect(path, "mode=rw")
+    connection = connect(path, "mode=rw")
     try:
         connection.execute("PRAGMA query_only = ON")
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        _harden(connection)
     except sqlite3.OperationalError as error:
         connection.close()
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         journal = path.with_name(path.name + "-wal")
-        refused = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        refused = code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
         writable = os.access(path.parent, os.W_OK)
         if not refused or writable or (journal.exists() and journal.stat().st_size):
             raise
-        return _connect(path, "immutable=1")
+        connection = connect(path, "immutable=1")
+        _harden(connection)
+        return connection
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _harden(connection: sqlite3.Connection) -> None:
+    """Refuse a schema that isn't ours, before anything in it is used.
+
+    A view in the place of a table, a trigger or a column with a default could compute without end, or change
+    what is stored.
+
+    Raises
+    ------
+    DamagedIndexError
+        If there is anything else, or something lacks.
+    """
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == FORMAT and set(connection.execute(OBJECTS)) != our_objects():
+        raise DamagedIndexError(
+            f"{CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is damaged: "
+            "repair it (lfm2-retrieve repair) or restore a backup"
+        )
+
+
+OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+"""What a catalogue consists of."""
+
+
+def our_objects() -> frozenset[tuple[str, str, str, str | None]]:
+    """The tables and indexes of a catalogue, as `OBJECTS` names them."""
+    return _objects_of(_SCHEMA)
+
+
+@cache
+def _objects_of(schema: str) -> frozenset[tuple[str, str, str, str | None]]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(schema)
+        return frozenset(connection.execute(OBJECTS))
+
+
+def _limit(connection: sqlite3.Connection, path: Path) -> None:
+    """Interrupt what takes more steps than reading all of the file: pages that lead back to themselves."""
+    steps = _FEWEST_STEPS
+    for file in (path, path.with_name(path.name + "-wal")):
+        with suppress(OSError):
+            steps += _STEPS_PER_BYTE * file.stat().st_size
+    calls = iter(range(steps // _STEPS_AT_ONCE + 1))
+    connection.set_progress_handler(lambda: next(calls, None) is None, _STEPS_AT_ONCE)
+
+
+_STEPS_AT_ONCE = 100_000
 
 
 @contextmanager
@@ -452,9 +576,13 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:  # names may be noise too
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        if code in _DAMAGE:
             raise DamagedIndexError(
                 f"{path} is damaged ({error}); restore it from a backup or build the index again"
+            ) from error
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise IndexWriteError(
+                f"{path}: {error}; the last commit is intact: make room, or see to the disk, and repeat"
             ) from error
         raise StoredIndexError(f"{path}: {error}; the last commit is intact") from error
 

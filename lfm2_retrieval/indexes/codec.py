@@ -31,6 +31,7 @@ __all__ = [
     "Layout",
     "Tier",
     "centroids_for",
+    "id_dtype",
     "sample_size",
     "to_int8",
     "train",
@@ -152,7 +153,7 @@ class Codec:
     @property
     def id_dtype(self) -> str:
         """How centroids are numbered on disk."""
-        return "<u2" if self.n_centroids <= NARROW_CENTROIDS else "<u4"
+        return id_dtype(self.n_centroids)
 
     def encode(
         self, vectors: NDArray[np.float32], every: int = 1
@@ -203,6 +204,11 @@ class Codec:
         quantizer = faiss.ProductQuantizer(self.n_codes * self.width, self.n_codes, 8)
         faiss.copy_array_to_vector(self.codebooks.reshape(-1), quantizer.centroids)
         return quantizer
+
+
+def id_dtype(n_centroids: int) -> str:
+    """How so many centroids are numbered on disk."""
+    return "<u2" if n_centroids <= NARROW_CENTROIDS else "<u4"
 
 
 def centroids_for(n_tokens: int) -> int:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from .arrays import FolderBuilder, name_of
 from .catalogue import storing, write_settings
 from .codec import Codec
-from .compressed_segment import save_codec
 from .graves import dead_positions
 from .rows import checksum
 from .segment import SegmentInfo
@@ -40,6 +39,8 @@ class Compressor(Writer):
 
     def name_codec(self, codec: Codec) -> Codec:
         """Commit a trained codec, so that no build has to train it again. Returns it with its number."""
+        from .compressed_segment import save_codec  # and numba with it
+
         with storing(self._catalogue.folder):
             self._begin()
             facts = json.dumps(codec.facts)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from ..datatypes import SearchParams, TokenEmbeddings
-from ..errors import IndexLockedError, InvalidInputError
+from ..errors import DamagedIndexError, IndexLockedError, InvalidInputError
 from .codec import Tier
 from .exact import ExactIndex, make_settings
 from .policy import (
@@ -293,6 +293,9 @@ class CompressedIndex(ExactIndex):
         tuned = snapshot.settings.get("tuned")
         if not tuned or params.exact:
             return params
+        names = ("k", "nprobe", "candidates", "rerank")
+        if not isinstance(tuned, dict) or not all(_is_count(tuned.get(name)) for name in names):
+            raise DamagedIndexError(f"{self.path}: the setting tuned is damaged; tune the index again")
         more = max(1.0, params.k / tuned["k"])
         return replace(
             params,
@@ -362,6 +365,10 @@ class CompressedIndex(ExactIndex):
         self._refuse_in_transaction("storing a measurement")
         with self.writer() as writer:
             writer.set(settings)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 def _tier(name: object) -> Tier:

@@ -12,11 +12,29 @@ from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
 from . import _build_kernels as build_kernels
 from . import _search_kernels as search_kernels
-from .arrays import HEADER_BYTES, REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
-from .codec import MOST_CENTROIDS, Codec, Layout
+from .arrays import (
+    HEADER_BYTES,
+    REMEDY,
+    ArrayFolder,
+    FileFacts,
+    FolderBuilder,
+    Shapes,
+    document_checksums,
+    name_of,
+)
+from .codec import MOST_CENTROIDS, Codec, Layout, id_dtype
 from .segment import Segment, SegmentInfo, check_offsets
 
-__all__ = ["Block", "CompressedBuilder", "CompressedSegment", "OpenCodec", "load_codec", "save_codec"]
+__all__ = [
+    "Block",
+    "CompressedBuilder",
+    "CompressedSegment",
+    "OpenCodec",
+    "load_codec",
+    "save_codec",
+    "segment_shapes",
+    "token_files",
+]
 
 
 class CompressedSegment(Segment):
@@ -150,31 +168,62 @@ class CompressedBuilder(FolderBuilder):
         lists = np.zeros(self._codec.n_centroids + 1, np.int64)
         documents = search_kernels.postings(np.concatenate(self._ids), offsets, lists)
         self.write("offsets.npy", "<i8", offsets)
-        self.write("keys.npy", "<i8", np.concatenate(self._keys))
+        keys = np.concatenate(self._keys)
+        self.write("keys.npy", "<i8", keys)
         self.write("lists.npy", "<i8", lists)
         self.write("documents.npy", "<u4", documents)
         layout = Layout(self._codec.width, self._int8, self._unit)
         if self._int8 and not self._unit:
             self.write("scales.npy", "<f4", np.concatenate(self._scales))
         n_documents = len(offsets) - 1
-        files = self.complete(_shapes(layout, self._codec, n_documents, self.n_tokens, len(documents)))
+        shapes = _shapes(layout, self._codec, n_documents, self.n_tokens, len(documents))
+        tokens = [self.written(name, *shapes[name]) for name in token_files(layout)]
+        self.write("checksums.npy", "<u4", document_checksums(keys, offsets[:-1], offsets[1:], tokens))
+        files = self.complete(shapes)
         return SegmentInfo(0, "", str(layout), self._codec.id, n_documents, self.n_tokens, files)
 
 
 def _shapes(layout: Layout, codec: Codec, n_documents: int, n_tokens: int, n_postings: int) -> Shapes:
+    return segment_shapes(
+        layout, (codec.n_centroids, codec.dim, codec.n_codes), n_documents, n_tokens, n_postings
+    )
+
+
+def segment_shapes(
+    layout: Layout, codec: tuple[int, int, int], n_documents: int, n_tokens: int, n_postings: int
+) -> Shapes:
+    """The files of a compressed segment.
+
+    Parameters
+    ----------
+    layout
+        What it holds.
+    codec
+        Of its codec: how many centroids, how wide a vector, how many bytes of code.
+    n_documents, n_tokens, n_postings
+        Of the segment.
+    """
+    n_centroids, dim, n_codes = codec
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-        "centroids.npy": (codec.id_dtype, (n_tokens,)),
-        "codes.npy": ("|u1", (n_tokens, codec.n_codes)),
+        "centroids.npy": (id_dtype(n_centroids), (n_tokens,)),
+        "codes.npy": ("|u1", (n_tokens, n_codes)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
         "keys.npy": ("<i8", (n_documents,)),
-        "lists.npy": ("<i8", (len(codec.centroids) + 1,)),
+        "lists.npy": ("<i8", (n_centroids + 1,)),
         "documents.npy": ("<u4", (n_postings,)),
+        "checksums.npy": ("<u4", (n_documents, len(token_files(layout)))),
     }
     if layout.int8:
-        shapes["int8.npy"] = ("|i1", (n_tokens, codec.dim))
+        shapes["int8.npy"] = ("|i1", (n_tokens, dim))
         if not layout.unit:
             shapes["scales.npy"] = ("<f4", (n_tokens,))
     return shapes
+
+
+def token_files(layout: Layout) -> list[str]:
+    """The files with a row for each token, in the order of the columns of ``checksums.npy``."""
+    scales = ["scales.npy"] * (layout.int8 and not layout.unit)
+    return ["centroids.npy", "codes.npy", *["int8.npy"] * layout.int8, *scales]
 
 
 def _codec_shapes(n_centroids: int, dim: int, n_codes: int, width: int) -> Shapes:
@@ -218,7 +267,7 @@ def load_codec(  # noqa: PLR0917
     """
     try:
         n_centroids, n_codes, width = (int(facts[key]) for key in ("n_centroids", "n_codes", "width"))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise DamagedIndexError(f"index.db: the row of codec {name!r} is damaged; {REMEDY}") from error
     if not 1 <= n_centroids <= MOST_CENTROIDS or width not in range(1, 10) or n_codes != -(-dim // width):
         raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")

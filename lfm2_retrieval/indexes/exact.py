@@ -371,6 +371,22 @@ class ExactIndex(StoredDocuments):
         """
         verify(self._catalogue, self._snapshot())
 
+    def backup(self, destination: str | os.PathLike[str]) -> None:
+        """Copy the newest commit to another folder, durably, while others go on writing; see `backup`.
+
+        Raises
+        ------
+        IndexExistsError
+            If something is there.
+        DamagedIndexError
+            If a file of this index is damaged; then there is no backup.
+        IndexWriteError
+            If the destination can't be written.
+        """
+        from .backup import backup
+
+        backup(self._catalogue, Path(destination))
+
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """The parameters, with what the caller left open."""
         return replace(params, exact=True)

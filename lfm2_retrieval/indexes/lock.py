@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import IndexLockedError, StoredIndexError
@@ -46,14 +47,23 @@ class WriterLock:
         self._file = -1
 
     def __enter__(self) -> WriterLock:
+        while True:
+            try:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            except OSError as error:
+                raise StoredIndexError(f"can't write to the index: {self._path}: {error.strerror}") from error
+            try:
+                self._wait()
+            except BaseException:
+                os.close(self._file)
+                raise
+            if self._is_current():
+                break
+            os.close(self._file)  # another index was put in the place of this one
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StoredIndexError(f"can't write to the index: {self._path}: {error.strerror}") from error
-        try:
-            self._wait()
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
+            with suppress(OSError):  # a full disk must not keep anyone from deleting
+                os.ftruncate(self._file, 0)
+                os.pwrite(self._file, b"%d\n" % os.getpid(), 0)
         except BaseException:
             os.close(self._file)
             raise
@@ -65,6 +75,12 @@ class WriterLock:
         # Unlocking, not only closing: a child forked meanwhile shares the lock and would keep it.
         fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
+
+    def _is_current(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.lstat())
+        except FileNotFoundError:
+            return False
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout

@@ -116,6 +116,8 @@ def _copy(parts: Sequence[Part], folder: Path) -> Built | None:
     """Write a segment of the living documents of some parts; None if there is none."""
     if not any(part.keys.any() for part in parts):
         return None
+    for part in parts:
+        part.segment.check()
     with storing(folder):
         (folder / "building").mkdir()
         copy = _copy_codes if parts[0].compressed else _copy_half

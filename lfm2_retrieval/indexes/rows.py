@@ -21,6 +21,7 @@ __all__ = [
     "encode_rows",
     "encode_text",
     "known_ids",
+    "load_json",
     "name_some",
     "row_checksum",
     "unknown_ids",
@@ -62,7 +63,7 @@ def decode_row(values: Sequence[Any]) -> Entry:
     try:
         if row_checksum(died, row, key, n_tokens, born, id, text, metadata) == crc32:
             return Entry(
-                decode_text(id), None if text is None else decode_text(text), json.loads(metadata), n_tokens
+                decode_text(id), None if text is None else decode_text(text), load_json(metadata), n_tokens
             )
     except (AttributeError, TypeError, ValueError):  # other types than were written
         pass
@@ -104,6 +105,20 @@ def row_checksum(died: int | None, *values: Value) -> int:
     """The checksum of a row that may be dead."""
     crc32 = checksum(*values)
     return crc32 if died is None else bury(crc32, died)
+
+
+def load_json(text: str) -> Any:
+    """JSON that somebody may have made to do harm.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def encode_text(text: str) -> bytes:

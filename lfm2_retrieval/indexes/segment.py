@@ -10,9 +10,18 @@ from numpy.typing import NDArray
 
 from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
-from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
+from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, document_checksums, name_of
 
-__all__ = ["FP16", "HalfBuilder", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
+__all__ = [
+    "FP16",
+    "HalfBuilder",
+    "HalfSegment",
+    "Segment",
+    "SegmentBuilder",
+    "SegmentInfo",
+    "check_offsets",
+    "half_shapes",
+]
 
 FP16 = "fp16"
 """The codec that stores vectors as float16."""
@@ -31,13 +40,14 @@ class SegmentInfo:
     files: FileFacts
 
 
-def _shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
+def half_shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
     """The files of an fp16 segment."""
     return {
         "vectors.npy": ("<f2", (n_tokens, dim)),
         "token_ids.npy": ("<i4", (n_tokens,)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
         "keys.npy": ("<i8", (n_documents,)),
+        "checksums.npy": ("<u4", (n_documents, 2)),
     }
 
 
@@ -73,12 +83,14 @@ class HalfBuilder(FolderBuilder):
         self.write("token_ids.npy", "<i4", known)
         self.write("offsets.npy", "<i8", self.n_tokens + np.cumsum(lengths))
         self.write("keys.npy", "<i8", keys)
+        ends = np.cumsum(lengths)
+        self.write("checksums.npy", "<u4", document_checksums(keys, ends - lengths, ends, (vectors, known)))
         self.n_documents += len(lengths)
         self.n_tokens += len(vectors)
 
     def finish(self) -> SegmentInfo:
         """Make the files durable: what the catalogue will say of them, but for a number and a name."""
-        files = self.complete(_shapes(self.n_documents, self.n_tokens, self._dim))
+        files = self.complete(half_shapes(self.n_documents, self.n_tokens, self._dim))
         return SegmentInfo(0, "", FP16, None, self.n_documents, self.n_tokens, files)
 
 
@@ -160,7 +172,7 @@ class HalfSegment(Segment):
     score_kind = ScoreKind.MAXSIM
 
     def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
-        super().__init__(folder, info, _shapes(info.n_documents, info.n_tokens, dim))
+        super().__init__(folder, info, half_shapes(info.n_documents, info.n_tokens, dim))
         self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
         self.token_ids: NDArray[np.int32] = self.arrays["token_ids.npy"]
         self._half = self.vectors.view(np.uint16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +18,15 @@ from .arrays import REMEDY, parse_files
 from .catalogue import read_settings
 from .graves import dead_positions
 from .pins import Pin
-from .rows import checksum
+from .rows import checksum, load_json
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .compressed_segment import OpenCodec
+
+_WIDEST = 1 << 20
+"""No vector is wider; what says so is damaged."""
 
 __all__ = ["Part", "Snapshot", "load", "newest_commit"]
 
@@ -140,7 +142,7 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
     DamagedIndexError
         If a segment isn't as the catalogue says.
     """
-    with catalogue.reading() as connection:
+    with catalogue.reading(limited=True) as connection:
         if known is not None and known.commit == newest_commit(connection):
             return known
     try:
@@ -148,8 +150,14 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
     except OSError:
         pin = None
     while True:
-        with catalogue.reading() as connection:
+        noted = catalogue.noted
+        with catalogue.reading(limited=True) as connection:
             commit = newest_commit(connection)
+            if commit < noted:
+                raise DamagedIndexError(
+                    f"{catalogue.folder}: the commits from {commit + 1} to {noted} are gone: index.db-wal is "
+                    f"damaged or missing; {REMEDY}"
+                )
             settings = read_settings(connection)
             rows = connection.execute(
                 "SELECT id, name, codec, codec_id, n_documents, n_tokens, files, born, crc32 FROM segments "
@@ -167,7 +175,7 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
             return Snapshot(commit, settings, parts, codecs, pin)
         except DamagedIndexError:
             # Without a pin, a segment may have been swept since: then there is a newer commit without it.
-            with catalogue.reading() as connection:
+            with catalogue.reading(limited=True) as connection:
                 if newest_commit(connection) == commit:
                     raise
 
@@ -213,7 +221,7 @@ def _open(  # noqa: PLR0917
                 None if codec_id is None else int(codec_id),
                 int(n_documents),
                 int(n_tokens),
-                parse_files(json.loads(files)),
+                parse_files(load_json(files)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedIndexError(
@@ -240,7 +248,7 @@ def _check_row(crc32: object, *values: Any) -> None:
 
 def _dim(folder: Path, settings: dict[str, Any]) -> int:
     dim = settings.get("dim")
-    if not isinstance(dim, int) or dim < 1:
+    if not isinstance(dim, int) or not 1 <= dim <= _WIDEST:
         raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
     return dim
 
@@ -269,7 +277,7 @@ def _open_codecs(
 
             try:
                 _check_row(crc32, id, name, facts, files, born)
-                checked, parsed = parse_files(json.loads(files)), dict(json.loads(facts))
+                checked, parsed = parse_files(load_json(files)), dict(load_json(facts))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DamagedIndexError(
                     f"{folder / 'index.db'}: the row of codec {name!r} is damaged"

@@ -29,16 +29,18 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
     problems: list[str] = []
     for folder in (*(part.segment for part in snapshot.parts), *(codec.folder for codec in snapshot.codecs)):
         problems += folder.problems()
-    with catalogue.reading() as connection:
+    with catalogue.reading(limited=True) as connection:
         problems += [
             f"index.db: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"
         ]
         problems += [f"index.db: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
         problems += _check_tables(connection)
+        problems += _check_sequences(connection)
         problems += _check_documents(connection, snapshot)
     if problems:
         raise DamagedIndexError(
-            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Restore a backup or build the index again"
+            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or "
+            "restore a backup"
         )
 
 
@@ -63,6 +65,20 @@ def _check_tables(connection: sqlite3.Connection) -> list[str]:
             if not sound:
                 problems.append(f"index.db: a row of {table} doesn't match its checksum: {values[0]!r}")
     return problems
+
+
+def _check_sequences(connection: sqlite3.Connection) -> list[str]:
+    """The last numbers given: SQLite goes on from the larger of them and the highest in the table."""
+    rows = connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall()
+    return [
+        f"index.db: the last number of {name!r} can't be {number!r}"
+        for name, number in rows
+        if name not in _NUMBERED or not isinstance(number, int) or not 0 <= number < _MOST_NUMBERS
+    ]
+
+
+_NUMBERED = ("codecs", "commits", "documents", "segments", "tombstones")
+_MOST_NUMBERS = 1 << 62
 
 
 def _check_documents(connection: sqlite3.Connection, snapshot: Snapshot) -> list[str]:

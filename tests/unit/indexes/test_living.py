@@ -377,6 +377,7 @@ def test_an_older_format_is_upgraded_by_steps_or_refused(index, monkeypatch):
     monkeypatch.setattr(catalogue, "FORMAT", 3)
     with pytest.raises(IndexFormatError, match="format 1"):
         ExactIndex.open(index.path)
+    monkeypatch.setattr(catalogue, "_SCHEMA", catalogue._SCHEMA + "CREATE TABLE a (x); CREATE TABLE b (x);")
     monkeypatch.setattr(catalogue, "_UPGRADES", {1: "CREATE TABLE a (x)", 2: "CREATE TABLE b (x)"})
     for _ in range(2):
         with ExactIndex.open(index.path) as again:

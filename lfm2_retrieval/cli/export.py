@@ -1,0 +1,38 @@
+"""``lfm2-retrieve export``: an index's documents as JSON Lines, its vectors as ``.npy`` or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("export")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of stdout.")
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path),
+    help="Write the vectors, too: FILE.npy with FILE.offsets.npy, or FILE.parquet.",
+)
+def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
+    """Write the documents of the index PATH as JSON Lines.
+
+    `index` reads them again. A line has id, text (empty where none was given) and metadata. Files
+    appear when they are complete.
+    """
+    from ..indexes import CompressedIndex
+    from ..indexes.export import export_documents, export_embeddings, json_line
+
+    with CompressedIndex.open(path) as index:
+        if embeddings is not None:
+            n_tokens = export_embeddings(index, embeddings)
+            click.echo(f"{n_tokens:,} vectors in {embeddings}", err=True)
+        if output is not None:
+            count = export_documents(index, output)
+            click.echo(f"{count:,} documents in {output}", err=True)
+            return
+        for entry in index.documents():
+            click.echo(json_line(entry), nl=False)
