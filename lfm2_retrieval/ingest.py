@@ -17,7 +17,7 @@ from .encoder import Encoder, TruncationWarning
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Estimate
 
-__all__ = ["Ingest", "Progress", "Source", "batches"]
+__all__ = ["Ingest", "Progress", "Source", "as_document", "batches"]
 
 _COMMIT_TOKENS = 1 << 18
 _UNKNOWN_TOKENS = 1 << 20
@@ -150,7 +150,7 @@ def batches(
 ) -> Iterator[list[Document]]:
     """Documents by the batch; those of a list are checked as a whole before the first comes out."""
     first = 0 if store is None else len(store)
-    stream = (_document(source, number) for number, source in enumerate(documents, first))
+    stream = (as_document(source, number) for number, source in enumerate(documents, first))
     if isinstance(documents, Sequence):
         checked = list(stream)
         _refuse_duplicates(checked, set(), store)
@@ -180,7 +180,8 @@ def _refuse_duplicates(
         seen.add(document.id)
 
 
-def _document(source: Source, number: int) -> Document:
+def as_document(source: Source, number: int) -> Document:
+    """A document of what is taken for one; ``number`` is its id if it has none."""
     if isinstance(source, Document):
         return source
     if isinstance(source, str):

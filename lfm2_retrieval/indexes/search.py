@@ -120,7 +120,7 @@ def rescore(
         found = [snapshot.parts[part].found for part in places.parts]
         full = np.array([one[at] for one, at in zip(found, places.positions, strict=True)], bool)
         listed = Candidates(np.zeros(int(full.sum()), np.float32), *(column[full] for column in places))
-        results.append(_settle(snapshot.parts, query, listed, len(some), 1) if len(query) else [])
+        results.append(_settle(snapshot.parts, query, listed, max(len(some), 1), 1) if len(query) else [])
     return results
 
 

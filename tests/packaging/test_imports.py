@@ -23,7 +23,8 @@ BELOW["datatypes"] = {"errors"}
 BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
-BELOW["retriever"] = BELOW["ingest"] | {"readers", "explain", "ingest"}
+BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
+BELOW["retriever"] = BELOW["ingest"] | {"readers", "explain", "ingest", "reranking"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
