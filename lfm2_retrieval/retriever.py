@@ -395,6 +395,8 @@ class Retriever:
         """
         if (texts is None) == (ids is None):
             raise InvalidInputError("rerank takes either texts or ids=")
+        if k is not None:
+            SearchParams(k)  # refuses what is no number of hits
         if not isinstance(query, str):
             raise InvalidTypeError(f"a query must be a str, not {type(query).__name__}")
         if isinstance(self, Retriever) and model is not None:
