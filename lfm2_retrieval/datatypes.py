@@ -123,8 +123,8 @@ class Hit:
     """One result of a search. ``rank`` counts from 1; ``text`` is None where none was stored.
 
     ``matches`` has one entry a query vector, in their order, where the search was asked to explain.
-    ``normalized_score`` is MaxSim by the number of the query's vectors: the mean of the best similarities, at most
-    1 where vectors have length 1. It is None where the score is no MaxSim.
+    ``normalized_score`` is MaxSim by the number of the query's vectors: the mean of the best similarities, at
+    most 1 where vectors have length 1. It is None where the score is no MaxSim.
     """
 
     id: str
@@ -181,7 +181,7 @@ class SearchParams:
     weight
         What the vectors count in a hybrid search by ranks or scores, from 0 to 1; the words count the rest.
     rrf_k
-        A document at rank r of a list gets ``1 / (rrf_k + r)`` for it (twice its weight times that, to be exact).
+        A document at rank r of a list gets ``1 / (rrf_k + r)`` for it, times twice the list's weight.
     depth
         How many documents either list of a hybrid search has. None: 2 ``k``, and 50 at least.
     group_by
@@ -236,8 +236,9 @@ class SearchParams:
                 raise InvalidInputError(f"{name} must be a number, not NaN")
         if not 0 <= self.weight <= 1:
             raise InvalidInputError(f"weight must be from 0 to 1, not {self.weight}")
-        if self.group_by is not None and not isinstance(self.group_by, str):
-            raise InvalidTypeError(f"group_by must be the name of a field, not {self.group_by!r}")
+        field_name: object = self.group_by
+        if field_name is not None and not isinstance(field_name, str):
+            raise InvalidTypeError(f"group_by must be the name of a field, not {field_name!r}")
 
 
 @dataclass(frozen=True, eq=False)

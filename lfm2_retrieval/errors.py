@@ -5,7 +5,8 @@
     RetrievalError
     ├── InvalidInputError       also a ValueError: an argument that can't be used
     │   ├── InvalidTypeError    also a TypeError
-    │   └── DuplicateIdError
+    │   ├── DuplicateIdError
+    │   └── UnknownIdError      also a LookupError
     ├── CheckpointError         also a ValueError: a model whose files contradict each other
     │   └── ModelNotFoundError  also a FileNotFoundError
     ├── StoredIndexError             the index on disk
@@ -17,6 +18,7 @@
     │   ├── IndexLockedError    also a TimeoutError: another process writes
     │   ├── IndexWriteError     also an OSError: the disk is full or fails
     │   ├── IndexClosedError    also a ValueError: used after close()
+    │   ├── TransactionError    also a RuntimeError: what can't be done inside a transaction
     │   └── ModelMismatchError  also a ValueError: made with another encoder
     └── MissingExtraError       also an ImportError: an optional package is not installed
 """
@@ -41,6 +43,8 @@ __all__ = [
     "NewerFormatError",
     "RetrievalError",
     "StoredIndexError",
+    "TransactionError",
+    "UnknownIdError",
 ]
 
 
@@ -58,6 +62,10 @@ class InvalidTypeError(InvalidInputError, TypeError):
 
 class DuplicateIdError(InvalidInputError):
     """The same document id twice in one call, or an id that the index already holds."""
+
+
+class UnknownIdError(InvalidInputError, LookupError):
+    """A document id that the index doesn't hold."""
 
 
 class CheckpointError(RetrievalError, ValueError):
@@ -102,6 +110,10 @@ class IndexWriteError(StoredIndexError, OSError):
 
 class IndexClosedError(StoredIndexError, ValueError):
     """The index was used after ``close()``."""
+
+
+class TransactionError(StoredIndexError, RuntimeError):
+    """What can't be done inside a transaction, such as beginning another."""
 
 
 class ModelMismatchError(StoredIndexError, ValueError):

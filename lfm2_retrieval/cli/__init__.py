@@ -20,7 +20,10 @@ from ..errors import RetrievalError
 
 __all__ = ["main"]
 
-_COMMANDS = ("bench", "demo", "eval", "index", "info", "models", "search", "tune")
+_COMMANDS = (
+    *("bench", "configure", "demo", "eval", "index", "info"),
+    *("models", "rerank", "search", "tune"),
+)
 
 
 class _Group(click.Group):

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from ..errors import DamagedIndexError, InvalidInputError
 from .catalogue import storing
 from .codec import Codec, Errors, Tier, sample_size, to_int8, train
-from .compress import Compressor
+from .compress import Built, Compressor
 from .compressed_segment import Block, CompressedBuilder, CompressedSegment
 from .lock import WriterLock
 from .policy import DriftWarning, Limits, Progress
-from .segment import Segment, SegmentInfo
+from .segment import Segment
 from .threads import in_order
 
 if TYPE_CHECKING:
@@ -118,9 +118,11 @@ class Build:
             self._sweep()
             try:
                 codec, retrain = self._codec(snapshot, retrain, expected)
+                del snapshot  # which would keep what is replaced
                 done = self._compress(self._load(), codec, retrain)
             finally:
                 self._sweep()
+            self._load()
             with Compressor(self._catalogue, self._timeout):
                 pass  # deletes what was replaced
             return done
@@ -179,9 +181,7 @@ class Build:
         fresh.warn_of_drift(codec)
         return bool(portions)
 
-    def _build(
-        self, portion: Portion, codec: Codec, tier: Tier, tally: Tally, total: int
-    ) -> tuple[CompressedBuilder, SegmentInfo, Iterator[int]] | None:
+    def _build(self, portion: Portion, codec: Codec, tier: Tier, tally: Tally, total: int) -> Built | None:
         """Write the segment of a portion, unless nothing in it is alive."""
         if not any(part.keys.any() for part in portion.parts):
             return None
@@ -207,10 +207,11 @@ class Build:
                         since = 0
                     self._report("encode", self._done, total)
                 part.segment.release()
-                builder.end_documents(np.diff(part.segment.offsets)[part.keys > 0])
-            keys = (key for part in portion.parts for key in part.keys[part.keys > 0].tolist())
+                alive = part.keys > 0
+                builder.end_documents(np.diff(part.segment.offsets)[alive], part.keys[alive])
+            sources = [(part.segment.info.id, np.flatnonzero(part.keys > 0)) for part in portion.parts]
             with storing(self._catalogue.folder):
-                return builder, builder.finish(), keys
+                return Built(builder, builder.finish(), sources)
         except BaseException:
             builder.abandon()
             raise

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import (
     DamagedIndexError,
@@ -23,13 +23,20 @@ from ..errors import (
     StoredIndexError,
 )
 from .arrays import fsync_folder
-from .rows import Entry, Row
+from .derived import derive
+from .lock import WriterLock
+from .rows import COLUMNS, Entry, bury, checksum, decode_row
+
+if TYPE_CHECKING:
+    from .filters import Condition
 
 __all__ = [
+    "ALIVE",
     "CATALOGUE",
     "FORMAT",
     "IDS_PER_QUERY",
     "Catalogue",
+    "SweptError",
     "is_index",
     "is_vacant",
     "read_settings",
@@ -38,25 +45,27 @@ __all__ = [
     "write_settings",
 ]
 
-FORMAT = 0
-"""The format that this version writes; 0 is unstable."""
+FORMAT = 1
+"""The format that this version writes."""
 CATALOGUE = "index.db"
 
 _APPLICATION_ID = int.from_bytes(b"LFM2", "big")
 _UNDER_CONSTRUCTION = "index.db.new"
 _BUSY_SECONDS = 30.0
+_PAGE = 512
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 _SCHEMA = """
-CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE commits (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL);
+CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc32 INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE commits (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, crc32 INTEGER NOT NULL);
 CREATE TABLE codecs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL UNIQUE,
     facts TEXT NOT NULL,
     files TEXT NOT NULL,
     born INTEGER NOT NULL REFERENCES commits,
-    died INTEGER REFERENCES commits
+    died INTEGER REFERENCES commits,
+    crc32 INTEGER NOT NULL
 );
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -67,24 +76,43 @@ CREATE TABLE segments (
     n_tokens INTEGER NOT NULL,
     files TEXT NOT NULL,
     born INTEGER NOT NULL REFERENCES commits,
-    died INTEGER REFERENCES commits
+    died INTEGER REFERENCES commits,
+    crc32 INTEGER NOT NULL
 );
-CREATE TABLE documents (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
+CREATE TABLE tombstones (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     segment INTEGER NOT NULL REFERENCES segments,
-    position INTEGER NOT NULL,
+    born INTEGER NOT NULL REFERENCES commits,
+    positions BLOB NOT NULL,
+    crc32 INTEGER NOT NULL
+);
+CREATE INDEX graves ON tombstones (segment);
+CREATE TABLE documents (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    key INTEGER NOT NULL,
     n_tokens INTEGER NOT NULL,
-    crc32 INTEGER NOT NULL,
     born INTEGER NOT NULL REFERENCES commits,
     died INTEGER REFERENCES commits,
+    crc32 INTEGER NOT NULL,
     id BLOB NOT NULL,
     metadata TEXT NOT NULL,
     text BLOB
 );
+CREATE INDEX keys ON documents (key);
 CREATE UNIQUE INDEX live_ids ON documents (id) WHERE died IS NULL;
-CREATE INDEX places ON documents (segment, position, died);
-CREATE INDEX deaths ON documents (died, segment) WHERE died IS NOT NULL;
+CREATE INDEX dead_ids ON documents (id) WHERE died IS NOT NULL;
+CREATE INDEX deaths ON documents (died) WHERE died IS NOT NULL;
 """
+
+_KEPT = ("uuid", "horizon")
+"""Settings that stay when the content is replaced."""
+
+ALIVE = "born <= ? AND (died IS NULL OR died > ?)"
+"""The rows of `documents` that are alive at a commit, whose number is bound twice."""
+
+_UPGRADES: dict[int, str] = {}
+"""What brings a catalogue of a format to the next one: SQL, run in one transaction by the first to open it
+where it can be written."""
 
 
 def is_vacant(folder: Path) -> bool:
@@ -119,19 +147,32 @@ def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
     DamagedIndexError
         If one is not JSON.
     """
-    rows = connection.execute("SELECT key, value FROM settings").fetchall()
+    rows = connection.execute("SELECT key, value, crc32 FROM settings").fetchall()
     try:
-        return {key: json.loads(value) for key, value in rows}
-    except (TypeError, ValueError) as error:
-        raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; restore it from a backup") from error
+        settings = {key: json.loads(value) for key, value, _ in rows}
+        if all(checksum(key, value) == crc32 for key, value, crc32 in rows) and set(_KEPT) <= set(settings):
+            return settings
+    except (TypeError, ValueError):
+        pass
+    raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; restore it from a backup")
 
 
-def write_settings(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> None:
-    """Put these settings in the place of all that were there."""
-    connection.execute("DELETE FROM settings")
+def write_settings(
+    connection: sqlite3.Connection, settings: Mapping[str, Any], *, replace: bool = False
+) -> None:
+    """Change these settings, or, with ``replace``, put them in the place of all but the index's identity."""
+    if replace:
+        marks = ",".join("?" * len(_KEPT))
+        connection.execute(f"DELETE FROM settings WHERE key NOT IN ({marks})", _KEPT)
+    values = [(key, json.dumps(value)) for key, value in settings.items()]
     connection.executemany(
-        "INSERT INTO settings VALUES (?, ?)", [(key, json.dumps(value)) for key, value in settings.items()]
+        "INSERT OR REPLACE INTO settings VALUES (?, ?, ?)",
+        [(key, value, checksum(key, value)) for key, value in values],
     )
+
+
+class SweptError(Exception):
+    """What a snapshot held was swept: nothing could pin it."""
 
 
 class Catalogue:
@@ -158,8 +199,10 @@ class Catalogue:
         self._closed = False
         _check_place(folder)
         try:
+            if self._format() in _UPGRADES:
+                _upgrade(folder)
+            self._check_format(self._format())
             with self.reading() as connection:
-                self._check_format(connection)
                 self._identity = self._identify(connection)
         except BaseException:
             self.close()
@@ -178,7 +221,8 @@ class Catalogue:
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.executescript(_SCHEMA)
-            write_settings(connection, {"uuid": uuid.uuid4().hex, **settings})
+            derived = derive(connection, {}, settings)
+            write_settings(connection, {"uuid": uuid.uuid4().hex, "horizon": 0, **settings, **derived})
         path.rename(folder / CATALOGUE)
         fsync_folder(folder)
         fsync_folder(folder.parent)
@@ -195,6 +239,20 @@ class Catalogue:
                 self._take_back(connection)
 
     @contextmanager
+    def reading_at(self, commit: int) -> Iterator[sqlite3.Connection]:
+        """As `reading`, to read what was alive at some commit.
+
+        Raises
+        ------
+        SweptError
+            If some of that was swept.
+        """
+        with self.reading() as connection:
+            if int(read_settings(connection)["horizon"]) > commit:
+                raise SweptError
+            yield connection
+
+    @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection that may write; for the holder of the writer lock.
 
@@ -205,6 +263,7 @@ class Catalogue:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
+            connection.create_function("bury", 2, bury, deterministic=True)
             yield connection
 
     def close(self) -> None:
@@ -216,42 +275,60 @@ class Catalogue:
             for connection in idle:
                 connection.close()
 
-    def fetch(self, column: Literal["id", "key"], values: Sequence[Any]) -> dict[Any, Entry]:
-        """Documents, by live id (bytes) or by key (dead ones too); those that aren't there are left out."""
-        alive = "AND died IS NULL" if column == "id" else ""
+    def fetch(self, commit: int, column: Literal["id", "key"], values: Sequence[Any]) -> dict[Any, Entry]:
+        """Documents alive at a commit, by id (bytes) or by key; those that aren't there are left out."""
         found: dict[Any, Entry] = {}
-        with self.reading() as connection:
-            for start in range(0, len(values), IDS_PER_QUERY):
-                some = values[start : start + IDS_PER_QUERY]
-                marks = ",".join("?" * len(some))
-                for name, crc32, n_tokens, *row in connection.execute(
-                    f"SELECT {column}, crc32, n_tokens, id, text, metadata FROM documents "
-                    f"WHERE {column} IN ({marks}) {alive}",
-                    some,
-                ):
-                    found[name] = Row(*row).decode(crc32, n_tokens)
+        for values_found in self._select(commit, column, values, COLUMNS):
+            entry = decode_row(values_found)
+            found[values_found[1 if column == "key" else 6]] = entry
         return found
 
-    def keys(self, ids: Sequence[bytes]) -> list[int | None]:
-        """The keys of live documents, in the order of their ids; None for those that aren't there."""
-        found: dict[bytes, int] = {}
-        with self.reading() as connection:
-            for start in range(0, len(ids), IDS_PER_QUERY):
-                some = ids[start : start + IDS_PER_QUERY]
-                marks = ",".join("?" * len(some))
-                found.update(
-                    connection.execute(
-                        f"SELECT id, key FROM documents WHERE id IN ({marks}) AND died IS NULL", some
-                    )
-                )
-        return [found.get(id) for id in ids]
+    def keys(self, commit: int, ids: Sequence[bytes]) -> dict[bytes, int]:
+        """The keys of documents alive at a commit, by id; those that aren't there are left out."""
+        return dict(self._select(commit, "id", ids, "id, key"))
 
-    def _check_format(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    def pages(self, commit: int, columns: str, condition: Condition | None = None) -> Iterator[list[Any]]:
+        """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer."""
+        test, bound = ("1", ()) if condition is None else (condition.sql, condition.parameters)
+        last = 0
+        while True:
+            with self.reading_at(commit) as connection:
+                rows = connection.execute(
+                    f"SELECT key, {columns} FROM documents WHERE key > ? AND {ALIVE} AND {test} "
+                    f"ORDER BY key LIMIT {_PAGE}",
+                    (last, commit, commit, *bound),
+                ).fetchall()
+            if rows:
+                last = rows[-1][0]
+                yield [row[1:] for row in rows]
+            if len(rows) < _PAGE:
+                return
+
+    def _select(self, commit: int, column: str, values: Sequence[Any], columns: str) -> list[Any]:
+        found: list[Any] = []
+        with self.reading_at(commit) as connection:
+            for start in range(0, len(values), IDS_PER_QUERY):
+                some = values[start : start + IDS_PER_QUERY]
+                asked = f"SELECT {columns} FROM documents WHERE {column} IN ({','.join('?' * len(some))})"
+                # In two parts, as there is an index of the living ids and one of the dead ones.
+                found += connection.execute(f"{asked} AND died IS NULL AND born <= ?", (*some, commit))
+                found += connection.execute(f"{asked} AND died > ? AND born <= ?", (*some, commit, commit))
+        return found
+
+    def _format(self) -> int:
+        with self.reading() as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _check_format(self, version: int) -> None:
         if version > FORMAT:
             raise NewerFormatError(
                 f"{self.folder} was made by a newer version of lfm2-retrieval (format {version}, this one "
                 f"reads up to {FORMAT}): upgrade with pip install -U lfm2-retrieval"
+            )
+        if version < FORMAT:
+            raise IndexFormatError(
+                f"{self.folder} has the format {version}, from before the first release, which this version "
+                "doesn't read: index the documents anew"
             )
 
     @staticmethod
@@ -299,6 +376,21 @@ def _check_place(folder: Path) -> None:
             f"{folder / CATALOGUE} is missing or damaged; restore it from a backup or build the index again"
         )
     raise IndexFormatError(f"{folder} is not an index of lfm2-retrieval")
+
+
+def _upgrade(folder: Path) -> None:
+    """Bring an older catalogue to the newest format that there is a way to, a step at a time."""
+    path = folder / CATALOGUE
+    with (
+        WriterLock(folder / "lock", _BUSY_SECONDS),
+        translated(path),
+        closing(_connect(path, "mode=rw")) as connection,
+    ):
+        connection.execute("PRAGMA synchronous = FULL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        while (step := _UPGRADES.get(version)) is not None:
+            version += 1
+            connection.executescript(f"BEGIN IMMEDIATE; {step}; PRAGMA user_version = {version}; COMMIT")
 
 
 def _connect(path: Path, how: str) -> sqlite3.Connection:

@@ -7,18 +7,32 @@ done before, without the lock: see `build`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from .arrays import name_of
-from .catalogue import read_settings, storing, write_settings
+import numpy as np
+from numpy.typing import NDArray
+
+from .arrays import FolderBuilder, name_of
+from .catalogue import storing, write_settings
 from .codec import Codec
-from .compressed_segment import CompressedBuilder, save_codec
+from .compressed_segment import save_codec
+from .graves import dead_positions
+from .rows import checksum
 from .segment import SegmentInfo
 from .writer import Writer
 
-__all__ = ["Compressor"]
+__all__ = ["Built", "Compressor"]
+
+
+class Built(NamedTuple):
+    """A finished segment: its builder, what that said of it, and where its documents come from, in order:
+    segments, and positions in them, int64."""
+
+    builder: FolderBuilder
+    info: SegmentInfo
+    sources: Sequence[tuple[int, NDArray[np.int64]]]
 
 
 class Compressor(Writer):
@@ -28,14 +42,17 @@ class Compressor(Writer):
         """Commit a trained codec, so that no build has to train it again. Returns it with its number."""
         with storing(self._catalogue.folder):
             self._begin()
+            facts = json.dumps(codec.facts)
             cursor = self._connection.execute(
-                "INSERT INTO codecs (name, facts, files, born) VALUES ('', ?, '', ?)",
-                (json.dumps(codec.facts), self._commit),
+                "INSERT INTO codecs (name, facts, files, born, crc32) VALUES ('', ?, '', ?, 0)",
+                (facts, self._commit),
             )
             codec = replace(codec, id=cursor.lastrowid or 0)
             name, files = save_codec(self._catalogue.folder / "codecs", codec.id, codec)
+            described = json.dumps(files)
             self._connection.execute(
-                "UPDATE codecs SET name = ?, files = ? WHERE id = ?", (name, json.dumps(files), codec.id)
+                "UPDATE codecs SET name = ?, files = ?, crc32 = ? WHERE id = ?",
+                (name, described, checksum(codec.id, name, facts, described, self._commit), codec.id),
             )
             self._connection.execute("COMMIT")
         return codec
@@ -48,18 +65,17 @@ class Compressor(Writer):
     def exchange(
         self,
         segments: Sequence[int],
-        built: tuple[CompressedBuilder, SegmentInfo, Iterable[int]] | None,
+        built: Built | None,
         settings: Mapping[str, Any],
     ) -> bool:
-        """Commit a compressed segment in the place of others.
+        """Commit a segment in the place of others. What died in these meanwhile is dead in the new one.
 
         Parameters
         ----------
         segments
             Those that it was made from.
         built
-            Its builder, finished; what that said; and the keys of its documents in order. None if none of the
-            documents is alive.
+            None if none of the documents is alive.
         settings
             To be changed in the same commit.
 
@@ -73,24 +89,24 @@ class Compressor(Writer):
         with storing(self._catalogue.folder):
             self._begin()
             if built is not None:
-                builder, info, keys = built
+                builder, info, sources = built
                 number = self._number_segment()
                 builder.place(self._catalogue.folder / "segments" / name_of(number))
                 self._name_segment(replace(info, id=number, name=name_of(number)))
-                # The dead among them move too: a segment's documents are all named.
-                self._connection.executemany(
-                    "UPDATE documents SET segment = ?, position = ? WHERE key = ?",
-                    ((number, position, key) for position, key in enumerate(keys)),
-                )
-            self._connection.executemany(
-                "UPDATE segments SET died = ? WHERE id = ?", [(self._commit, id) for id in segments]
-            )
+                first = 0
+                for segment, positions in sources:
+                    dead = np.flatnonzero(np.isin(positions, dead_positions(self._connection, segment)))
+                    if len(dead):
+                        self._graves.setdefault(number, []).append(first + dead)
+                    first += len(positions)
+                self._dig()
+            self._retire("segments", "id = ?", [(id,) for id in segments])
             # Of codecs that no segment needs, the newest stays: it may just have been trained.
-            self._connection.execute(
-                "UPDATE codecs SET died = ? WHERE died IS NULL AND id < (SELECT max(id) FROM codecs) AND id "
-                "NOT IN (SELECT codec_id FROM segments WHERE died IS NULL AND codec_id IS NOT NULL)",
-                (self._commit,),
+            self._retire(
+                "codecs",
+                "died IS NULL AND id < (SELECT max(id) FROM codecs) AND id NOT IN "
+                "(SELECT codec_id FROM segments WHERE died IS NULL AND codec_id IS NOT NULL)",
             )
-            write_settings(self._connection, {**read_settings(self._connection), **settings})
+            write_settings(self._connection, settings)
             self._connection.execute("COMMIT")
         return True

@@ -17,7 +17,6 @@ from .policy import Estimate, Limits, Progress, estimate, is_due, is_outgrown, p
 from .recall import Recall, Trials, draw_queries
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
-from .writer import Writer
 
 __all__ = ["CompressedIndex"]
 
@@ -38,6 +37,8 @@ class CompressedIndex(ExactIndex):
         if_exists: Literal["error", "overwrite"] = "error",
         settings: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
+        lexical: bool = True,
+        fields: Sequence[str] = (),
         tier: Tier | str = Tier.BALANCED,
         seed: int = 0,
     ) -> Self:
@@ -45,7 +46,7 @@ class CompressedIndex(ExactIndex):
 
         Parameters
         ----------
-        path, dim, if_exists, settings, timeout
+        path, dim, if_exists, settings, timeout, lexical, fields
             As for `ExactIndex.create`.
         tier
             What to compress to: ``"compact"``, ``"balanced"``, ``"accurate"``, or ``"exact"`` for never.
@@ -59,27 +60,15 @@ class CompressedIndex(ExactIndex):
         InvalidInputError
             If an argument can't be used.
         """
-        return cls._create(path, _settings(dim, settings, tier, seed), if_exists, timeout)
+        values = make_settings(dim, settings, lexical=lexical, fields=fields)
+        return cls._create(path, values | _settings(tier, seed), if_exists, timeout)
 
     @property
     def tier(self) -> Tier:
         """What the index is compressed to."""
         return _tier(self.settings["tier"])
 
-    def add(
-        self,
-        ids: Sequence[str],
-        embeddings: TokenEmbeddings,
-        texts: Sequence[str | None] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        timeout: float = 30.0,
-    ) -> None:
-        """Add documents in one commit, and compress in another if enough have come together.
-
-        See `Writer.add`. For many batches use `writer`, and `build` at the end.
-        """
-        super().add(ids, embeddings, texts, metadata, timeout=timeout)
+    def _tend(self, timeout: float) -> None:
         self.build(timeout=timeout)
 
     def build(
@@ -144,12 +133,13 @@ class CompressedIndex(ExactIndex):
                 return True
             return worth_compressing(snapshot) if force or retrain else is_due(snapshot, expected_tokens)
 
-        if not wanted(self._snapshot()):
+        self._refuse_in_transaction("build()")
+        if not wanted(self._newest()):
             return False
         from .build import Build
 
         force = force or retrain
-        build = Build(self._catalogue, self._snapshot, limits, timeout, progress)
+        build = Build(self._catalogue, self._newest, limits, timeout, progress)
         try:
             return build.run(wanted, retrain=retrain, expected=expected_tokens, wait=timeout * force)
         except IndexLockedError:
@@ -280,7 +270,8 @@ class CompressedIndex(ExactIndex):
         """The settings after the content was replaced: the same seed, and tier unless another is given."""
         current = self.settings
         others = {key: value for key, value in settings.items() if key != "tier"}
-        return _settings(dim, others, settings.get("tier", current["tier"]), current.get("seed", 0))
+        tier, seed = settings.get("tier", current["tier"]), current.get("seed", 0)
+        return make_settings(dim, others) | _settings(tier, seed)
 
     @property
     def _compressed(self) -> bool:
@@ -329,12 +320,13 @@ class CompressedIndex(ExactIndex):
             nprobe=numbers[0],
             candidates=numbers[1],
             rerank=numbers[2],
-            n_documents=self.count,
+            n_documents=len(self),
             n_tokens=self.n_tokens,
         )
 
     def _store(self, settings: Mapping[str, Any]) -> None:
-        with Writer(self._catalogue) as writer:
+        self._refuse_in_transaction("storing a measurement")
+        with self.writer() as writer:
             writer.set(settings)
 
 
@@ -345,7 +337,7 @@ def _tier(name: object) -> Tier:
         raise InvalidInputError(f"tier must be one of {', '.join(Tier)}, not {name!r}") from None
 
 
-def _settings(dim: int, settings: Mapping[str, Any] | None, tier: Tier | str, seed: int) -> dict[str, Any]:
+def _settings(tier: Tier | str, seed: int) -> dict[str, Any]:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 31:
         raise InvalidInputError(f"seed must be a whole number from 0 to 2³¹ - 1, not {seed!r}")
-    return {**make_settings(dim, settings), "tier": str(_tier(tier)), "seed": int(seed)}
+    return {"tier": str(_tier(tier)), "seed": int(seed)}

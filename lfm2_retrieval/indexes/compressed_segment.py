@@ -119,6 +119,7 @@ class CompressedBuilder(FolderBuilder):
         self._ids: list[NDArray[np.unsignedinteger]] = [np.empty(0, codec.id_dtype)]
         self._scales: list[NDArray[np.float32]] = [np.empty(0, np.float32)]
         self._lengths: list[NDArray[np.int64]] = []
+        self._keys: list[NDArray[np.int64]] = []
         self.n_tokens = 0
 
     def append(self, block: Block) -> None:
@@ -132,9 +133,10 @@ class CompressedBuilder(FolderBuilder):
         self._unit &= block.unit
         self.n_tokens += len(block.ids)
 
-    def end_documents(self, lengths: NDArray[np.int64]) -> None:
-        """Say how the tokens added belong to documents: int64 ``[n]``, in order."""
+    def end_documents(self, lengths: NDArray[np.int64], keys: NDArray[np.int64]) -> None:
+        """Say how the tokens added belong to documents, and to which: int64 ``[n]`` each, in order."""
         self._lengths.append(lengths)
+        self._keys.append(keys)
 
     def finish(self) -> SegmentInfo:
         """Make the files durable: what the catalogue will say of them, but for a number and a name."""
@@ -142,6 +144,7 @@ class CompressedBuilder(FolderBuilder):
         lists = np.zeros(self._codec.n_centroids + 1, np.int64)
         documents = search_kernels.postings(np.concatenate(self._ids), offsets, lists)
         self.write("offsets.npy", "<i8", offsets)
+        self.write("keys.npy", "<i8", np.concatenate(self._keys))
         self.write("lists.npy", "<i8", lists)
         self.write("documents.npy", "<u4", documents)
         layout = Layout(self._codec.width, self._int8, self._unit)
@@ -157,6 +160,7 @@ def _shapes(layout: Layout, codec: Codec, n_documents: int, n_tokens: int, n_pos
         "centroids.npy": (codec.id_dtype, (n_tokens,)),
         "codes.npy": ("|u1", (n_tokens, codec.n_codes)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
+        "keys.npy": ("<i8", (n_documents,)),
         "lists.npy": ("<i8", (len(codec.centroids) + 1,)),
         "documents.npy": ("<u4", (n_postings,)),
     }

@@ -6,53 +6,43 @@ import json
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from .. import __version__
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
-from ..errors import IndexExistsError, InvalidInputError
-from .catalogue import CATALOGUE, Catalogue, is_index, is_vacant
-from .filters import Filter, Where, parse_where
+from ..errors import IndexExistsError, InvalidInputError, TransactionError
+from .catalogue import Catalogue, is_index, is_vacant
+from .documents import StoredDocuments
+from .fields import check_fields
+from .filters import Where, parse_where
 from .lock import WriterLock
-from .rows import Entry, decode_text, encode_text, name_some
-from .search import Found, search
-from .snapshot import Snapshot, load
+from .searching import Question
+from .snapshot import Snapshot
 from .verify import verify
-from .writer import Writer
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from .writer import OnConflict, Writer
 
 __all__ = ["ExactIndex"]
 
-_RESERVED = ("dim", "tier", "created_by", "uuid", "seed", "recall", "tuned", "errors")
+_RESERVED = (
+    *("dim", "tier", "created_by", "uuid", "horizon", "seed"),
+    *("recall", "tuned", "errors", "lexical", "fields"),
+)
 
 
-class ExactIndex:
-    """Documents and their token vectors (float16) in a folder, searched exactly.
+class ExactIndex(StoredDocuments):
+    """Documents and their token vectors (float16) in a folder, searched exactly. Use `create` or `open`.
 
-    Any number of threads and processes may read while one writes: each search sees one commit, the newest
-    when it began. Use `create` or `open`.
+    Any number of threads and processes may read while one writes. An open index reads one commit until
+    `refresh`, or until it makes one itself; what it reads stays on disk until then.
     """
 
-    def __init__(
-        self, catalogue: Catalogue, temporary: tempfile.TemporaryDirectory[str] | None = None
-    ) -> None:
-        self._catalogue = catalogue
-        self._temporary = temporary
-        self._guard = threading.Lock()
-        self._filter = Filter(catalogue)
-        self._current: Snapshot | None = None
-        try:
-            self._snapshot()
-        except BaseException:
-            self.close()
-            raise
+    _transaction: tuple[int, Writer] | None = None
 
     @classmethod
     def create(
@@ -63,6 +53,8 @@ class ExactIndex:
         if_exists: Literal["error", "overwrite"] = "error",
         settings: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
+        lexical: bool = True,
+        fields: Sequence[str] = (),
     ) -> Self:
         """Make an empty index.
 
@@ -79,15 +71,21 @@ class ExactIndex:
             JSON values to keep with the index, such as the identity of the encoder.
         timeout
             Seconds to wait for another writer.
+        lexical
+            Whether the words of the texts are kept, to search by.
+        fields
+            Fields of the metadata, such as ``"lang"`` or ``"author.name"``, that get columns with an index:
+            filters on them are faster, and mean the same.
 
         Raises
         ------
         IndexExistsError
             If something is there.
         InvalidInputError
-            If ``dim`` is not positive, or a setting is reserved or not JSON.
+            If ``dim`` is not positive, a setting is reserved or not JSON, or a field can't be named.
         """
-        return cls._create(path, make_settings(dim, settings), if_exists, timeout)
+        values = make_settings(dim, settings, lexical=lexical, fields=fields)
+        return cls._create(path, values, if_exists, timeout)
 
     @classmethod
     def _create(
@@ -125,15 +123,22 @@ class ExactIndex:
         return cls(catalogue)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, auto_refresh: bool = False) -> Self:
         """Open an index, also in a folder that can only be read. Checks sizes and headers, not every byte.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+        auto_refresh
+            Look for a newer commit before each call, which takes some 50 µs.
 
         Raises
         ------
         IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
             If there is no index, something else, one of a newer version or a damaged one.
         """
-        return cls(Catalogue(Path(path).absolute()))
+        return cls(Catalogue(Path(path).absolute()), auto_refresh=auto_refresh)
 
     def writer(
         self,
@@ -151,14 +156,45 @@ class ExactIndex:
             New settings, ``dim`` among them: the first commit retires everything the index held, which stays
             readable and safe until then.
         """
-        if replace is None:
-            return Writer(self._catalogue, timeout)
-        others = {key: value for key, value in replace.items() if key != "dim"}
-        return Writer(self._catalogue, timeout, self._renewed(replace.get("dim", self.dim), others))
+        settings = None
+        if replace is not None:
+            apart = ("dim", "lexical", "fields")
+            others = {key: value for key, value in replace.items() if key not in apart}
+            settings = self._renewed(replace.get("dim", self.dim), others)
+            settings |= {name: replace.get(name, self.settings.get(name)) for name in ("lexical", "fields")}
+        return Writer(self._catalogue, timeout, settings, known=self._current, on_commit=self._committed)
 
     def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings after the content was replaced."""
         return make_settings(dim, settings)
+
+    @contextmanager
+    def transaction(self, *, timeout: float = 30.0) -> Iterator[None]:
+        """Make one commit of all changes of a ``with`` block; an exception drops them all.
+
+        It belongs to the thread that began it, and holds the writer lock throughout. Reads and searches go
+        on seeing what was committed before. Memory doesn't grow with what is added.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for another writer.
+
+        Raises
+        ------
+        TransactionError
+            Inside another transaction of the same index.
+        IndexLockedError
+            If another writer is at work for longer than ``timeout``.
+        """
+        self._refuse_in_transaction("another transaction")
+        with self.writer(timeout=timeout) as writer:
+            self._transaction = threading.get_ident(), writer
+            try:
+                yield
+            finally:
+                self._transaction = None
+        self._tend(timeout)
 
     def add(
         self,
@@ -167,129 +203,124 @@ class ExactIndex:
         texts: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         *,
+        on_conflict: OnConflict = "error",
         timeout: float = 30.0,
+    ) -> int:
+        """Add documents in one commit, or in that of the transaction; see `Writer.add`."""
+        return self._change(
+            lambda writer: writer.add(ids, embeddings, texts, metadata, on_conflict=on_conflict), timeout
+        )
+
+    def update(
+        self,
+        ids: Sequence[str],
+        embeddings: TokenEmbeddings | None = None,
+        texts: Sequence[str | None] | None = None,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> int:
+        """Change documents in one commit, or in that of the transaction; see `Writer.update`."""
+        return self._change(lambda writer: writer.update(ids, embeddings, texts, metadata), timeout)
+
+    def delete(
+        self,
+        ids: str | Sequence[str] | None = None,
+        *,
+        where: Where | None = None,
+        missing_ok: bool = False,
+        timeout: float = 30.0,
+    ) -> int:
+        """Delete documents in one commit, or in that of the transaction; see `Writer.delete`."""
+        return self._change(lambda writer: writer.delete(ids, where=where, missing_ok=missing_ok), timeout)
+
+    def configure(
+        self, *, lexical: bool | None = None, fields: Sequence[str] = (), timeout: float = 30.0
     ) -> None:
-        """Add documents in one commit; see `Writer.add`. For many batches use `writer`."""
+        """Change what is derived from the documents, in one commit; see `Writer.configure`."""
+
+        def change(writer: Writer) -> int:
+            writer.configure(lexical=lexical, fields=fields)
+            return 0
+
+        self._change(change, timeout)
+
+    def _change(self, change: Callable[[Writer], int], timeout: float) -> int:
+        if (writer := self._joined) is not None:
+            return change(writer)
         with self.writer(timeout=timeout) as writer:
-            writer.add(ids, embeddings, texts, metadata)
+            n = change(writer)
+        self._tend(timeout)
+        return n
+
+    @property
+    def _joined(self) -> Writer | None:
+        """The writer of this thread's transaction."""
+        thread, writer = self._transaction or (None, None)
+        return writer if thread == threading.get_ident() else None
+
+    def _refuse_in_transaction(self, what: str) -> None:
+        if self._joined is not None:
+            raise TransactionError(f"{what} is not possible inside a transaction: end it first")
+
+    def _tend(self, timeout: float) -> None:
+        """What is to be done after a commit."""
 
     def search(
-        self, queries: TokenEmbeddings, k: int | SearchParams = 10, *, where: Where | None = None
+        self,
+        queries: TokenEmbeddings | None,
+        k: int | SearchParams = 10,
+        *,
+        where: Where | None = None,
+        texts: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """The best documents of each query.
 
-        The score is the sum, over the query's vectors, of the largest inner product with a vector of the
-        document, computed in float64 on the stored vectors and rounded to float32. Equal scores are in order
-        of insertion. Documents and queries without vectors find nothing.
+        The score of a search by vectors is the sum, over the query's vectors, of the largest inner product
+        with a vector of the document, computed in float64 on the stored vectors and rounded to float32. Equal
+        scores are in order of insertion. Documents and queries without vectors find nothing.
 
         Parameters
         ----------
         queries
-            As wide as the index; all of them share one pass over the vectors.
+            As wide as the index; all of them share one pass over the vectors. None in a search by words.
         k
-            How many hits a query gets at most, or the parameters that say so.
+            How many hits a query gets at most, or the parameters that say so and more: whether to search by
+            vectors, by words or by both, and how hits are chosen.
         where
             Look only at documents whose metadata meets this filter; see `filters`. It is applied before
             anything is scored, and which documents it leaves is remembered until the next commit.
+        texts
+            The queries themselves, for a search by words or by both.
 
         Raises
         ------
         InvalidInputError
-            If the width differs, a vector holds NaN, infinity or a value beyond float16 (±65504), or the
-            filter isn't understood.
+            If the width differs, a vector holds NaN, infinity or a value beyond float16 (±65504), the filter
+            isn't understood, or there are no words to search by.
         MissingExtraError
             If the filter is in SQL and sqlglot is not installed.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
-        condition = None if where is None else parse_where(where)
-        while True:
-            snapshot = self._snapshot()
-            seen = snapshot if condition is None else self._filter.apply(snapshot, condition)
-            if seen is None:  # there has been a commit since
-                continue
-            found = search(seen, queries, self._resolve(params, snapshot))
-            entries = self._catalogue.fetch("key", sorted({hit.key for hits in found for hit in hits}))
-            try:
-                return [
-                    [_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found
-                ]
-            except KeyError:  # a writer swept what this snapshot still held: search the newer one
-                if self._snapshot() is snapshot:
-                    raise
+        question = Question(queries, texts, params, None if where is None else parse_where(where))
+        return self._read(lambda snapshot: self._searcher.answer(snapshot, question, self._resolve))
 
-    def get(self, id: str) -> Entry | None:
-        """The document under an id, or None."""
-        return self.get_many([id])[0]
+    def rerank(self, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:
+        """Documents found elsewhere, in the order of their MaxSim on the stored vectors.
 
-    def get_many(self, ids: Sequence[str]) -> list[Entry | None]:
-        """The documents under some ids, in their order; None where there is none."""
-        encoded = [encode_text(id) for id in ids]
-        found = self._catalogue.fetch("id", list(dict.fromkeys(encoded)))
-        return [found.get(id) for id in encoded]
-
-    def __contains__(self, id: object) -> bool:
-        return isinstance(id, str) and self.get(id) is not None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def ids(self) -> list[str]:
-        """The ids of all documents, in order of insertion."""
-        with self._catalogue.reading() as connection:
-            rows = connection.execute("SELECT id FROM documents WHERE died IS NULL ORDER BY key")
-            return [decode_text(id) for (id,) in rows]
-
-    @property
-    def path(self) -> Path:
-        """The folder of the index."""
-        return self._catalogue.folder
-
-    @property
-    def dim(self) -> int:
-        """The width of a vector."""
-        return self._snapshot().dim
-
-    @property
-    def count(self) -> int:
-        """How many documents there are."""
-        return self._snapshot().count
-
-    def embeddings(self, ids: Sequence[str]) -> TokenEmbeddings:
-        """The vectors of some documents as stored, float32, in the order of ``ids``.
+        Parameters
+        ----------
+        queries
+            As wide as the index.
+        ids
+            Some a query. Documents without vectors are left out.
 
         Raises
         ------
         InvalidInputError
-            If one of the ids is not in the index.
+            If an id is not in the index, the numbers differ, or the vectors can't be used.
         """
-        while True:
-            snapshot = self._snapshot()
-            keys = self._catalogue.keys([encode_text(id) for id in ids])
-            if missing := [id for id, key in zip(ids, keys, strict=True) if key is None]:
-                raise InvalidInputError(f"not in the index: {name_some(missing)}")
-            found = snapshot.vectors([key for key in keys if key is not None])
-            if found is not None:
-                return found
-
-    @property
-    def n_tokens(self) -> int:
-        """How many vectors the documents have."""
-        return self._snapshot().n_tokens
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the index was made with: ``dim``, ``tier``, ``created_by``, ``uuid`` and others' settings."""
-        return dict(self._snapshot().settings)
-
-    def size_bytes(self) -> dict[str, int]:
-        """Bytes on disk by part: each kind of segment file, and the catalogue with its journal."""
-        sizes: dict[str, int] = {}
-        for part in self._snapshot().parts:
-            for name, facts in part.segment.info.files.items():
-                kind = name.removesuffix(".npy")
-                sizes[kind] = sizes.get(kind, 0) + facts["bytes"]
-        files = [self.path / (CATALOGUE + suffix) for suffix in ("", "-wal")]
-        return {**sizes, "catalogue": sum(file.stat().st_size for file in files if file.exists())}
+        return self._read(lambda snapshot: self._searcher.rerank(snapshot, queries, ids))
 
     def verify(self) -> None:
         """Read every byte and hold it to its checksum.
@@ -301,39 +332,21 @@ class ExactIndex:
         """
         verify(self._catalogue, self._snapshot())
 
-    def close(self) -> None:
-        """Close the index; remove it if it is temporary. Closing again does nothing."""
-        self._catalogue.close()
-        self._current = None
-        if self._temporary is not None:
-            self._temporary.cleanup()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """The parameters, with what the caller left open."""
         return replace(params, exact=True)
 
-    def _snapshot(self) -> Snapshot:
-        """The newest commit; the guard makes threads wait for one of them to load it."""
-        with self._guard:
-            self._current = load(self._catalogue, self._current)
-            return self._current
 
-
-def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def make_settings(
+    dim: int, settings: Mapping[str, Any] | None, *, lexical: bool = True, fields: Sequence[str] = ()
+) -> dict[str, Any]:
     """The settings of a new index.
 
     Raises
     ------
     InvalidInputError
-        If ``dim`` is not a positive whole number, or a setting is reserved or not JSON.
+        If ``dim`` is not a positive whole number, a setting is reserved or not JSON, or a field can't be
+        named.
     """
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
         raise InvalidInputError(f"dim must be a positive whole number, not {dim!r}")
@@ -344,8 +357,11 @@ def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any
         json.dumps(values, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the settings are not JSON: {error}") from error
-    return {"dim": int(dim), "tier": "exact", "created_by": f"lfm2-retrieval {__version__}", **values}
-
-
-def _hit(entry: Entry, found: Found, rank: int) -> Hit:
-    return Hit(entry.id, found.score, rank, found.kind, entry.text, entry.metadata)
+    derived = {"lexical": bool(lexical), "fields": check_fields(fields)}
+    return {
+        "dim": int(dim),
+        "tier": "exact",
+        "created_by": f"lfm2-retrieval {__version__}",
+        **derived,
+        **values,
+    }

@@ -78,4 +78,6 @@ def declare(connection: sqlite3.Connection, before: Sequence[str], after: Sequen
             (column, f"json_extract(metadata, '{path}')"),
         ):
             connection.execute(f"ALTER TABLE documents ADD COLUMN {name} AS ({value})")
-        connection.execute(f"CREATE INDEX by_{column} ON documents ({column}_type, {column}, died, born, key)")
+        connection.execute(
+            f"CREATE INDEX by_{column} ON documents ({column}_type, {column}, died, born, key)"
+        )

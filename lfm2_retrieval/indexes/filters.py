@@ -23,24 +23,23 @@ are bound as parameters, operators come from a fixed list.
 
 from __future__ import annotations
 
-import json
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
-from .fields import columns, field_path
-from .snapshot import Snapshot, newest_commit
+from .catalogue import ALIVE
+from .conditions import Condition, Fields, join
+from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
 
-__all__ = ["Condition", "Filter", "Where", "parse_where"]
+__all__ = ["Condition", "Filter", "Where", "parse_where", "with_columns"]
 
 Where = str | Mapping[str, Any]
 """A filter as callers write it."""
@@ -49,34 +48,7 @@ _OPERATORS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _MIRRORED = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _NAMES = (*_OPERATORS, "$ne", "$in", "$nin", "$exists", "$and", "$or", "$not")
 _DEEPEST = 100
-_MOST_VALUES = 10_000
 _REMEMBERED = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition on the column ``metadata``.
-
-    Parameters
-    ----------
-    sql
-        An expression that is 1 or 0 for every row.
-    parameters
-        What its question marks stand for, in order.
-    where
-        The filter that it is.
-    """
-
-    sql: str
-    parameters: tuple[Any, ...] = ()
-    where: Where | None = field(default=None, compare=False)
-
-    def using(self, fields: Sequence[str]) -> Condition:
-        """The same by the columns of declared fields."""
-        return self if self.where is None or not fields else parse_where(self.where, fields)
-
-    def __invert__(self) -> Condition:
-        return Condition(f"NOT {self.sql}", self.parameters)
 
 
 def parse_where(where: Where, fields: Sequence[str] = ()) -> Condition:
@@ -99,12 +71,17 @@ def parse_where(where: Where, fields: Sequence[str] = ()) -> Condition:
         If it is a str and sqlglot isn't there.
     """
     if isinstance(where, str):
-        found = _from_sql(where, _Fields(fields))
+        found = _from_sql(where, Fields(fields))
     elif isinstance(where, Mapping):
-        found = _Mappings(_Fields(fields)).condition(where, 0)
+        found = _Mappings(Fields(fields)).condition(where, 0)
     else:
         raise InvalidTypeError(f"where must be a str or a mapping, not {type(where).__name__}")
     return replace(found, where=where)
+
+
+def with_columns(condition: Condition, fields: Sequence[str]) -> Condition:
+    """The same condition, by the columns of declared fields."""
+    return parse_where(condition.where, fields) if fields else condition
 
 
 class Filter:
@@ -115,17 +92,22 @@ class Filter:
         self._guard = threading.Lock()
         self._known: OrderedDict[tuple[int, Condition], Snapshot] = OrderedDict()
 
-    def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot | None:
-        """The snapshot with those documents alone; None if there has been a commit since."""
+    def clear(self) -> None:
+        """Forget all answers, and so let go of the snapshots that they hold."""
+        with self._guard:
+            self._known.clear()
+
+    def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot:
+        """The snapshot with those documents alone."""
         with self._guard:
             if (known := self._known.get((snapshot.commit, condition))) is not None:
                 self._known.move_to_end((snapshot.commit, condition))
                 return known
-        with self._catalogue.reading() as connection:
-            if newest_commit(connection) != snapshot.commit:
-                return None
+        test = with_columns(condition, snapshot.fields)
+        with self._catalogue.reading_at(snapshot.commit) as connection:
             rows = connection.execute(
-                f"SELECT key FROM documents WHERE died IS NULL AND {condition.sql}", condition.parameters
+                f"SELECT key FROM documents WHERE {ALIVE} AND {test.sql}",
+                (snapshot.commit, snapshot.commit, *test.parameters),
             ).fetchall()
         keys = np.array(rows, np.int64).reshape(-1)
         parts = tuple(
@@ -141,124 +123,13 @@ class Filter:
         return filtered
 
 
-# Conditions on one field
-
-
-class _Fields:
-    """Conditions on one field each: by its columns if it is declared, else by its path in the metadata.
-
-    A test is on ``{type}`` and ``{value}``. Types are never NULL, and no value is where a type matches; so
-    conditions are 1 or 0, and NOT is the exact opposite.
-    """
-
-    def __init__(self, declared: Sequence[str] = ()) -> None:
-        self._columns = columns(declared)
-
-    def compare(self, name: str, operator: str, value: Any) -> Condition:
-        """``operator`` is one of `_OPERATORS`' values, or ``LIKE``."""
-        if value is None:
-            if operator != "=":
-                raise InvalidInputError(f"the filter on {name!r} compares with null; only equality can")
-            if column := self._column(name):
-                return Condition(f"({column}_type IN ('', 'null'))")
-            return Condition("(coalesce(json_type(metadata, ?), 'null') = 'null')", (field_path(name),))
-        types, bound = _typed(name, value)
-        if types in ("'true'", "'false'"):
-            if operator != "=":
-                raise InvalidInputError(f"the filter on {name!r} orders booleans; they are only equal or not")
-            return self._any_element(name, f"{{type}} = {types}", ())
-        return self._any_element(name, f"{{type}} IN ({types}) AND {{value}} {operator} ?", (bound,))
-
-    def is_in(self, name: str, values: Any) -> Condition:
-        """Whether it is one of some values."""
-        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
-            raise InvalidInputError(f"the filter on {name!r} needs a list of values, not {values!r}")
-        if len(values) > _MOST_VALUES:
-            raise InvalidInputError(
-                f"the filter on {name!r} lists {len(values)} values; at most {_MOST_VALUES}"
-            )
-        alone = [value for value in values if value is None or isinstance(value, bool)]
-        conditions = [self.compare(name, "=", value) for value in dict.fromkeys(alone)]
-        by_type: dict[str, list[Any]] = {}
-        for value in values:
-            if value is not None and not isinstance(value, bool):
-                types, bound = _typed(name, value)
-                by_type.setdefault(types, []).append(bound)
-        for types, bound_values in by_type.items():
-            # One parameter for the whole list: SQLite limits how many there may be.
-            test = f"{{type}} IN ({types}) AND {{value}} IN (SELECT value FROM json_each(?))"
-            conditions.append(self._any_element(name, test, (json.dumps(bound_values),)))
-        return _join("OR", conditions)
-
-    def exists(self, name: str, wanted: Any) -> Condition:
-        """Whether it is there, or isn't."""
-        if not isinstance(wanted, bool):
-            raise InvalidInputError(f"$exists on {name!r} takes true or false, not {wanted!r}")
-        if column := self._column(name):
-            return Condition(f"({column}_type {'>' if wanted else '='} '')")
-        return Condition(f"(json_type(metadata, ?) IS {'NOT ' * wanted}NULL)", (field_path(name),))
-
-    def _column(self, name: str) -> str | None:
-        field_path(name)  # refuses what is no name
-        return self._columns.get(name)
-
-    def _any_element(self, name: str, test: str, parameters: tuple[Any, ...]) -> Condition:
-        """Whether the field, or an element of it where it is a list, passes a test."""
-        path = field_path(name)
-        element = test.format(type="e.type", value="e.value")
-        if column := self._column(name):
-            alone = test.format(type=f"{column}_type", value=column)
-            return Condition(
-                f"(({alone}) OR ({column}_type = 'array' AND EXISTS "
-                f"(SELECT 1 FROM json_each(metadata, ?) AS e WHERE {element})))",
-                (*parameters, path, *parameters),
-            )
-        return Condition(
-            "(json_type(metadata, ?) IS NOT 'object' AND EXISTS "
-            f"(SELECT 1 FROM json_each(metadata, ?) AS e WHERE {element}))",
-            (path, path, *parameters),
-        )
-
-
-def _typed(field: str, value: Any) -> tuple[str, Any]:
-    """The JSON types that a value compares with, as SQL, and the value as SQLite takes it."""
-    if isinstance(value, bool):
-        return ("'true'" if value else "'false'"), value
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInputError(f"the filter on {field!r} compares with a lone surrogate") from error
-        return "'text'", value
-    if isinstance(value, int):
-        return "'integer', 'real'", value if -(1 << 63) <= value < 1 << 63 else float(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(f"the filter on {field!r} compares with {value}, which no JSON value is")
-        return "'integer', 'real'", value
-    raise InvalidTypeError(
-        f"the filter on {field!r} compares with a {type(value).__name__}; "
-        "values are strings, numbers, booleans or None"
-    )
-
-
-def _join(word: str, conditions: Sequence[Condition]) -> Condition:
-    """All or any of some conditions; of none, true or false."""
-    if not conditions:
-        return Condition("(1)" if word == "AND" else "(0)")
-    if len(conditions) == 1:
-        return conditions[0]
-    sql = f" {word} ".join(condition.sql for condition in conditions)
-    return Condition(f"({sql})", tuple(p for condition in conditions for p in condition.parameters))
-
-
 # Mappings
 
 
 class _Mappings:
     """Turns mappings into conditions."""
 
-    def __init__(self, fields: _Fields) -> None:
+    def __init__(self, fields: Fields) -> None:
         self._fields = fields
 
     def condition(self, where: Mapping[str, Any], depth: int) -> Condition:
@@ -273,7 +144,7 @@ class _Mappings:
                 if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
                     raise InvalidInputError(f"{key} takes a list of filters, not {value!r}")
                 word = key[1:].upper()
-                conditions.append(_join(word, [self._nested(part, key, depth) for part in value]))
+                conditions.append(join(word, [self._nested(part, key, depth) for part in value]))
             elif key == "$not":
                 conditions.append(~self._nested(value, key, depth))
             elif key.startswith("$"):
@@ -284,7 +155,7 @@ class _Mappings:
                 conditions.append(self._operators(key, value, depth))
             else:
                 conditions.append(self._fields.compare(key, "=", value))
-        return _join("AND", conditions)
+        return join("AND", conditions)
 
     def _nested(self, part: Any, key: str, depth: int) -> Condition:
         if not isinstance(part, Mapping):
@@ -315,13 +186,13 @@ class _Mappings:
                 raise InvalidInputError(
                     f"the filter on {name!r} has no operator {operator!r}; there are {', '.join(_NAMES)}"
                 )
-        return _join("AND", conditions)
+        return join("AND", conditions)
 
 
 # SQL
 
 
-def _from_sql(text: str, fields: _Fields) -> Condition:
+def _from_sql(text: str, fields: Fields) -> Condition:
     try:
         import sqlglot
         from sqlglot import expressions as sql
@@ -340,7 +211,7 @@ def _from_sql(text: str, fields: _Fields) -> Condition:
 class _Translator:
     """Turns sqlglot's trees into conditions; what it doesn't know is refused."""
 
-    def __init__(self, sql: Any, text: str, fields: _Fields) -> None:
+    def __init__(self, sql: Any, text: str, fields: Fields) -> None:
         self._sql = sql
         self._fields = fields
         self._text = text
@@ -360,7 +231,7 @@ class _Translator:
             sql.Is: self._is,
             sql.Column: lambda tree: self._fields.compare(self._field(tree), "=", True),
             sql.Dot: lambda tree: self._fields.compare(self._field(tree), "=", True),
-            sql.Boolean: lambda tree: _join("AND" if tree.this else "OR", []),
+            sql.Boolean: lambda tree: join("AND" if tree.this else "OR", []),
         }
 
     def condition(self, tree: Any, depth: int = 0) -> Condition:
@@ -370,7 +241,7 @@ class _Translator:
             raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
         if kind in (sql.And, sql.Or):
             parts = [self.condition(part, depth + 1) for part in tree.flatten(unnest=False)]
-            return _join("AND" if kind is sql.And else "OR", parts)
+            return join("AND" if kind is sql.And else "OR", parts)
         if kind in (sql.Paren, sql.Not):
             inner = self.condition(tree.this, depth + 1)
             return inner if kind is sql.Paren else ~inner
@@ -392,8 +263,11 @@ class _Translator:
 
     def _between(self, tree: Any) -> Condition:
         field, low, high = self._field(tree.this), tree.args["low"], tree.args["high"]
-        bounds = [self._fields.compare(field, ">=", self._value(low)), self._fields.compare(field, "<=", self._value(high))]
-        return _join("AND", bounds)
+        bounds = [
+            self._fields.compare(field, ">=", self._value(low)),
+            self._fields.compare(field, "<=", self._value(high)),
+        ]
+        return join("AND", bounds)
 
     def _like(self, tree: Any) -> Condition:
         pattern = self._value(tree.expression)

@@ -81,13 +81,11 @@ def _by_score(
         places = np.searchsorted(keys, [hit.key for hit in scored])
         near[places] = (scores - scores.min()) / width if width else 1.0
     said = spoken.of(keys).astype(np.float64)
-    said /= max(float(said.max(initial=0.0)), np.finfo(np.float32).tiny)
+    said /= said.max(initial=0.0) or 1.0
     return _best(keys, params.weight * near + (1 - params.weight) * said, params.k, ScoreKind.WEIGHTED)
 
 
-def _best(
-    keys: NDArray[np.int64], scores: NDArray[np.floating], k: int, kind: ScoreKind
-) -> list[Found]:
+def _best(keys: NDArray[np.int64], scores: NDArray[np.floating], k: int, kind: ScoreKind) -> list[Found]:
     rounded = scores.astype(np.float32)
     return [Found(float(rounded[i]), int(keys[i]), kind) for i in maxsim.best(rounded, keys, k)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,19 @@ from typing import Any
 
 from ..errors import DamagedIndexError, DuplicateIdError, InvalidInputError, InvalidTypeError
 
-__all__ = ["Entry", "Row", "decode_text", "encode_rows", "encode_text", "name_some"]
+__all__ = [
+    "COLUMNS",
+    "Entry",
+    "Row",
+    "bury",
+    "checksum",
+    "decode_row",
+    "decode_text",
+    "encode_rows",
+    "encode_text",
+    "name_some",
+    "row_checksum",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,37 +37,71 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the catalogue stores of a document, apart from its place: bytes and JSON in ASCII."""
+    """What the catalogue stores of a document as it was given: bytes, and JSON in ASCII."""
 
     id: bytes
     text: bytes | None
     metadata: str
 
-    @property
-    def crc32(self) -> int:
-        """The checksum of all three, each preceded by its length (-1: no text)."""
-        metadata = self.metadata.encode()
-        text = self.text or b""
-        lengths = struct.pack("<3q", len(self.id), -1 if self.text is None else len(text), len(metadata))
-        return zlib.crc32(metadata, zlib.crc32(text, zlib.crc32(self.id, zlib.crc32(lengths))))
 
-    def decode(self, crc32: int, n_tokens: int) -> Entry:
-        """The document as callers see it.
+COLUMNS = "row, key, n_tokens, born, died, crc32, id, text, metadata"
+"""What `decode_row` reads of the table ``documents``."""
 
-        Raises
-        ------
-        DamagedIndexError
-            If the row isn't what was written.
-        """
-        try:
-            if self.crc32 == crc32:
-                text = None if self.text is None else decode_text(self.text)
-                return Entry(decode_text(self.id), text, json.loads(self.metadata), n_tokens)
-        except (AttributeError, TypeError, ValueError):  # other types than were written
-            pass
-        raise DamagedIndexError(
-            f"index.db: the checksum of document {self.id!r} doesn't match; restore a backup or add it anew"
-        )
+
+def decode_row(values: Sequence[Any]) -> Entry:
+    """A document as callers see it, from its `COLUMNS`.
+
+    Raises
+    ------
+    DamagedIndexError
+        If the row isn't what was written.
+    """
+    row, key, n_tokens, born, died, crc32, id, text, metadata = values
+    try:
+        if row_checksum(died, row, key, n_tokens, born, id, text, metadata) == crc32:
+            return Entry(
+                decode_text(id), None if text is None else decode_text(text), json.loads(metadata), n_tokens
+            )
+    except (AttributeError, TypeError, ValueError):  # other types than were written
+        pass
+    raise DamagedIndexError(
+        f"index.db: the checksum of document {id!r} doesn't match; restore a backup or add it anew"
+    )
+
+
+Value = bytes | str | int | None
+
+
+def checksum(*values: Value) -> int:
+    """The CRC-32 of a row's columns, each with its type and its length.
+
+    Raises
+    ------
+    TypeError
+        If one is of a type that no row has.
+    """
+    crc32 = 0
+    for value in values:
+        if value is None:
+            crc32 = zlib.crc32(b"n", crc32)
+        elif isinstance(value, int):
+            crc32 = zlib.crc32(b"i%d;" % value, crc32)
+        else:
+            data = encode_text(value) if isinstance(value, str) else memoryview(value)
+            head = b"%c%d:" % (b"s" if isinstance(value, str) else b"b", len(data))
+            crc32 = zlib.crc32(data, zlib.crc32(head, crc32))
+    return crc32
+
+
+def bury(crc32: int, commit: int) -> int:
+    """The checksum of a row that dies with a commit, from that of its life: the rest needn't be read."""
+    return zlib.crc32(b"d%d;" % commit, crc32)
+
+
+def row_checksum(died: int | None, *values: Value) -> int:
+    """The checksum of a row that may be dead."""
+    crc32 = checksum(*values)
+    return crc32 if died is None else bury(crc32, died)
 
 
 def encode_text(text: str) -> bytes:

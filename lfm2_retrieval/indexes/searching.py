@@ -12,7 +12,7 @@ from ..datatypes import Hit, Mode, ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import DamagedIndexError, InvalidInputError, InvalidTypeError
 from .bm25 import Bm25
 from .fields import field_path
-from .filters import Filter, Where, parse_where
+from .filters import Condition, Filter
 from .fusion import find
 from .grouping import choose
 from .rows import Entry, encode_text, name_some
@@ -42,7 +42,7 @@ class Question:
     queries, texts
         The queries' vectors, and the queries themselves; which is needed depends on ``params.mode``.
     params, where
-        As for `ExactIndex.search`.
+        As for `ExactIndex.search`; the filter, parsed.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class Question:
     queries: TokenEmbeddings | None
     texts: Sequence[str] | None
     params: SearchParams
-    where: Where | None = None
+    where: Condition | None = None
 
     def __post_init__(self) -> None:
         queries, texts, mode = self.queries, self.texts, self.params.mode
@@ -92,7 +92,7 @@ class Searcher:
     def answer(self, snapshot: Snapshot, question: Question, resolve: Resolve) -> list[list[Hit]]:
         """The hits of each query."""
         where = question.where
-        seen = snapshot if where is None else self._filter.apply(snapshot, parse_where(where))
+        seen = snapshot if where is None else self._filter.apply(snapshot, where)
         return [hits for part in question.parts() for hits in self._answer(snapshot, seen, part, resolve)]
 
     def _answer(
@@ -140,8 +140,8 @@ class Searcher:
         entries = self._catalogue.fetch(snapshot.commit, "key", keys)
         if len(entries) < len(keys):
             raise DamagedIndexError(
-                f"{self._catalogue.folder}: the catalogue lacks documents that segments have; restore it from a "
-                "backup"
+                f"{self._catalogue.folder}: the catalogue lacks documents that segments have; restore it "
+                "from a backup"
             )
         return entries
 

@@ -37,6 +37,7 @@ def _shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
         "vectors.npy": ("<f2", (n_tokens, dim)),
         "token_ids.npy": ("<i4", (n_tokens,)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
+        "keys.npy": ("<i8", (n_documents,)),
     }
 
 
@@ -63,13 +64,19 @@ class SegmentBuilder(FolderBuilder):
         self.write("offsets.npy", "<i8", np.zeros(1, np.int64))
 
     def append(
-        self, vectors: NDArray[np.float16], lengths: NDArray[np.int64], token_ids: NDArray[np.int32] | None
+        self,
+        vectors: NDArray[np.float16],
+        lengths: NDArray[np.int64],
+        token_ids: NDArray[np.int32] | None,
+        keys: NDArray[np.int64],
     ) -> None:
-        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]`` and int32 ``[n]`` (-1: not known)."""
+        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]``, int32 ``[n]`` (-1: not known), int64
+        ``[n_documents]``."""
         known = np.full(len(vectors), -1, np.int32) if token_ids is None else token_ids
         self.write("vectors.npy", "<f2", vectors)
         self.write("token_ids.npy", "<i4", known)
         self.write("offsets.npy", "<i8", self.n_tokens + np.cumsum(lengths))
+        self.write("keys.npy", "<i8", keys)
         self.n_documents += len(lengths)
         self.n_tokens += len(vectors)
 
@@ -90,6 +97,8 @@ class Segment(ArrayFolder):
         What the catalogue says of it.
     offsets
         int64 ``[n_documents + 1]``, in memory and checked in full: a wrong one would read out of bounds.
+    keys
+        int64 ``[n_documents]``, in memory, all positive: which document each is.
     score_kind
         What MaxSim on its vectors is.
 
@@ -106,6 +115,9 @@ class Segment(ArrayFolder):
         self.info = info
         self.offsets: NDArray[np.int64] = np.array(self.arrays["offsets.npy"])
         check_offsets(self.offsets, info.n_tokens, self.path / "offsets.npy")
+        self.keys: NDArray[np.int64] = np.array(self.arrays["keys.npy"])
+        if self.keys.min(initial=1) < 1:
+            raise DamagedIndexError(f"{self.path / 'keys.npy'} is damaged; {REMEDY}")
 
     def decode(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]

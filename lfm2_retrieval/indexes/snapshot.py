@@ -17,6 +17,9 @@ from ..datatypes import TokenEmbeddings
 from ..errors import DamagedIndexError
 from .arrays import REMEDY, parse_files
 from .catalogue import read_settings
+from .graves import dead_positions
+from .pins import Pin
+from .rows import checksum
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
 if TYPE_CHECKING:
@@ -62,20 +65,35 @@ class Part:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of an index at one commit. ``settings`` has the key ``dim`` at least."""
+    """The state of an index at one commit. ``settings`` has the key ``dim`` at least.
+
+    As long as it, or a copy of it, is referenced, its ``pin`` keeps what it needs from being swept.
+    """
 
     commit: int
     settings: dict[str, Any]
     parts: tuple[Part, ...]
     codecs: tuple[OpenCodec, ...] = ()
+    pin: Pin | None = None
 
     @property
     def dim(self) -> int:
         """The width of a vector."""
         return int(self.settings["dim"])
 
-    def vectors(self, keys: Sequence[int]) -> TokenEmbeddings | None:
-        """The vectors of some documents as stored, float32, in the order of their keys; None if one lacks."""
+    @property
+    def fields(self) -> list[str]:
+        """The declared fields of the metadata."""
+        return list(self.settings.get("fields") or [])
+
+    def vectors(self, keys: Sequence[int]) -> TokenEmbeddings:
+        """The vectors of some documents as stored, float32, in the order of their keys.
+
+        Raises
+        ------
+        DamagedIndexError
+            If no segment has one of them.
+        """
         wanted = np.array(keys, np.int64)
         pieces = [np.empty((0, self.dim), np.float32)] * len(keys)
         found = np.zeros(len(keys), bool)
@@ -87,7 +105,7 @@ class Snapshot:
                 for place in np.flatnonzero(wanted == part.keys[position]):
                     pieces[place], found[place] = decoded, True
         if not found.all():
-            return None
+            raise DamagedIndexError(f"index.db names a document that no segment has; {REMEDY}")
         offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
         return TokenEmbeddings(np.concatenate([np.empty((0, self.dim), np.float32), *pieces]), offsets)
 
@@ -136,72 +154,80 @@ def newest_commit(connection: sqlite3.Connection) -> int:
 def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
     """The newest snapshot; segments that an older one has open are shared with it.
 
+    It is pinned: as long as it is referenced, nothing of it is swept. Where no pin can be made (in a folder
+    that can't be written) later reads may raise `SweptError`.
+
     Raises
     ------
     DamagedIndexError
         If a segment isn't as the catalogue says.
     """
+    with catalogue.reading() as connection:
+        if known is not None and known.commit == newest_commit(connection):
+            return known
+    try:
+        pin = Pin(catalogue.folder)
+    except OSError:
+        pin = None
     while True:
         with catalogue.reading() as connection:
             commit = newest_commit(connection)
-            if known is not None and known.commit == commit:
-                return known
             settings = read_settings(connection)
             rows = connection.execute(
-                "SELECT id, name, codec, codec_id, n_documents, n_tokens, files FROM segments "
+                "SELECT id, name, codec, codec_id, n_documents, n_tokens, files, born, crc32 FROM segments "
                 "WHERE died IS NULL ORDER BY id"
             ).fetchall()
             codec_rows = connection.execute(
-                "SELECT id, name, facts, files FROM codecs WHERE died IS NULL ORDER BY id"
+                "SELECT id, name, facts, files, born, crc32 FROM codecs WHERE died IS NULL ORDER BY id"
             ).fetchall()
-            stale = {row[0] for row in rows}
-            if known is not None:
-                stale -= {part.segment.info.id for part in known.parts} - _touched(connection, known.commit)
-            places = {segment: _read_places(connection, segment) for segment in stale}
+            dead = _read_tombstones(connection, rows, known)
+        if pin is not None:
+            pin.hold(commit)
         try:
             codecs = _open_codecs(catalogue.folder, _dim(catalogue.folder, settings), codec_rows, known)
-            parts = _open(catalogue.folder, settings, rows, places, codecs, known)
-            return Snapshot(commit, settings, parts, codecs)
+            parts = _open(catalogue.folder, settings, rows, dead, codecs, known)
+            return Snapshot(commit, settings, parts, codecs, pin)
         except DamagedIndexError:
-            # A writer may have retired and swept a segment since: then there is a newer commit without it.
+            # Without a pin, a segment may have been swept since: then there is a newer commit without it.
             with catalogue.reading() as connection:
                 if newest_commit(connection) == commit:
                     raise
 
 
-def _touched(connection: sqlite3.Connection, commit: int) -> set[int]:
-    """The segments of which documents died after a commit."""
-    rows = connection.execute("SELECT DISTINCT segment FROM documents WHERE died > ?", (commit,))
-    return {segment for (segment,) in rows}
+def _read_tombstones(
+    connection: sqlite3.Connection, rows: list[tuple[Any, ...]], known: Snapshot | None
+) -> dict[int, NDArray[np.int64]]:
+    """The dead positions of each living segment that has other ones than in the snapshot known.
 
-
-def _read_places(connection: sqlite3.Connection, segment: int) -> NDArray[np.int64]:
-    """int64 ``[n_alive, 2]``: position and key, from the index ``places`` alone."""
-    rows = connection.execute(
-        "SELECT position, key FROM documents WHERE segment = ? AND died IS NULL", (segment,)
-    ).fetchall()
-    try:
-        return np.array(rows, np.int64).reshape(-1, 2)
-    except (TypeError, ValueError) as error:
-        raise DamagedIndexError(f"index.db: documents of segment {segment!r} are damaged") from error
+    Raises
+    ------
+    DamagedIndexError
+        If a row isn't what was written.
+    """
+    opened = {part.segment.info.id for part in known.parts} if known else set()
+    since = known.commit if known else 0
+    touched = connection.execute("SELECT segment FROM tombstones WHERE born > ?", (since,))
+    stale = {row[0] for row in rows} - opened | {segment for (segment,) in touched}
+    return {segment: dead_positions(connection, segment) for segment in stale}
 
 
 def _open(  # noqa: PLR0917
     folder: Path,
     settings: dict[str, Any],
     rows: list[tuple[Any, ...]],
-    places: dict[int, NDArray[np.int64]],
+    dead: dict[int, NDArray[np.int64]],
     codecs: tuple[OpenCodec, ...],
     known: Snapshot | None,
 ) -> tuple[Part, ...]:
     dim = _dim(folder, settings)
     opened = {part.segment.info.id: part for part in known.parts} if known else {}
     parts = []
-    for id, name, codec, codec_id, n_documents, n_tokens, files in rows:
-        if id not in places:
+    for id, name, codec, codec_id, n_documents, n_tokens, files, born, crc32 in rows:
+        if id not in dead:
             parts.append(opened[id])
             continue
         try:
+            _check_row(crc32, id, name, codec, codec_id, n_documents, n_tokens, files, born)
             info = SegmentInfo(
                 id,
                 str(name),
@@ -218,13 +244,20 @@ def _open(  # noqa: PLR0917
         segment = (
             opened[id].segment if id in opened else _open_segment(folder / "segments", info, dim, codecs)
         )
-        positions, keys = places[id].T
-        if np.any((positions < 0) | (positions >= info.n_documents)):
-            raise DamagedIndexError(f"{folder / 'index.db'}: documents lie outside segment {name!r}")
-        all_keys = np.zeros(info.n_documents, np.int64)
-        all_keys[positions] = keys
-        parts.append(Part(segment, all_keys))
+        if dead[id].max(initial=-1) >= info.n_documents:
+            raise DamagedIndexError(f"{folder / 'index.db'}: tombstones lie outside segment {name!r}")
+        keys = segment.keys
+        if len(dead[id]):
+            keys = keys.copy()
+            keys[dead[id]] = 0
+        parts.append(Part(segment, keys))
     return tuple(parts)
+
+
+def _check_row(crc32: object, *values: Any) -> None:
+    """Refuse a row of a table whose rows carry checksums; TypeError too where a value is of no known type."""
+    if checksum(*values) != crc32:
+        raise ValueError
 
 
 def _dim(folder: Path, settings: dict[str, Any]) -> int:
@@ -252,11 +285,12 @@ def _open_codecs(
 ) -> tuple[OpenCodec, ...]:
     opened = {codec.codec.id: codec for codec in known.codecs} if known else {}
     codecs = []
-    for id, name, facts, files in rows:
+    for id, name, facts, files, born, crc32 in rows:
         if id not in opened:
             from .compressed_segment import load_codec
 
             try:
+                _check_row(crc32, id, name, facts, files, born)
                 checked, parsed = parse_files(json.loads(files)), dict(json.loads(facts))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DamagedIndexError(

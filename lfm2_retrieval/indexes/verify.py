@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DamagedIndexError
-from .rows import Row
+from .rows import COLUMNS, decode_row, row_checksum
+from .word_tables import check_words
 
 if TYPE_CHECKING:
     import sqlite3
 
     from .catalogue import Catalogue
-    from .snapshot import Part, Snapshot
+    from .snapshot import Snapshot
 
 __all__ = ["verify"]
 
@@ -34,35 +35,61 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
             f"index.db: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"
         ]
         problems += [f"index.db: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
-        for part in snapshot.parts:
-            problems += _check_rows(connection, part)
+        problems += _check_tables(connection)
+        problems += _check_documents(connection, snapshot)
+        if snapshot.settings.get("lexical"):
+            problems += check_words(connection)
     if problems:
         raise DamagedIndexError(
             f"{catalogue.folder} is damaged: {'; '.join(problems)}. Restore a backup or build the index again"
         )
 
 
-def _check_rows(connection: sqlite3.Connection, part: Part) -> list[str]:
-    """The documents of a segment against their checksums and the segment's offsets."""
+_TABLES = {
+    "settings": "NULL, key, value",
+    "commits": "NULL, id, time",
+    "codecs": "died, id, name, facts, files, born",
+    "segments": "died, id, name, codec, codec_id, n_documents, n_tokens, files, born",
+    "tombstones": "NULL, segment, born, positions",
+}
+"""The columns behind each row's checksum; the first is the commit in which the row died."""
+
+
+def _check_tables(connection: sqlite3.Connection) -> list[str]:
     problems = []
-    lengths = np.diff(part.segment.offsets)
-    seen = np.zeros(len(lengths), bool)
-    for position, n_tokens, crc32, *row in connection.execute(
-        "SELECT position, n_tokens, crc32, id, text, metadata FROM documents WHERE segment = ?",
-        (part.segment.info.id,),
-    ):
+    for table, columns in _TABLES.items():
+        for crc32, died, *values in connection.execute(f"SELECT crc32, {columns} FROM {table}"):
+            try:
+                sound = row_checksum(died, *values) == crc32
+            except TypeError:
+                sound = False
+            if not sound:
+                problems.append(f"index.db: a row of {table} doesn't match its checksum: {values[0]!r}")
+    return problems
+
+
+def _check_documents(connection: sqlite3.Connection, snapshot: Snapshot) -> list[str]:
+    """All rows against their checksums, and the living against their places."""
+    problems = []
+    alive = []
+    for values in connection.execute(f"SELECT {COLUMNS} FROM documents"):
         try:
-            Row(*row).decode(crc32, n_tokens)
+            entry = decode_row(values)
         except DamagedIndexError as error:
             problems.append(str(error))
-        if position not in range(len(lengths)) or lengths[position] != n_tokens:
-            problems.append(
-                f"index.db: document {row[0]!r} has another place than segment {part.segment.info.name}"
-            )
-        else:
-            seen[position] = True
-    if not seen.all():
-        problems.append(
-            f"index.db: segment {part.segment.info.name} has {np.count_nonzero(~seen)} documents unnamed"
-        )
+            continue
+        _, key, _, born, died = values[:5]
+        if born <= snapshot.commit and (died is None or died > snapshot.commit):
+            alive.append((key, entry.n_tokens))
+    placed = [
+        pair
+        for part in snapshot.parts
+        for pair in zip(part.keys.tolist(), np.diff(part.segment.offsets).tolist(), strict=True)
+        if pair[0]
+    ]
+    n_unplaced = len(set(alive) - set(placed)) + len(placed) - len(set(placed))
+    if n_unplaced:
+        problems.append(f"index.db: {n_unplaced} documents have other places or lengths than in the segments")
+    if n_unnamed := len(set(placed) - set(alive)) + len(alive) - len(set(alive)):
+        problems.append(f"index.db: the segments have {n_unnamed} documents that it doesn't name")
     return problems

@@ -8,11 +8,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 
 from .lexical import words
 from .rows import decode_text
 
-__all__ = ["add_words", "drop_words", "forget_words", "make_words", "stem", "tidy_words"]
+__all__ = ["add_words", "check_words", "drop_words", "forget_words", "make_words", "stem", "tidy_words"]
 
 _WORDS = "CREATE VIRTUAL TABLE words USING fts5 (terms, content='', columnsize=0, tokenize='porter ascii')"
 _PLACES = "CREATE VIRTUAL TABLE word_places USING fts5vocab (words, instance)"
@@ -20,6 +22,9 @@ _DOCUMENTS = "CREATE VIRTUAL TABLE word_documents USING fts5vocab (words, row)"
 _COUNTS = """CREATE TABLE word_counts (
     row INTEGER PRIMARY KEY, key INTEGER NOT NULL, born INTEGER NOT NULL, n INTEGER NOT NULL
 )"""
+
+_EACH = "SELECT doc FROM word_places"
+_DOCUMENT_ROWS = "SELECT row, key, born, text FROM documents ORDER BY row"
 
 
 def make_words(connection: sqlite3.Connection) -> None:
@@ -50,8 +55,8 @@ def forget_words(connection: sqlite3.Connection, rows: Sequence[tuple[int]]) -> 
     """Forget rows of documents in the transaction that deletes them, if the index keeps words.
 
     Only that they have words: those stay until `tidy_words`, and cost room, but nothing else, as no row's
-    number is used again. FTS5 would need their exact words to forget them, which another version of Unicode may
-    split differently.
+    number is used again. FTS5 would need their exact words to forget them, which another version of Unicode
+    may split differently.
     """
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'word_counts'").fetchone():
         connection.executemany("DELETE FROM word_counts WHERE row = ?", rows)
@@ -65,9 +70,7 @@ def tidy_words(connection: sqlite3.Connection) -> bool:
     bool
         Whether anything was done.
     """
-    known = {row for (row,) in connection.execute("SELECT row FROM word_counts WHERE n > 0")}
-    held = {row for (row,) in connection.execute("SELECT DISTINCT doc FROM word_places")}
-    if held <= known:
+    if not _forgotten(connection):
         return False
     connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
     connection.execute("DELETE FROM word_counts")
@@ -75,8 +78,42 @@ def tidy_words(connection: sqlite3.Connection) -> bool:
     return True
 
 
+def check_words(connection: sqlite3.Connection) -> list[str]:
+    """What is wrong with the tables, held to the texts of the documents: each word is looked up."""
+    try:
+        with closing(sqlite3.connect("")) as fresh:
+            for statement in (_WORDS, _PLACES, _COUNTS):
+                fresh.execute(statement)
+            add_words(fresh, connection.execute(_DOCUMENT_ROWS))
+            counts = "SELECT row, key, born, n FROM word_counts ORDER BY row"
+            if list(connection.execute(counts)) != list(fresh.execute(counts)):
+                return ["index.db: the numbers of words differ from those of the texts"]
+            forgotten = _forgotten(connection)
+            surplus = sum(1 for (row,) in connection.execute(_EACH) if row not in forgotten)
+            places = fresh.execute("SELECT term, doc, offset FROM word_places")
+            for term, group in groupby(places, key=itemgetter(0)):
+                expected = list(group)
+                found = connection.execute(
+                    "SELECT term, doc, offset FROM word_places WHERE term = ?", (term,)
+                )
+                if expected != [place for place in found if place[1] not in forgotten]:
+                    return [f"index.db: the places of the word {term!r} differ from those in the texts"]
+                surplus -= len(expected)
+            if surplus:
+                return [f"index.db: {surplus} words have places that no text has"]
+    except sqlite3.DatabaseError as error:
+        return [f"index.db: the words are damaged ({error})"]
+    return []
+
+
+def _forgotten(connection: sqlite3.Connection) -> set[int]:
+    """The rows that have words, but were forgotten."""
+    held = {row for (row,) in connection.execute(_EACH)}
+    return held - {row for (row,) in connection.execute("SELECT row FROM word_counts")}
+
+
 def _fill(connection: sqlite3.Connection) -> None:
-    add_words(connection, connection.execute("SELECT row, key, born, text FROM documents ORDER BY row"))
+    add_words(connection, connection.execute(_DOCUMENT_ROWS))
 
 
 def stem(found: Sequence[str]) -> Mapping[str, str]:

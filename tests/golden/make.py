@@ -1,8 +1,7 @@
 """Makes the golden indexes of the current format: ``python tests/golden/make.py``.
 
 Each folder of ``indexes/golden/format-N`` is an index of its tier; ``expected.json`` holds queries, hits and
-texts. While the format is 0, whoever changes it runs this again; the files of later formats stay as they are,
-and every later version must read them.
+texts. Once a format is released its files stay as they are, and every later version must read them.
 """
 
 from __future__ import annotations
@@ -47,7 +46,10 @@ def text(number: int) -> str | None:
 
 
 def make(folder: Path, tier: str) -> None:
-    """An index with a compressed segment and an fp16 one; ``accurate`` has vectors of any length."""
+    """An index with a compressed segment and an fp16 one; ``accurate`` has vectors of any length.
+
+    One document was deleted from each segment, and the metadata of one were updated.
+    """
     rng = np.random.default_rng(7)
     unit = tier != "accurate"
     sizes = (N_LOOSE, N_LOOSE) if tier == "exact" else (N_COMPRESSED, N_LOOSE)
@@ -58,10 +60,13 @@ def make(folder: Path, tier: str) -> None:
         for size in sizes:
             numbers = range(first, first + size)
             ids, texts = [f"id-{number}" for number in numbers], [text(number) for number in numbers]
-            index.add(ids, documents(size, rng, unit), texts, [{"number": number} for number in numbers])
+            metadata = [{"number": number or -1} for number in numbers]
+            index.add([*ids, "gone"], documents(size + 1, rng, unit), [*texts, None], [*metadata, {}])
             if not first:
                 index.build(force=True)
+            index.delete("gone")
             first += size
+        index.update(["id-0"], metadata=[{"number": 0}])
     (folder / "lock").unlink()
 
 
@@ -102,7 +107,7 @@ def main() -> None:
     for tier in TIERS:
         make(home / tier, tier)
         expected[tier] = expect(home / tier, queries)
-        for leftover in ("index.db-wal", "index.db-shm"):
+        for leftover in ("index.db-wal", "index.db-shm", "build.lock"):
             (home / tier / leftover).unlink(missing_ok=True)
     (home / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())

@@ -24,7 +24,8 @@ BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
-BELOW["retriever"] = BELOW["ingest"] | {"readers", "explain", "ingest", "reranking"}
+BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
+BELOW["retriever"] = BELOW["searching"] | {"readers", "searching"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}

@@ -9,8 +9,9 @@ from support import DIM, embeddings
 
 from lfm2_retrieval.errors import DamagedIndexError, IndexFormatError
 from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes.rows import checksum
 
-FILES = ["vectors.npy", "offsets.npy", "token_ids.npy"]
+FILES = ["vectors.npy", "offsets.npy", "token_ids.npy", "keys.npy"]
 
 
 @pytest.fixture
@@ -127,9 +128,11 @@ def test_impossible_rows_of_segments_are_refused(folder, change):
         ExactIndex.open(folder)
 
 
-@pytest.mark.parametrize("position", [-1, 20, 1 << 40])
-def test_documents_outside_their_segment_are_refused(folder, position):
-    execute(folder, "UPDATE documents SET position = ? WHERE position = 3", position)
+@pytest.mark.parametrize("position", [-1, 20, 1 << 31])
+def test_tombstones_that_cannot_be_are_refused(folder, position):
+    data = b"" if position < 0 else position.to_bytes(4, "little")
+    values = data, checksum(1, 1, data) + (position < 0)
+    execute(folder, "INSERT INTO tombstones (segment, born, positions, crc32) VALUES (1, 1, ?, ?)", *values)
     with pytest.raises(DamagedIndexError):
         ExactIndex.open(folder)
 
@@ -142,7 +145,7 @@ def test_impossible_settings_are_refused(folder, value):
 
 
 def test_a_changed_text_is_not_returned(folder):
-    execute(folder, "UPDATE documents SET text = CAST('other' AS BLOB) WHERE position = 3")
+    execute(folder, "UPDATE documents SET text = CAST('other' AS BLOB) WHERE id = CAST('id3' AS BLOB)")
     with ExactIndex.open(folder) as index:
         assert index.get("id2").text == "body2"
         for damaged in (lambda: index.get("id3"), lambda: index.search(embeddings([2]), 20), index.verify):
@@ -151,11 +154,11 @@ def test_a_changed_text_is_not_returned(folder):
 
 
 def test_a_document_in_another_place_is_found_by_verify(folder):
-    execute(folder, "UPDATE documents SET n_tokens = 3 WHERE position = 3")
-    execute(folder, "DELETE FROM documents WHERE position = 5")
+    execute(folder, "UPDATE documents SET n_tokens = 3 WHERE id = CAST('id3' AS BLOB)")
+    execute(folder, "DELETE FROM documents WHERE id = CAST('id5' AS BLOB)")
     with (
         ExactIndex.open(folder) as index,
-        pytest.raises(DamagedIndexError, match=r"id3.*2 documents unnamed"),
+        pytest.raises(DamagedIndexError, match=r"id3.*2 documents that it doesn't name"),
     ):
         index.verify()
 

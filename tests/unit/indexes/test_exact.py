@@ -55,7 +55,7 @@ def test_texts_and_metadata_come_back(index):
     assert {hit.id: hit.text for hit in index.search(embeddings([3]))[0]} == {"x": "text", "y": "", "z": None}
     assert index.get("x") == x
     assert ("x" in index, "no" in index, 3 in index) == (True, False, False)
-    assert (len(index), index.count, index.n_tokens, index.ids()) == (3, 3, 6, ["x", "y", "z"])
+    assert (len(index), index.count(), index.n_tokens, index.ids()) == (3, 3, 6, ["x", "y", "z"])
 
 
 def test_any_string_is_stored_as_it_is(index, tmp_path):
@@ -256,9 +256,12 @@ def test_overwrite_replaces_documents_settings_and_files(index):
         assert (len(new), new.dim, new.settings["encoder"]) == (0, 8, "new")
         new.add(["a"], embeddings([3], dim=8))
         assert new.ids() == ["a"]
-        assert len(list((index.path / "segments").iterdir())) == 1
         new.verify()
+        assert (index.ids(), index.dim) == (IDS, DIM)
+        index.refresh()
         assert (index.ids(), index.dim) == (["a"], 8)
+        new.add(["b"], embeddings([3], dim=8))
+        assert len(list((index.path / "segments").iterdir())) == 2
 
 
 def test_replace_keeps_the_old_until_the_first_commit(index):
