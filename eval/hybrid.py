@@ -1,7 +1,8 @@
 """Search by vectors, by words and by both, side by side: ``python eval/hybrid.py FOLDER... --out DIR``.
 
-Each FOLDER is a collection in BEIR layout. Every document is encoded once, into an exact index; BM25 of bm25s, as
-`lfm2-retrieve eval` has it, stands beside ours. Needs the extra ``eval``. Writes hybrid.json and hybrid.md.
+Each FOLDER is a collection in BEIR layout. Every document is encoded once, into an exact index; BM25 of
+bm25s, as `lfm2-retrieve eval` has it, stands beside ours. Needs the extra ``eval``. Writes hybrid.json and
+hybrid.md.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "hybrid.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (options.out / "hybrid.md").write_text(markdown(report), encoding="utf-8")
-    print(markdown(report))
+    print(f"wrote {options.out / 'hybrid.md'}")  # noqa: T201
 
 
 if __name__ == "__main__":
