@@ -12,6 +12,7 @@ from support import DIM, embeddings, naive_maxsim
 from lfm2_retrieval import CompressedIndex, ExactIndex, ScoreKind, SearchParams
 from lfm2_retrieval.datatypes import SearchOptions
 from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.indexes.lexical import query_words
 
 N = 300
 QUERIES = ["w3q w5q", "w1q", "nowhere", "w2q w2q w9q w11q"]
@@ -284,7 +285,5 @@ def test_any_text_and_any_query(some, queries):
             index.search(embeddings([2] * len(queries)), SearchParams(5, mode=mode), texts=queries)
         for i, text in enumerate(some):  # what has words is found by them
             hits = index.search(None, SearchParams(9, mode="lexical"), texts=[text])[0]
-            from lfm2_retrieval.indexes.lexical import query_words
-
             assert (str(i) in {hit.id for hit in hits}) == bool(query_words(text))
         index.verify()
