@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError
+from ..errors import DamagedIndexError, InvalidInputError
 from .lexical import query_words
 from .word_tables import stem
 
@@ -142,7 +142,10 @@ class Bm25:
             "SELECT row, key, born, n FROM word_counts WHERE row > ? ORDER BY row", (last,)
         ).fetchall()
         if new:
-            counts = np.concatenate([counts, np.array(new, np.int64)])
+            try:
+                counts = np.concatenate([counts, np.array(new, np.int64)])
+            except (TypeError, ValueError, OverflowError) as error:
+                raise DamagedIndexError("index.db: the numbers of words are damaged; see verify()") from error
             with self._guard:
                 self._counts = counts
         rows, keys, born, lengths = counts.T
