@@ -99,34 +99,10 @@ def markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    """Measure, and write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    encoder = Encoder.load(options.model)
-    collections: dict[str, dict[str, dict[str, float]]] = {}
-    differences = {}
-    for folder in options.folders:
-        data = beir_ref(folder).load()
-        name = folder.resolve().name
-        values = measure(data, encoder, print)
-        collections[name] = {
-            way: {measure: mean(one, measure) for measure in MEASURES} for way, one in values.items()
-        }
-        test = compare(
-            *(
-                {query: one["nDCG@10"] for query, one in values[way].items()}
-                for way in ("vectors", "hybrid, rrf")
-            )
-        )
-        differences[name] = {
-            "difference": test.difference,
-            "interval": [test.low, test.high],
-            "p": test.p_randomisation,
-        }
+def write(
+    out: Path, encoder: Encoder, collections: Mapping[str, Any], differences: Mapping[str, Any]
+) -> None:
+    """The report of the collections so far."""
     report = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": dict(encoder.identity),
@@ -141,10 +117,38 @@ def main() -> None:
         },
         "differences": differences,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "hybrid.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.out / "hybrid.md").write_text(markdown(report), encoding="utf-8")
-    print(f"wrote {options.out / 'hybrid.md'}")  # noqa: T201
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "hybrid.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / "hybrid.md").write_text(markdown(report), encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, and write after each collection."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    encoder = Encoder.load(options.model)
+    collections: dict[str, dict[str, dict[str, float]]] = {}
+    differences = {}
+    for folder in options.folders:
+        values = measure(beir_ref(folder).load(), encoder, print)
+        name = folder.resolve().name
+        collections[name] = {
+            way: {measure: mean(one, measure) for measure in MEASURES} for way, one in values.items()
+        }
+        vectors, both = (
+            {query: one["nDCG@10"] for query, one in values[way].items()}
+            for way in ("vectors", "hybrid, rrf")
+        )
+        test = compare(vectors, both)
+        differences[name] = {
+            "difference": test.difference,
+            "interval": [test.low, test.high],
+            "p": test.p_randomisation,
+        }
+        write(options.out, encoder, collections, differences)
 
 
 if __name__ == "__main__":
