@@ -17,7 +17,16 @@ from .encoder import Encoder, TruncationWarning
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Estimate
 
-__all__ = ["Ingest", "Progress", "Source", "as_document", "batches"]
+__all__ = [
+    "Ingest",
+    "Progress",
+    "Source",
+    "batches",
+    "document_of",
+    "encode_texts",
+    "refuse_one",
+    "warn_of_cut",
+]
 
 _COMMIT_TOKENS = 1 << 18
 _UNKNOWN_TOKENS = 1 << 20
@@ -88,13 +97,7 @@ class Ingest:
         if self.store.outgrown and self.store.tier.int8 and 2 * done.tokens >= self.store.n_tokens:
             self._compress(done, retrain=True)
         if done.cut and self.on_progress is None:
-            warnings.warn(
-                f"{done.cut} of {done.documents} documents were longer than the "
-                f"{self.encoder.settings.document_length} tokens this model reads and were cut; split long "
-                "documents into passages to search all of them",
-                TruncationWarning,
-                stacklevel=3,
-            )
+            warn_of_cut(done.cut, done.documents, self.encoder)
 
     def _commit(self, batches: Iterator[list[Document]], done: Progress) -> tuple[Progress, bool]:
         """A commit's worth, or, with ``settings``, all; and whether there may be more."""
@@ -102,8 +105,8 @@ class Ingest:
         with self.store.writer(replace=self.settings) as writer:
             try:
                 for batch in batches:
-                    embeddings, cut = _encode(self.encoder, batch)
                     texts = [document.text for document in batch]
+                    embeddings, cut = encode_texts(self.encoder, texts)
                     writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
                     done = replace(
                         done,
@@ -145,12 +148,41 @@ class Ingest:
         return round(done.tokens / done.documents * max(self.n_documents, done.documents))
 
 
+def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:
+    """Say that texts were cut."""
+    warnings.warn(
+        f"{n_cut} of {n_documents} documents were longer than the {encoder.settings.document_length} tokens "
+        "this model reads and were cut; split long documents into passages to search all of them",
+        TruncationWarning,
+        stacklevel=4,
+    )
+
+
+def refuse_one(documents: object) -> None:
+    """Refuse a single document where several are expected."""
+    if isinstance(documents, (str, bytes, Mapping, Document)) or not isinstance(documents, Iterable):
+        raise InvalidTypeError("documents must be a list or another iterable of documents, not a single one")
+
+
 def batches(
-    documents: Iterable[Source], size: int, store: CompressedIndex | None = None
+    documents: Iterable[Source], size: int, first: int = 0, store: CompressedIndex | None = None
 ) -> Iterator[list[Document]]:
-    """Documents by the batch; those of a list are checked as a whole before the first comes out."""
-    first = 0 if store is None else len(store)
-    stream = (as_document(source, number) for number, source in enumerate(documents, first))
+    """Documents by the batch; those of a list are checked as a whole before the first comes out.
+
+    Parameters
+    ----------
+    documents
+        As people give them.
+    size
+        How many make a batch.
+    first
+        What documents without ids are counted from.
+    store
+        An index that must not hold any of their ids.
+    """
+    if size < 1:
+        raise InvalidInputError(f"batch_size must be at least 1, not {size}")
+    stream = (document_of(source, number) for number, source in enumerate(documents, first))
     if isinstance(documents, Sequence):
         checked = list(stream)
         _refuse_duplicates(checked, set(), store)
@@ -170,18 +202,19 @@ def _stream(
 def _refuse_duplicates(
     documents: list[Document], seen: set[str], store: CompressedIndex | None = None
 ) -> None:
+    known = set() if store is None else store.newest_ids([document.id for document in documents])
     for document in documents:
         if document.id in seen:
             raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
-        if store is not None and document.id in store:
+        if store is not None and document.id in known:
             raise DuplicateIdError(
                 f"the document id {document.id[:80]!r} is already in the index {store.path}"
             )
         seen.add(document.id)
 
 
-def as_document(source: Source, number: int) -> Document:
-    """A document of what is taken for one; ``number`` is its id if it has none."""
+def document_of(source: Source, number: int = 0) -> Document:
+    """What a string, a mapping or a document is as a document; ``number`` is the id of one without."""
     if isinstance(source, Document):
         return source
     if isinstance(source, str):
@@ -203,9 +236,8 @@ def as_document(source: Source, number: int) -> Document:
     return Document(id, text, {**rest, **metadata})
 
 
-def _encode(encoder: Encoder, documents: list[Document]) -> tuple[TokenEmbeddings, int]:
-    """The documents' vectors, none for one without text, and how many texts were cut."""
-    texts = [document.text for document in documents]
+def encode_texts(encoder: Encoder, texts: list[str]) -> tuple[TokenEmbeddings, int]:
+    """The texts' vectors, none for one of white space, and how many texts were cut."""
     full = np.array([bool(text.strip()) for text in texts], dtype=bool)
     cuts: list[int] = []
     encoded = encoder.encode_documents(

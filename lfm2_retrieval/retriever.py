@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .datatypes import Document
+from .changes import LivingDocuments
 from .encoder import DEFAULT_MODEL, Encoder, Precision
 from .errors import (
     IndexExistsError,
     InvalidInputError,
-    InvalidTypeError,
     ModelMismatchError,
 )
 from .indexes import CompressedIndex, Tier
 from .indexes.catalogue import is_index, is_vacant
 from .indexes.fields import check_fields
 from .indexes.policy import parse_memory
-from .ingest import Ingest, Progress, Source, batches
+from .ingest import Ingest, Progress, Source, batches, refuse_one
 from .searching import Searching, load_encoder
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ __all__ = ["Retriever"]
 IfExists = Literal["error", "append", "overwrite"]
 
 
-class Retriever(Searching):
+class Retriever(LivingDocuments, Searching):
     """Search in documents by late interaction; made by :meth:`index` or :meth:`open`, shared by any threads.
 
     Attributes
@@ -69,8 +68,8 @@ class Retriever(Searching):
         Parameters
         ----------
         documents
-            Strings, mappings or :class:`Document`. A string's id is its number, counted on from the documents
-            already there; a mapping has ``text`` and may have ``id`` (or ``_id``), ``title``, which is put in
+            Strings, mappings or :class:`Document`. A string's id is its number, counted on from what was ever
+            added; a mapping has ``text`` and may have ``id`` (or ``_id``), ``title``, which is put in
             front of the text, and ``metadata``; its other keys count as metadata. A list is checked as a
             whole before any work; of an iterator, what was encoded before a bad document stays in the index,
             unless the index was to be overwritten: then the old one stays.
@@ -121,12 +120,7 @@ class Retriever(Searching):
             raise InvalidInputError(f"if_exists must be 'error', 'append' or 'overwrite', not {if_exists!r}")
         if tier is not None and tier not in set(Tier):
             raise InvalidInputError(f"tier must be one of {', '.join(Tier)}, not {tier!r}")
-        if batch_size < 1:
-            raise InvalidInputError(f"batch_size must be at least 1, not {batch_size}")
-        if isinstance(documents, (str, bytes, Mapping, Document)):
-            raise InvalidTypeError(
-                "documents must be a list or another iterable of documents, not a single one"
-            )
+        refuse_one(documents)
         if n_documents is None and isinstance(documents, Sized):
             n_documents = len(documents)
         memory = parse_memory(memory)
@@ -141,8 +135,9 @@ class Retriever(Searching):
                 raise InvalidInputError(
                     f"{path} has the tier {str(held_tier)!r}: leave tier= out to append to it"
                 )
-            stream = batches(documents, batch_size, retriever.store)
-            retriever.store.configure(lexical=lexical, fields=fields)
+            store = retriever.store
+            stream = batches(documents, batch_size, store.next_number(), store)
+            store.configure(lexical=lexical, fields=fields)
         else:
             stream = batches(documents, batch_size)
             encoder = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
@@ -180,8 +175,11 @@ class Retriever(Searching):
         model: str | Path | Encoder | None = None,
         device: str = "auto",
         dtype: Precision = "auto",
+        auto_refresh: bool = False,
     ) -> Retriever:
         """Open an index. The model is loaded when it is first needed.
+
+        What is found and read is of the commit that was the newest then, until :meth:`refresh`.
 
         Parameters
         ----------
@@ -191,13 +189,15 @@ class Retriever(Searching):
             Where the index's own model lies now, if not where it was; another model is refused at first use.
         device, dtype
             See :meth:`Encoder.load`.
+        auto_refresh
+            Look for a newer commit before each call instead.
 
         Raises
         ------
         IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
             If there is no index, something else, one of a newer version or a damaged one.
         """
-        store = CompressedIndex.open(path)
+        store = CompressedIndex.open(path, auto_refresh=auto_refresh)
         recorded: dict[str, Any] = store.settings.get("encoder") or {}
 
         def load() -> Encoder:
@@ -240,20 +240,9 @@ class Retriever(Searching):
         """The index's folder."""
         return self.store.path
 
-    def get(self, id: str) -> Document | None:
-        """The document stored under an id, or None."""
-        entry = self.store.get(id)
-        return None if entry is None else Document(entry.id, entry.text or "", entry.metadata)
-
     def close(self) -> None:
         """Close the index; a temporary one is removed. Closing again does nothing."""
         self.store.close()
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def __contains__(self, id: object) -> bool:
-        return id in self.store
 
     def __enter__(self) -> Retriever:
         return self

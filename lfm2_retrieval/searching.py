@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +15,21 @@ from .errors import InvalidInputError, InvalidTypeError
 from .explain import matches
 from .indexes import CompressedIndex
 from .indexes.filters import Where, parse_where
-from .ingest import Source, as_document
+from .ingest import Source, document_of
 from .reranking import class_or_instance, rerank_texts
 
 __all__ = ["Searching", "load_encoder"]
 
 
-class Searching:
-    """Questions to an index and its encoder; `Retriever` is one."""
+class Searching(ABC):
+    """What a retriever is asked."""
 
     store: CompressedIndex
 
     @property
+    @abstractmethod
     def encoder(self) -> Encoder:
-        """The encoder."""
-        raise NotImplementedError
+        """What encodes queries."""
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -210,7 +211,7 @@ class Searching:
         if texts is not None:
             if isinstance(texts, (str, bytes, Mapping, Document)):
                 raise InvalidTypeError("texts must be a list or another iterable of texts, not a single one")
-            documents = [as_document(source, number) for number, source in enumerate(texts)]
+            documents = [document_of(source, number) for number, source in enumerate(texts)]
             if isinstance(self, Searching):
                 encoder = self.encoder
             else:

@@ -8,7 +8,6 @@ which it was, and the next one goes on from there.
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DamagedIndexError, InvalidInputError
+from ..errors import InvalidInputError
 from .catalogue import storing
 from .codec import Codec, Errors, Tier, sample_size, to_int8, train
 from .compress import Built, Compressor
 from .compressed_segment import Block, CompressedBuilder, CompressedSegment
 from .lock import WriterLock
-from .policy import DriftWarning, Limits, Progress
+from .merge import empty_workshop
+from .policy import DRIFT, DriftWarning, Limits, Progress
 from .segment import Segment
 from .threads import in_order
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from .snapshot import Part, Snapshot
 
 __all__ = ["Build"]
-
-DRIFT = 1.5
-"""Data have drifted away from the codec when their mean squared error is so many times that of its sample."""
 
 _BLOCK_TOKENS = 1 << 14
 _RELEASE_TOKENS = 1 << 18
@@ -115,24 +112,17 @@ class Build:
                 return False
             if retrain:
                 _check_sources(snapshot)
-            self._sweep()
+            empty_workshop(self._catalogue.folder)
             try:
                 codec, retrain = self._codec(snapshot, retrain, expected)
                 del snapshot  # which would keep what is replaced
                 done = self._compress(self._load(), codec, retrain)
             finally:
-                self._sweep()
+                empty_workshop(self._catalogue.folder)
             self._load()
             with Compressor(self._catalogue, self._timeout):
                 pass  # deletes what was replaced
             return done
-
-    def _sweep(self) -> None:
-        if self._folder.is_symlink():
-            raise DamagedIndexError(f"{self._folder} is a link; remove it")
-        if self._folder.exists():
-            with storing(self._catalogue.folder):
-                shutil.rmtree(self._folder)
 
     def _codec(self, snapshot: Snapshot, retrain: bool, expected: int) -> tuple[Codec, bool]:
         """The newest codec, or a new one; and whether older segments are to be encoded with it."""

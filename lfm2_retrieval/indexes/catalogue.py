@@ -39,6 +39,7 @@ __all__ = [
     "SweptError",
     "is_index",
     "is_vacant",
+    "last_row",
     "read_settings",
     "storing",
     "translated",
@@ -171,6 +172,12 @@ def write_settings(
     )
 
 
+def last_row(connection: sqlite3.Connection) -> int:
+    """The highest number that a row of ``documents`` has or had."""
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
+    return 0 if last is None else int(last[0])
+
+
 class SweptError(Exception):
     """What a snapshot held was swept: nothing could pin it."""
 
@@ -286,6 +293,19 @@ class Catalogue:
     def keys(self, commit: int, ids: Sequence[bytes]) -> dict[bytes, int]:
         """The keys of documents alive at a commit, by id; those that aren't there are left out."""
         return dict(self._select(commit, "id", ids, "id, key"))
+
+    def living(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Those of some ids that the newest commit has."""
+        found: set[bytes] = set()
+        with self.reading() as connection:
+            for start in range(0, len(ids), IDS_PER_QUERY):
+                some = ids[start : start + IDS_PER_QUERY]
+                marks = ",".join("?" * len(some))
+                rows = connection.execute(
+                    f"SELECT id FROM documents WHERE died IS NULL AND id IN ({marks})", some
+                )
+                found.update(id for (id,) in rows)
+        return found
 
     def pages(self, commit: int, columns: str, condition: Condition | None = None) -> Iterator[list[Any]]:
         """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer."""

@@ -10,7 +10,7 @@ from .arrays import fsync_folder, sweep
 from .catalogue import read_settings, write_settings
 from .pins import oldest_pin
 from .snapshot import newest_commit
-from .word_tables import forget_words
+from .word_tables import forget_words, tidy_words
 
 __all__ = ["clean"]
 
@@ -44,6 +44,9 @@ def clean(connection: sqlite3.Connection, folder: Path, most: int | None = None)
             write_settings(connection, {"horizon": horizon})
         connection.execute("COMMIT")
     if most is None:
+        connection.execute("BEGIN IMMEDIATE")
+        tidy_words(connection)
+        connection.execute("COMMIT")
         connection.execute("PRAGMA incremental_vacuum").fetchall()
     _sweep_files(connection, folder)
 

@@ -97,6 +97,12 @@ class Block(NamedTuple):
     scales: NDArray[np.float32]
     unit: bool
 
+    def select(self, which: NDArray[np.bool_]) -> Block:
+        """Some of the tokens: bool ``[n]``."""
+        steps = self.steps[which] if len(self.steps) else self.steps
+        scales = self.scales[which] if len(self.scales) else self.scales
+        return Block(self.ids[which], self.codes[which], steps, scales, self.unit)
+
 
 class CompressedBuilder(FolderBuilder):
     """Writes one compressed segment, which has no number until it is committed.

@@ -68,6 +68,10 @@ class StoredDocuments:
         found = self._read(lambda snapshot: self._catalogue.fetch(snapshot.commit, "id", wanted))
         return [found.get(id) for id in encoded]
 
+    def newest_ids(self, ids: Sequence[str]) -> set[str]:
+        """Those of some ids that the newest commit has, whatever this index reads."""
+        return set(map(decode_text, self._catalogue.living([encode_text(id) for id in ids])))
+
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.get(id) is not None
 
@@ -200,8 +204,11 @@ class StoredDocuments:
         """The newest commit, which is read from now on; the guard makes threads wait for one to load it."""
         with self._guard:
             self._stale = False
-            self._current = load(self._catalogue, self._current)
-            return self._current
+            newest = load(self._catalogue, self._current)
+            if newest is not self._current:
+                self._filter.clear()  # its answers keep the older snapshot pinned
+            self._current = newest
+            return newest
 
     def _committed(self) -> None:
         """After a commit of its own, still under the writer lock: what is read from now on is this commit."""

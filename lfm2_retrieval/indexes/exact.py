@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,12 +17,20 @@ import numpy as np
 
 from .. import __version__
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
-from ..errors import IndexExistsError, InvalidInputError, TransactionError
-from .catalogue import Catalogue, is_index, is_vacant
+from ..errors import (
+    IndexExistsError,
+    IndexLockedError,
+    IndexWriteError,
+    InvalidInputError,
+    TransactionError,
+)
+from .catalogue import Catalogue, is_index, is_vacant, last_row
 from .documents import StoredDocuments
 from .fields import check_fields
 from .filters import Where, parse_where
 from .lock import WriterLock
+from .merge import Groups, merge, reclaim
+from .policy import MERGED_IN_PASSING, Limits, all_to_merge, parse_memory, to_merge
 from .searching import Question
 from .snapshot import Snapshot
 from .verify import verify
@@ -207,7 +216,7 @@ class ExactIndex(StoredDocuments):
         timeout: float = 30.0,
     ) -> int:
         """Add documents in one commit, or in that of the transaction; see `Writer.add`."""
-        return self._change(
+        return self.change(
             lambda writer: writer.add(ids, embeddings, texts, metadata, on_conflict=on_conflict), timeout
         )
 
@@ -221,7 +230,7 @@ class ExactIndex(StoredDocuments):
         timeout: float = 30.0,
     ) -> int:
         """Change documents in one commit, or in that of the transaction; see `Writer.update`."""
-        return self._change(lambda writer: writer.update(ids, embeddings, texts, metadata), timeout)
+        return self.change(lambda writer: writer.update(ids, embeddings, texts, metadata), timeout)
 
     def delete(
         self,
@@ -232,7 +241,7 @@ class ExactIndex(StoredDocuments):
         timeout: float = 30.0,
     ) -> int:
         """Delete documents in one commit, or in that of the transaction; see `Writer.delete`."""
-        return self._change(lambda writer: writer.delete(ids, where=where, missing_ok=missing_ok), timeout)
+        return self.change(lambda writer: writer.delete(ids, where=where, missing_ok=missing_ok), timeout)
 
     def configure(
         self, *, lexical: bool | None = None, fields: Sequence[str] = (), timeout: float = 30.0
@@ -243,15 +252,28 @@ class ExactIndex(StoredDocuments):
             writer.configure(lexical=lexical, fields=fields)
             return 0
 
-        self._change(change, timeout)
+        self.change(change, timeout)
 
-    def _change(self, change: Callable[[Writer], int], timeout: float) -> int:
+    def change(self, change: Callable[[Writer], int], timeout: float = 30.0) -> int:
+        """Make some changes in one commit, or in that of the transaction; returns what they return."""
         if (writer := self._joined) is not None:
             return change(writer)
         with self.writer(timeout=timeout) as writer:
             n = change(writer)
         self._tend(timeout)
         return n
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside `transaction`."""
+        return self._joined is not None
+
+    def next_number(self) -> int:
+        """A number that no document was ever inserted under, for ids that count."""
+        if (writer := self._joined) is not None:
+            return writer.next_number()
+        with self._catalogue.reading() as connection:
+            return last_row(connection)
 
     @property
     def _joined(self) -> Writer | None:
@@ -263,8 +285,61 @@ class ExactIndex(StoredDocuments):
         if self._joined is not None:
             raise TransactionError(f"{what} is not possible inside a transaction: end it first")
 
+    def merge(self, *, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
+        """Tidy up: few large segments, nothing dead on disk.
+
+        Neighbouring segments of one kind become as large as segments may be, and lose their dead documents.
+        Vectors and codes are copied as they are, ids, keys and the order stay. Rows of dead documents are
+        deleted and the catalogue gives their space back. What an open index, in any process, still reads
+        stays until it goes on; searches and additions go on meanwhile. An interrupted merge loses nothing.
+
+        Adding and deleting merge by themselves what is small, see `to_merge`; this does the rest.
+
+        Parameters
+        ----------
+        memory
+            Limits the size of compressed segments; see `CompressedIndex.build`.
+        timeout
+            Seconds to wait for another merge, and for another writer at each commit.
+
+        Returns
+        -------
+        bool
+            Whether any segment was rewritten.
+
+        Raises
+        ------
+        TransactionError
+            Inside a transaction.
+        IndexLockedError, IndexWriteError
+            If another takes longer than ``timeout``; if the disk is full. What was committed stays.
+        """
+        self._refuse_in_transaction("merge()")
+        limits = Limits.of(parse_memory(memory), self.dim)
+
+        def choose(snapshot: Snapshot) -> Groups:
+            return all_to_merge(snapshot, limits)
+
+        done = merge(self._catalogue, self._newest, choose, timeout, timeout)
+        self._newest()
+        reclaim(self._catalogue, timeout)
+        return done
+
     def _tend(self, timeout: float) -> None:
-        """What is to be done after a commit."""
+        """After a commit, merge what is small. Whatever comes of it, the commit stands."""
+        try:
+            self._tidy(timeout)
+        except IndexLockedError:
+            pass  # the next commit will see to it
+        except IndexWriteError as error:
+            warnings.warn(f"the change is committed, but {error}", RuntimeWarning, stacklevel=4)
+
+    def _tidy(self, timeout: float) -> None:
+        def choose(snapshot: Snapshot) -> Groups:
+            return to_merge(snapshot, MERGED_IN_PASSING)
+
+        if choose(self._newest()):
+            merge(self._catalogue, self._newest, choose, timeout, wait=0)
 
     def search(
         self,

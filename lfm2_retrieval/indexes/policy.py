@@ -11,17 +11,19 @@ from ..errors import InvalidInputError
 from .codec import Tier, centroids_for, sample_size
 
 if TYPE_CHECKING:
-    from .snapshot import Snapshot
+    from .snapshot import Part, Snapshot
 
 __all__ = [
     "DriftWarning",
     "Estimate",
     "Limits",
     "Progress",
+    "all_to_merge",
     "estimate",
     "is_due",
     "is_outgrown",
     "parse_memory",
+    "to_merge",
     "worth_compressing",
 ]
 
@@ -37,7 +39,17 @@ OUTGROWN = 16
 """With so many times the vectors its codec was made for, an index has a quarter of the centroids it wants."""
 SEGMENT_TOKENS = 1 << 24
 """A compressed segment is closed before it has more vectors than that, or than memory allows."""
+DRIFT = 1.5
+"""Data have drifted away from the codec when their mean squared error is so many times that of its sample."""
 LEAST_MEMORY = 1 << 26
+SEGMENT_OF_HALVES = 1 << 20
+"""A merged fp16 segment has no more vectors than that."""
+MERGED_AT_ONCE = 8
+"""So many fp16 segments of about one size become one."""
+SMALLEST_CLASS = 1 << 12
+"""fp16 segments of fewer vectors count as of one size."""
+MERGED_IN_PASSING = 1 << 18
+"""What a call merges after its commit has at most so many vectors (.1 to .3 s)."""
 
 Progress = Callable[[str, int, int], None]
 """Called with ``"train"`` (steps) or ``"encode"`` (vectors), what is done and what there is to do."""
@@ -115,6 +127,62 @@ def is_outgrown(snapshot: Snapshot) -> bool:
     if not snapshot.codecs:
         return False
     return snapshot.n_tokens >= OUTGROWN * int(snapshot.codecs[-1].codec.facts["n_tokens"])
+
+
+def to_merge(snapshot: Snapshot, most: int) -> list[list[Part]]:
+    """What is merged after a commit: small commits leave few segments, deletes little that is dead.
+
+    fp16 segments are of one class if their sizes, 2¹² vectors at least, differ by less than a factor of 8;
+    eight of a class become one. So a vector is copied once for each factor of eight that the index is larger
+    than a commit. And a segment of which more is dead than alive is rewritten, which costs less than adding
+    what died in it did.
+
+    Parameters
+    ----------
+    snapshot
+        The newest.
+    most
+        Groups of more living vectors are left to an explicit merge.
+    """
+    groups: list[list[Part]] = [[part] for part in snapshot.parts if 2 * part.n_alive < len(part.keys)]
+    classes: dict[int, list[Part]] = {}
+    for part in snapshot.parts:
+        if not part.compressed and part.n_tokens < SEGMENT_OF_HALVES // 2:
+            classes.setdefault(_size_class(part.n_tokens), []).append(part)
+    groups += [parts for parts in classes.values() if len(parts) >= MERGED_AT_ONCE]
+    chosen: list[list[Part]] = []
+    taken: set[int] = set()
+    for group in sorted(groups, key=len, reverse=True):
+        ids = {part.segment.info.id for part in group}
+        if not ids & taken and sum(part.n_tokens for part in group) <= most:
+            chosen.append(group)
+            taken |= ids
+    return chosen
+
+
+def all_to_merge(snapshot: Snapshot, limits: Limits) -> list[list[Part]]:
+    """What an explicit merge rewrites: neighbours of one kind, to segments as large as they may be, and what
+    has anything dead in it.
+    """
+    kinds: dict[tuple[int | None, str], list[Part]] = {}
+    for part in snapshot.parts:
+        kinds.setdefault((part.segment.info.codec_id, part.segment.info.codec), []).append(part)
+    groups = []
+    for (codec_id, _), parts in kinds.items():
+        limit = SEGMENT_OF_HALVES if codec_id is None else limits.segment
+        some: list[Part] = []
+        for part in (*parts, None):
+            if some and (part is None or sum(one.n_tokens for one in some) + part.n_tokens > limit):
+                if len(some) > 1 or some[0].n_alive < len(some[0].keys):
+                    groups.append(some)
+                some = []
+            if part is not None:
+                some.append(part)
+    return groups
+
+
+def _size_class(n_tokens: int) -> int:
+    return ((n_tokens // SMALLEST_CLASS).bit_length() + 2) // 3
 
 
 def parse_memory(memory: str | int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import DamagedIndexError, DuplicateIdError, InvalidInputError, InvalidTypeError
+from ..errors import DamagedIndexError, DuplicateIdError, InvalidInputError, InvalidTypeError, UnknownIdError
 
 __all__ = [
     "COLUMNS",
@@ -20,8 +20,10 @@ __all__ = [
     "decode_text",
     "encode_rows",
     "encode_text",
+    "known_ids",
     "name_some",
     "row_checksum",
+    "unknown_ids",
 ]
 
 
@@ -186,3 +188,15 @@ def _encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
         return json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the metadata of document {id!r} is not JSON: {error}") from error
+
+
+def known_ids(ids: Sequence[str]) -> DuplicateIdError:
+    """The error for ids that are in the index and should not be."""
+    return DuplicateIdError(
+        f"already in the index: {name_some(ids)}; on_conflict='replace' or 'skip' allows that"
+    )
+
+
+def unknown_ids(ids: Sequence[str], remedy: str) -> UnknownIdError:
+    """The error for ids that are not in the index and should be."""
+    return UnknownIdError(f"not in the index: {name_some(ids)}; {remedy}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
 from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, name_of
 
-__all__ = ["FP16", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
+__all__ = ["FP16", "HalfBuilder", "HalfSegment", "Segment", "SegmentBuilder", "SegmentInfo", "check_offsets"]
 
 FP16 = "fp16"
 """The codec that stores vectors as float16."""
@@ -41,23 +41,19 @@ def _shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
     }
 
 
-class SegmentBuilder(FolderBuilder):
-    """Writes one fp16 segment.
+class HalfBuilder(FolderBuilder):
+    """Writes an fp16 segment, which has no number until it is committed.
 
     Parameters
     ----------
-    folder
-        The index's ``segments`` folder.
-    number
-        The segment's number in the catalogue.
+    building
+        The folder to write to.
     dim
         The width of a vector.
     """
 
-    def __init__(self, folder: Path, number: int, dim: int) -> None:
-        super().__init__(folder / f"{name_of(number)}.tmp")
-        self._folder = folder
-        self.number = number
+    def __init__(self, building: Path, dim: int) -> None:
+        super().__init__(building)
         self.n_documents = 0
         self.n_tokens = 0
         self._dim = dim
@@ -81,11 +77,35 @@ class SegmentBuilder(FolderBuilder):
         self.n_tokens += len(vectors)
 
     def finish(self) -> SegmentInfo:
-        """Make the segment durable; it counts only once the catalogue names it."""
+        """Make the files durable: what the catalogue will say of them, but for a number and a name."""
         files = self.complete(_shapes(self.n_documents, self.n_tokens, self._dim))
+        return SegmentInfo(0, "", FP16, None, self.n_documents, self.n_tokens, files)
+
+
+class SegmentBuilder(HalfBuilder):
+    """Writes one fp16 segment.
+
+    Parameters
+    ----------
+    folder
+        The index's ``segments`` folder.
+    number
+        The segment's number in the catalogue.
+    dim
+        The width of a vector.
+    """
+
+    def __init__(self, folder: Path, number: int, dim: int) -> None:
+        super().__init__(folder / f"{name_of(number)}.tmp", dim)
+        self._folder = folder
+        self.number = number
+
+    def finish(self) -> SegmentInfo:
+        """Make the segment durable; it counts only once the catalogue names it."""
+        info = super().finish()
         name = name_of(self.number)
         self.place(self._folder / name)
-        return SegmentInfo(self.number, name, FP16, None, self.n_documents, self.n_tokens, files)
+        return replace(info, id=self.number, name=name)
 
 
 class Segment(ArrayFolder):
@@ -142,6 +162,7 @@ class HalfSegment(Segment):
     def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
         super().__init__(folder, info, _shapes(info.n_documents, info.n_tokens, dim))
         self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
+        self.token_ids: NDArray[np.int32] = self.arrays["token_ids.npy"]
         self._half = self.vectors.view(np.uint16)
 
     def decode(

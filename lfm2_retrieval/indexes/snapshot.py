@@ -58,6 +58,18 @@ class Part:
         return self.segment.info.codec_id is not None
 
     @cached_property
+    def n_alive(self) -> int:
+        """How many of its documents are alive."""
+        return int(np.count_nonzero(self.keys))
+
+    @cached_property
+    def n_tokens(self) -> int:
+        """How many vectors these have."""
+        if self.n_alive == len(self.keys):
+            return self.segment.info.n_tokens
+        return int(np.diff(self.segment.offsets)[self.keys > 0].sum())
+
+    @cached_property
     def found(self) -> NDArray[np.bool_]:
         """bool ``[n_documents]``: those that a search can find, alive and not empty."""
         return (self.keys > 0) & (self.segment.offsets[1:] > self.segment.offsets[:-1])
@@ -133,7 +145,7 @@ class Snapshot:
     @cached_property
     def count(self) -> int:
         """How many documents are alive."""
-        return sum(int(np.count_nonzero(part.keys)) for part in self.parts)
+        return sum(part.n_alive for part in self.parts)
 
     @cached_property
     def n_loose(self) -> int:
@@ -143,7 +155,7 @@ class Snapshot:
     @cached_property
     def n_tokens(self) -> int:
         """How many vectors the living documents have."""
-        return sum(int(np.diff(part.segment.offsets)[part.keys > 0].sum()) for part in self.parts)
+        return sum(part.n_tokens for part in self.parts)
 
 
 def newest_commit(connection: sqlite3.Connection) -> int:

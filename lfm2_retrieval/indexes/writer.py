@@ -11,15 +11,26 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DuplicateIdError, IndexClosedError, InvalidInputError, UnknownIdError
-from .catalogue import IDS_PER_QUERY, read_settings, storing, write_settings
+from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError
+from .catalogue import IDS_PER_QUERY, last_row, read_settings, storing, write_settings
 from .cleaning import clean, forget
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
 from .graves import dig
 from .lock import WriterLock
-from .rows import COLUMNS, Row, checksum, decode_row, decode_text, encode_rows, encode_text, name_some
+from .rows import (
+    COLUMNS,
+    Entry,
+    Row,
+    checksum,
+    decode_row,
+    decode_text,
+    encode_rows,
+    encode_text,
+    known_ids,
+    unknown_ids,
+)
 from .segment import SegmentBuilder, SegmentInfo
 from .snapshot import Snapshot, load
 from .word_tables import add_words
@@ -122,7 +133,7 @@ class Writer:
                 if kind is None:
                     self.commit()
             finally:
-                self._abandon()
+                self.abandon()
 
     def add(
         self,
@@ -171,10 +182,7 @@ class Writer:
         with self._storing():
             known = self._find_ids([row.id for row in rows])
             if known and on_conflict == "error":
-                raise DuplicateIdError(
-                    f"already in the index: {name_some([decode_text(id) for id in known])}; "
-                    "on_conflict='replace' or 'skip' allows that"
-                )
+                raise known_ids([decode_text(id) for id in known])
             if known and on_conflict == "skip":
                 new = [number for number, row in enumerate(rows) if row.id not in known]
                 rows, embeddings, known = [rows[number] for number in new], embeddings.select(new), {}
@@ -222,18 +230,20 @@ class Writer:
         with self._storing():
             known = self._find_ids([row.id for row in given])
             if unknown := [id for id, row in zip(ids, given, strict=True) if row.id not in known]:
-                raise UnknownIdError(f"not in the index: {name_some(unknown)}; add() adds documents")
+                raise unknown_ids(unknown, "add() adds documents")
             if not given:
                 return 0
-            stored = self._stored(known.values())
-            rows = [
-                Row(
-                    row.id,
-                    stored[row.id].text if texts is None else row.text,
-                    stored[row.id].metadata if metadata is None else row.metadata,
-                )
-                for row in given
-            ]
+            rows = given
+            if texts is None or metadata is None:
+                stored = {row.id: self._stored(row)[1] for row in known.values()}
+                rows = [
+                    Row(
+                        row.id,
+                        stored[row.id].text if texts is None else row.text,
+                        stored[row.id].metadata if metadata is None else row.metadata,
+                    )
+                    for row in given
+                ]
             self._begin()
             self._bury(known.values(), places=embeddings is not None)
             if embeddings is not None and vectors is not None:
@@ -283,18 +293,29 @@ class Writer:
             else:
                 wanted = [ids] if isinstance(ids, str) else list(ids or [])
                 if wrong := [id for id in wanted if not isinstance(id, str)]:
-                    raise InvalidInputError(f"an id is a str, not {wrong[0]!r}")
+                    raise InvalidTypeError(f"a document's id must be a str, not {wrong[0]!r}")
                 known = self._find_ids([encode_text(id) for id in dict.fromkeys(wanted)])
                 unknown = [id for id in wanted if encode_text(id) not in known]
                 if unknown and not missing_ok:
-                    raise UnknownIdError(
-                        f"not in the index: {name_some(unknown)}; missing_ok=True passes over them"
-                    )
+                    raise unknown_ids(unknown, "missing_ok=True passes over them")
                 found = list(known.values())
             if found:
                 self._begin()
                 self._bury(found, places=True)
         return len(found)
+
+    def find(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Those of some documents that the index holds, by id, as this transaction has them."""
+        self._check_open()
+        with self._storing():
+            known = self._find_ids([encode_text(id) for id in dict.fromkeys(ids)])
+            entries = [self._stored(row)[0] for row in known.values()]
+            return {entry.id: entry for entry in entries}
+
+    def next_number(self) -> int:
+        """A number that no row and no document has or had."""
+        self._check_open()
+        return self._last_row if self._connection.in_transaction else last_row(self._connection)
 
     def commit(self) -> None:
         """Make what was done durable and visible, all of it at once. The writer can go on."""
@@ -309,7 +330,7 @@ class Writer:
                 self._dig()
                 self._connection.execute("COMMIT")
         except BaseException:
-            self._abandon()
+            self.abandon()
             raise
         finally:
             self._on_commit()
@@ -369,7 +390,7 @@ class Writer:
         except InvalidInputError:  # before anything was written
             raise
         except BaseException:  # also Ctrl-C: files and rows may disagree now
-            self._abandon()
+            self.abandon()
             raise
 
     def _begin(self) -> None:
@@ -384,8 +405,7 @@ class Writer:
         connection.execute(
             "UPDATE commits SET crc32 = ? WHERE id = ?", (checksum(self._commit, now), self._commit)
         )
-        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()
-        self._last_row = 0 if last is None else int(last[0])
+        self._last_row = last_row(connection)
         if self._replace is not None:
             for table in ("documents", "segments", "codecs"):
                 self._retire(table, "died IS NULL")
@@ -416,17 +436,13 @@ class Writer:
             )
         ]
 
-    def _stored(self, known: Iterable[_Known]) -> dict[bytes, Row]:
-        """What the catalogue holds of some documents, checked."""
-        found: dict[bytes, Row] = {}
-        for one in known:
-            values = self._connection.execute(
-                f"SELECT {COLUMNS} FROM documents WHERE row = ?", (one.row,)
-            ).fetchone()
-            decode_row(values)
-            id, text, metadata = values[-3:]
-            found[one.id] = Row(id, text, metadata)
-        return found
+    def _stored(self, known: _Known) -> tuple[Entry, Row]:
+        """What the catalogue holds of a document, checked."""
+        values = self._connection.execute(
+            f"SELECT {COLUMNS} FROM documents WHERE row = ?", (known.row,)
+        ).fetchone()
+        id, text, metadata = values[-3:]
+        return decode_row(values), Row(id, text, metadata)
 
     def _bury(self, known: Iterable[_Known], *, places: bool) -> None:
         """Let rows of documents die, and, with ``places``, their vectors."""
@@ -534,7 +550,7 @@ class Writer:
             (*facts, checksum(info.id, *facts, self._commit), info.id),
         )
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Drop what isn't committed; the writer is of no further use."""
         self._open = False
         self._snapshot = None

@@ -25,7 +25,8 @@ BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
-BELOW["retriever"] = BELOW["searching"] | {"readers", "searching"}
+BELOW["changes"] = BELOW["ingest"] | {"ingest"}
+BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}

@@ -179,6 +179,21 @@ def test_a_reader_keeps_its_commit():
         assert asked(reader, "apple", "pear") == asked(index, "apple", "pear")
 
 
+def test_a_merge_forgets_the_words_of_what_was_deleted():
+    with index_of([f"apple w{i}q" for i in range(20)]) as index, ExactIndex.open(index.path) as reader:
+        index.delete([str(i) for i in range(10)])
+        found, before = asked(index, "apple", "w15q"), asked(reader, "apple", "w3q")
+        index.merge()
+        assert asked(reader, "apple", "w3q") == before  # still pinned
+        reader.close()
+        index.merge()
+        index.verify()
+        assert asked(index, "apple", "w15q") == found
+        with index._catalogue.reading() as connection:
+            [n] = connection.execute("SELECT count(DISTINCT doc) FROM word_places").fetchone()
+        assert n == 10
+
+
 def test_words_can_be_left_out_and_made_later():
     with index_of(["apple", "pear"], lexical=False) as index:
         with pytest.raises(InvalidInputError, match=r"configure\(lexical=True\)"):
