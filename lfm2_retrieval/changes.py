@@ -341,4 +341,5 @@ def _parse_change(source: Mapping[str, Any] | Document, seen: set[str]) -> _Chan
 
 
 def _to_document(entry: Entry) -> Document:
+    """What an index stores, as a document; without a text, its text is empty."""
     return Document(entry.id, entry.text or "", entry.metadata)

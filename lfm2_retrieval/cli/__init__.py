@@ -21,8 +21,8 @@ from ..errors import RetrievalError
 __all__ = ["main"]
 
 _COMMANDS = (
-    *("bench", "configure", "demo", "eval", "index", "info"),
-    *("models", "rerank", "search", "tune"),
+    *("add", "bench", "configure", "delete", "demo", "eval", "get", "index"),
+    *("info", "list", "merge", "models", "rerank", "search", "tune"),
 )
 
 
@@ -30,7 +30,7 @@ class _Group(click.Group):
     """A group that imports its commands when they are needed, and turns errors into lines."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return [*_COMMANDS]  # the name list is a command's module here
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:

@@ -14,9 +14,19 @@ import click
 
 if TYPE_CHECKING:
     from ..datatypes import Hit
+    from ..indexes import Entry
     from ..ingest import Progress
 
-__all__ = ["as_json", "format_bytes", "format_hit", "mark", "print_json", "progress_bar"]
+__all__ = [
+    "as_json",
+    "document_json",
+    "format_bytes",
+    "format_document",
+    "format_hit",
+    "mark",
+    "print_json",
+    "progress_bar",
+]
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 _WIDTH = 96
@@ -38,6 +48,21 @@ def as_json(hit: Hit) -> dict[str, Any]:
         "text": hit.text,
         "metadata": dict(hit.metadata),
     }
+
+
+def document_json(entry: Entry) -> dict[str, Any]:
+    """A stored document as JSON values, which `read_documents` takes again."""
+    return {"_id": entry.id, "text": entry.text or "", "metadata": dict(entry.metadata)}
+
+
+def format_document(entry: Entry, limit: int | None = None) -> str:
+    """A document in a few lines: id, metadata and the text, or what it begins with; controls are blanked."""
+    text = entry.text or ""
+    if limit is not None and len(text) > limit:
+        text = text[:limit] + "…"
+    head = f"{_plain(entry.id)}  {json.dumps(dict(entry.metadata)) if entry.metadata else ''}"
+    body = textwrap.wrap(_plain(text), _WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
+    return "\n".join([head.rstrip(), *body])
 
 
 def format_hit(hit: Hit, spans: Sequence[tuple[int, int]] = (), limit: int = 600) -> str:

@@ -176,6 +176,22 @@ def search(**options: Any) -> None:
     _bench("search", **options)
 
 
+@command.command("living")
+@click.option("--docs", type=click.IntRange(min=10_000), default=100_000, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A folder for living.json.")
+def living(docs: int, out: Path | None) -> None:
+    """Measure what changing an index costs: add, update, delete, open, merge.
+
+    On clustered vectors, 12 a document, in a temporary folder.
+    """
+    from ..benchmarks.living import measure, write
+
+    facts = measure(docs, lambda what: click.echo(what, err=True))
+    if out is not None:
+        write(facts, out)
+    print_json(facts)
+
+
 def _bench(
     what: str,
     *,

@@ -6,6 +6,7 @@ Weights are read from safetensors only; nothing is unpickled and no code of a ch
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,12 +101,21 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path, modules: tuple[str, ...]) -> str:
-    """A digest of all that decides a checkpoint's vectors: weights, tokenizer and settings."""
-    digest = hashlib.blake2b(digest_size=16)
+    """A digest of all that decides a checkpoint's vectors: weights, tokenizer and settings.
+
+    A process reads the files once, unless one of them has another time or size then.
+    """
     files = sorted(folder.glob("*.json"))
     for module in modules:
         files += sorted((folder / module).glob("*.json")) if module else []
         files += weight_files(folder / module)
+    stats = [file.stat() for file in files]
+    return _digest(folder, tuple(files), tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+
+@lru_cache(maxsize=32)
+def _digest(folder: Path, files: tuple[Path, ...], stats: tuple[tuple[int, int], ...]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
     for file in files:
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
         with file.open("rb") as stream:

@@ -103,7 +103,7 @@ class CompressedIndex(ExactIndex):
 
     def _loses_recall(self) -> bool:
         target = (self.settings.get("tuned") or {}).get("target_recall", _ENOUGH_RECALL)
-        return self.measure_recall(sample=50, store=False).recall < target
+        return self.measure_recall(sample=50, store=False).recall < float(target)
 
     def _tidy(self, timeout: float) -> None:
         self.build(timeout=timeout)

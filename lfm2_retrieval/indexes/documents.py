@@ -14,6 +14,7 @@ from .catalogue import CATALOGUE, Catalogue, SweptError
 from .filters import Condition, Filter, Where, parse_where, with_columns
 from .rows import COLUMNS, Entry, decode_row, decode_text, encode_text, name_some
 from .searching import Searcher
+from .segment import SegmentInfo
 from .snapshot import Snapshot, load
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ class StoredDocuments:
                 sizes[kind] = sizes.get(kind, 0) + facts["bytes"]
         files = [self.path / (CATALOGUE + suffix) for suffix in ("", "-wal")]
         return {**sizes, "catalogue": sum(file.stat().st_size for file in files if file.exists())}
+
+    @property
+    def segments(self) -> list[SegmentInfo]:
+        """What the catalogue says of each segment."""
+        return [part.segment.info for part in self._snapshot().parts]
 
     def close(self) -> None:
         """Close the index; remove it if it is temporary. Closing again does nothing."""

@@ -78,7 +78,10 @@ def merge(
                 finally:
                     empty_workshop(catalogue.folder)
                 done = True
-    load()
+        if done:
+            load()
+            with Compressor(catalogue, timeout):
+                pass  # deletes what was replaced
     return done
 
 

@@ -167,18 +167,19 @@ def all_to_merge(snapshot: Snapshot, limits: Limits) -> list[list[Part]]:
     kinds: dict[tuple[int | None, str], list[Part]] = {}
     for part in snapshot.parts:
         kinds.setdefault((part.segment.info.codec_id, part.segment.info.codec), []).append(part)
-    groups = []
+    groups: list[list[Part]] = []
     for (codec_id, _), parts in kinds.items():
         limit = SEGMENT_OF_HALVES if codec_id is None else limits.segment
         some: list[Part] = []
-        for part in (*parts, None):
-            if some and (part is None or sum(one.n_tokens for one in some) + part.n_tokens > limit):
-                if len(some) > 1 or some[0].n_alive < len(some[0].keys):
-                    groups.append(some)
-                some = []
-            if part is not None:
-                some.append(part)
-    return groups
+        n_tokens = 0
+        for part in parts:
+            if n_tokens + part.n_tokens > limit:
+                groups.append(some)
+                some, n_tokens = [], 0
+            some.append(part)
+            n_tokens += part.n_tokens
+        groups.append(some)
+    return [some for some in groups if len(some) > 1 or any(one.n_alive < len(one.keys) for one in some)]
 
 
 def _size_class(n_tokens: int) -> int:

@@ -8,6 +8,11 @@ from lfm2_retrieval.cli import _COMMANDS, main
 from lfm2_retrieval.readers import DocumentFormat
 
 OPTIONS = {
+    "add": ["--input", "--on-conflict", "--format", "--model", "--json"],
+    "delete": ["--where", "--missing-ok", "--json"],
+    "get": ["--json"],
+    "list": ["--where", "--limit", "--json"],
+    "merge": ["--memory", "--json"],
     "bench": [],
     "demo": ["--language", "-k", "--json"],
     "eval": [],

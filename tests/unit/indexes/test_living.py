@@ -424,3 +424,61 @@ def test_recall_does_not_suffer_from_deletes(tmp_path):
             index.merge()
         assert len(dead) <= 1
         assert sum(len(part.keys) for part in index._snapshot().parts) == 300
+
+
+WRITER = """
+import sys, time
+from support import embeddings
+from lfm2_retrieval.indexes import ExactIndex
+with ExactIndex.open(sys.argv[1]) as index:
+    until = time.monotonic() + float(sys.argv[3])
+    i = 0
+    while time.monotonic() < until:
+        # Always both of a pair, and all four vectors: what is torn shows.
+        ids = [f"{sys.argv[2]}-{i % 5}-{half}" for half in "ab"]
+        index.add(ids, embeddings([2, 2], seed=i), [str(i)] * 2, [{"i": i}] * 2, on_conflict="replace")
+        if i % 3 == 0:
+            index.delete(ids)
+        if i % 11 == 0:
+            index.merge()
+        i += 1
+    print(i)
+"""
+
+WATCHER = """
+import sys, time
+from support import embeddings
+from lfm2_retrieval.indexes import ExactIndex
+query = embeddings([2], seed=77)
+with ExactIndex.open(sys.argv[1], auto_refresh=sys.argv[3] == "auto") as index:
+    until = time.monotonic() + float(sys.argv[2])
+    n = 0
+    while time.monotonic() < until:
+        index.refresh()
+        hits = index.search(query, 99)[0]
+        by_pair = {}
+        for hit in hits:
+            by_pair.setdefault(hit.id[:-2], []).append((hit.text, hit.metadata["i"]))
+        assert all(len(pair) == 2 and pair[0] == pair[1] for pair in by_pair.values()), by_pair
+        if sys.argv[3] != "auto":
+            assert sorted(hit.id for hit in hits) == sorted(index.ids())
+            assert index.ids() == [entry.id for entry in index]
+            assert index.search(query, 99)[0] == hits
+        n += 1
+    assert n
+"""
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.campaign)])
+def test_readers_in_processes_see_whole_commits(tmp_path, seconds):
+    with ExactIndex.create(tmp_path / "index", DIM) as index:
+        readers = [start(WATCHER, index.path, seconds + 1, how) for how in ("auto", "held", "held")]
+        writers = [start(WRITER, index.path, name, seconds) for name in "xy"]
+        for process in (*readers, *writers):
+            _, errors = process.communicate(timeout=seconds + 120)
+            assert process.returncode == 0, errors
+        index.refresh()
+        index.merge()
+        index.verify()
+        assert len(folders(index)) <= 1
+        assert len(list((index.path / "readers").iterdir())) == 1

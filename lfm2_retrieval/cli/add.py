@@ -1,0 +1,68 @@
+"""``lfm2-retrieve add``: read files, encode them, add them to an index in one commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..readers import DocumentFormat, read_documents
+from ._output import print_json
+
+
+@click.command(options_metavar="")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    required=True,
+    multiple=True,
+    metavar="FILE...",
+    help="Files and folders to read; - is the standard input. Repeatable.",
+)
+@click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(["error", "replace", "skip"]),
+    default="error",
+    show_default=True,
+    help="What to do with an id that the index holds.",
+)
+@click.option(
+    "--format",
+    type=click.Choice([str(one) for one in DocumentFormat]),
+    help="How to read the files.  [default: as their names say; the standard input is jsonl]",
+)
+@click.option("--model", help="Where the index's model lies now, if it was moved.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
+def command(  # noqa: PLR0917  (click passes names)
+    path: Path,
+    inputs: tuple[str, ...],
+    more: tuple[str, ...],
+    on_conflict: Any,
+    format: str | None,
+    model: str | None,
+    batch_size: int,
+    device: str,
+    json_: bool,
+) -> None:
+    """Add the documents of FILEs to the index PATH.
+
+    All of them in one commit, or, after an error or Ctrl-C, none. For what takes hours, index with
+    --if-exists append commits as it goes.
+    """
+    from ..retriever import Retriever
+
+    with Retriever.open(path, model=model, device=device) as retriever:
+        added = retriever.add(
+            read_documents((*inputs, *more), format), on_conflict=on_conflict, batch_size=batch_size
+        )
+        held = len(retriever)
+    if json_:
+        print_json({"path": str(path), "added": added, "documents_in_index": held})
+    else:
+        click.echo(f"Added {added:,} documents: {path} holds {held:,}")

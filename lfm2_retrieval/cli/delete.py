@@ -1,0 +1,42 @@
+"""``lfm2-retrieve delete``: delete documents from an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ._output import print_json
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--where", help="All documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
+@click.option("--missing-ok", is_flag=True, help="Pass over ids that the index doesn't hold.")
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
+def command(path: Path, ids: tuple[str, ...], where: str | None, missing_ok: bool, json_: bool) -> None:
+    """Delete the documents IDs, or those that meet a filter, from the index PATH, in one commit.
+
+    An ID of - reads ids from the standard input, one a line.
+    """
+    from ..indexes import CompressedIndex
+    from ..readers import STDIN
+
+    if bool(ids) == (where is not None):
+        raise click.UsageError("give either IDs or --where")
+    named = [name for id in ids for name in ([id] if id != STDIN else _read_ids())]
+    with CompressedIndex.open(path) as index:
+        deleted = index.delete(named if where is None else None, where=where, missing_ok=missing_ok)
+        held = len(index)
+    if json_:
+        print_json({"path": str(path), "deleted": deleted, "documents_in_index": held})
+    else:
+        click.echo(f"Deleted {deleted:,} documents: {path} holds {held:,}")
+
+
+def _read_ids() -> list[str]:
+    from ..readers import STDIN, read_lines
+
+    lines = (line.rstrip("\r\n") for _, line in read_lines(STDIN))
+    return [line for line in lines if line]

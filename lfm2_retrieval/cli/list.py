@@ -1,0 +1,34 @@
+"""``lfm2-retrieve list``: the documents of an index, one after another."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from ._output import document_json, format_document, print_json
+
+_SHOWN = 80
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--where", help="Only documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
+@click.option("--limit", type=click.IntRange(min=0), help="How many at most.")
+@click.option(
+    "--json", "json_", is_flag=True, help="Print a JSON object a document, one a line, with its text."
+)
+def command(path: Path, where: str | None, limit: int | None, json_: bool) -> None:
+    """List the documents of the index PATH in order of insertion: ids, metadata and how the texts begin.
+
+    With --json, texts are whole, and index and add read the output again.
+    """
+    from ..indexes import CompressedIndex
+
+    with CompressedIndex.open(path) as index:
+        for entry in islice(index.documents(where), limit):
+            if json_:
+                print_json(document_json(entry))
+            else:
+                click.echo(format_document(entry, _SHOWN))
