@@ -86,6 +86,8 @@ class Bm25:
         self._catalogue = catalogue
         self._guard = threading.Lock()
         self._counts = np.zeros((0, 4), np.int64)  # as the table word_counts
+        self._latest: tuple[int, _Rows] | None = None  # of the commit that was asked last
+        self._common: dict[Term, int] = {}  # very common terms, and the newest row when that was found out
         self._postings: OrderedDict[Term, _Postings] = OrderedDict()
         self._held = 0
 
@@ -136,7 +138,9 @@ class Bm25:
         Rows never change, so only new ones are read.
         """
         with self._guard:
-            counts = self._counts
+            counts, latest = self._counts, self._latest
+        if latest is not None and latest[0] == snapshot.commit:
+            return latest[1]
         last = int(counts[-1, 0]) if len(counts) else 0
         new = connection.execute(
             "SELECT row, key, born, n FROM word_counts WHERE row > ? ORDER BY row", (last,)
@@ -153,7 +157,10 @@ class Bm25:
         _, first = np.unique(keys[seen], return_index=True)
         latest = np.sort(seen[first])
         alive = latest[(lengths[latest] > 0) & np.isin(keys[latest], snapshot.places.keys)]
-        return _Rows(rows[alive], keys[alive], lengths[alive])
+        found = _Rows(rows[alive], keys[alive], lengths[alive])
+        with self._guard:
+            self._latest = snapshot.commit, found
+        return found
 
     def _read(self, connection: sqlite3.Connection, terms: Sequence[Term], newest: int) -> list[_Postings]:
         """The postings of some terms; very common ones only if there are no others."""
@@ -171,9 +178,13 @@ class Bm25:
             if known is not None and known.newest >= newest:
                 self._postings.move_to_end(term)
                 return known
+            if self._common.get(term) == newest:
+                return None
         if len(self._counts) > _COMMON and not term[1]:
             held = connection.execute("SELECT doc FROM word_documents WHERE term = ?", term[:1]).fetchone()
             if held is not None and held[0] > max(_COMMON, len(self._counts) / 2):
+                with self._guard:
+                    self._common[term] = newest
                 return None
         read = _fetch(connection, term, newest)
         with self._guard:
