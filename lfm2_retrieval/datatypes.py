@@ -227,7 +227,8 @@ class SearchParams:
             if value not in set(kind):
                 raise InvalidInputError(f"{name} must be one of {', '.join(kind)}, not {value!r}")
             object.__setattr__(self, name, kind(value))
-        for name, value in (("weight", self.weight), ("min_score", self.min_score)):
+        for name in ("weight", "min_score"):
+            value = getattr(self, name)
             if value is None and name == "min_score":
                 continue
             if isinstance(value, bool) or not isinstance(value, Real):

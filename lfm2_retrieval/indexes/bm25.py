@@ -138,9 +138,9 @@ class Bm25:
         Rows never change, so only new ones are read.
         """
         with self._guard:
-            counts, latest = self._counts, self._latest
-        if latest is not None and latest[0] == snapshot.commit:
-            return latest[1]
+            counts, before = self._counts, self._latest
+        if before is not None and before[0] == snapshot.commit:
+            return before[1]
         last = int(counts[-1, 0]) if len(counts) else 0
         new = connection.execute(
             "SELECT row, key, born, n FROM word_counts WHERE row > ? ORDER BY row", (last,)
