@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,12 @@ def measure(n_documents: int = 100_000, report: Callable[[str], None] = lambda _
             report("adding one at a time")
             facts["add_one_ms"] = _spread(
                 [
-                    _timed(lambda i=i: index.add([f"one-{i}"], _draw(1, topics, rng), ["text " * 40]))
+                    _timed(partial(index.add, [f"one-{i}"], _draw(1, topics, rng), ["text " * 40]))
                     for i in range(_REPEATS)
                 ]
             )
             facts["update_metadata_ms"] = _spread(
-                [_timed(lambda i=i: index.update([f"one-{i}"], metadata=[{"i": i}])) for i in range(_REPEATS)]
+                [_timed(partial(index.update, [f"one-{i}"], metadata=[{"i": i}])) for i in range(_REPEATS)]
             )
             report("merging")
             facts["merge_seconds"] = _timed(index.merge)
@@ -121,7 +122,7 @@ def _search(index: CompressedIndex, queries: TokenEmbeddings) -> dict[str, float
     one_by_one = [queries.select([i]) for i in range(len(queries))]
     for query in one_by_one[:5]:
         index.search(query)
-    times = [_timed(lambda query=query: index.search(query)) for query in one_by_one]
+    times = [_timed(partial(index.search, query)) for query in one_by_one]
     return {"segments": len(index.segments), "p50_ms": round(float(np.median(times)) * 1000, 2)}
 
 

@@ -390,6 +390,8 @@ def test_a_filter_sees_what_was_added_since(model: Encoder, tmp_path: Path) -> N
         assert len(retriever.search("fox", where={"lang": "de"})) == 2
         more = [{"id": "new", "text": "a new fox", "lang": "de"}]
         Retriever.index(more, tmp_path / "index", model=model, if_exists="append").close()
+        assert len(retriever.search("fox", where={"lang": "de"})) == 2
+        assert retriever.refresh()
         assert len(retriever.search("fox", where={"lang": "de"})) == 3
 
 
