@@ -233,7 +233,7 @@ class SearchParams:
                 continue
             if isinstance(value, bool) or not isinstance(value, Real):
                 raise InvalidTypeError(f"{name} must be a number, not {value!r}")
-            if np.isnan(value):
+            if np.isnan(float(value)):
                 raise InvalidInputError(f"{name} must be a number, not NaN")
         if not 0 <= self.weight <= 1:
             raise InvalidInputError(f"weight must be from 0 to 1, not {self.weight}")
