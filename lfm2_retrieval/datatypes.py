@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
@@ -14,7 +15,17 @@ from .errors import InvalidInputError, InvalidTypeError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Document", "Hit", "Match", "ScoreKind", "SearchParams", "TokenEmbeddings"]
+__all__ = [
+    "Document",
+    "Fusion",
+    "Hit",
+    "Match",
+    "Mode",
+    "ScoreKind",
+    "SearchOptions",
+    "SearchParams",
+    "TokenEmbeddings",
+]
 
 
 class ScoreKind(StrEnum):
@@ -24,6 +35,34 @@ class ScoreKind(StrEnum):
     """MaxSim on the vectors that the index stores."""
     ESTIMATE = "estimate"
     """An approximation of it, from compressed vectors."""
+    BM25 = "bm25"
+    """BM25, by words alone."""
+    RRF = "rrf"
+    """Reciprocal ranks of a search by vectors and of one by words, added."""
+    WEIGHTED = "weighted"
+    """The weighted mean of MaxSim and BM25, each brought to 0 … 1 among the candidates of the query."""
+
+
+class Mode(StrEnum):
+    """What to search by."""
+
+    DENSE = "dense"
+    """Token vectors."""
+    LEXICAL = "lexical"
+    """Words, by BM25."""
+    HYBRID = "hybrid"
+    """Both, see `Fusion`."""
+
+
+class Fusion(StrEnum):
+    """How a hybrid search makes one list of two."""
+
+    RRF = "rrf"
+    """By their ranks (Cormack, Clarke and Büttcher, 2009)."""
+    WEIGHTED = "weighted"
+    """By their scores: the documents of both lists get both scores, normalised."""
+    RERANK = "rerank"
+    """By MaxSim: words only propose further documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +127,8 @@ class Hit:
     """One result of a search. ``rank`` counts from 1; ``text`` is None where none was stored.
 
     ``matches`` has one entry a query vector, in their order, where the search was asked to explain.
+    ``normalized_score`` is MaxSim by the number of the query's vectors: the mean of the best similarities, at
+    most 1 where vectors have length 1. It is None where the score is no MaxSim.
     """
 
     id: str
@@ -97,6 +138,25 @@ class Hit:
     text: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     matches: tuple[Match, ...] = ()
+    normalized_score: float | None = None
+
+
+class SearchOptions(TypedDict, total=False):
+    """What `SearchParams` takes beside ``k``, as keywords of :meth:`Retriever.search` and others."""
+
+    nprobe: int | None
+    candidates: int | None
+    rerank: int | None
+    exact: bool
+    threads: int | None
+    mode: Mode | Literal["dense", "lexical", "hybrid"]
+    fusion: Fusion | Literal["rrf", "weighted", "rerank"]
+    weight: float
+    rrf_k: int
+    depth: int | None
+    group_by: str | None
+    group_size: int
+    min_score: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +180,26 @@ class SearchParams:
         How many threads may work on a call; hits don't depend on it. None: one for a single query, and for
         several queries all processors, a query each. More for a single query pay off in large indexes.
         Full scans leave their number of threads to BLAS.
+    mode, fusion
+        What to search by: see `Mode` and `Fusion`.
+    weight
+        What the vectors count in a hybrid search by ranks or scores, from 0 to 1; the words count the rest.
+    rrf_k
+        A document at rank r of a list gets ``1 / (rrf_k + r)`` for it, times twice the list's weight.
+    depth
+        How many documents either list of a hybrid search has. None: 2 ``k``, and 50 at least.
+    group_by
+        A field of the metadata, as in filters. At most ``group_size`` hits have the same value; further ones
+        take their place. A document that lacks the field, or has null, is a group of its own.
+    group_size
+        See ``group_by``.
+    min_score
+        Hits with a lower ``score``, of whatever kind, are left out.
 
     Raises
     ------
     InvalidInputError
-        If a number is not whole or less than 1.
+        If a number is not whole or less than 1, or something else is none of what it may be.
     """
 
     k: int = 10
@@ -133,16 +208,42 @@ class SearchParams:
     rerank: int | None = None
     exact: bool = False
     threads: int | None = None
+    mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE
+    fusion: Fusion | Literal["rrf", "weighted", "rerank"] = Fusion.RRF
+    weight: float = 0.5
+    rrf_k: int = 60
+    depth: int | None = None
+    group_by: str | None = None
+    group_size: int = 1
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("k", "nprobe", "candidates", "rerank", "threads"):
+        for name in ("k", "nprobe", "candidates", "rerank", "threads", "rrf_k", "depth", "group_size"):
             value = getattr(self, name)
-            if value is None and name != "k":
+            if value is None and name not in ("k", "rrf_k", "group_size"):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
                 raise InvalidTypeError(f"{name} must be a whole number, not {value!r}")
             if value < 1:
                 raise InvalidInputError(f"{name} must be at least 1, not {value}")
+        for name, kind in (("mode", Mode), ("fusion", Fusion)):
+            value = getattr(self, name)
+            if value not in set(kind):
+                raise InvalidInputError(f"{name} must be one of {', '.join(kind)}, not {value!r}")
+            object.__setattr__(self, name, kind(value))
+        for name in ("weight", "min_score"):
+            value = getattr(self, name)
+            if value is None and name == "min_score":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Real):
+                raise InvalidTypeError(f"{name} must be a number, not {value!r}")
+            if np.isnan(float(value)):
+                raise InvalidInputError(f"{name} must be a number, not NaN")
+        if not 0 <= self.weight <= 1:
+            raise InvalidInputError(f"weight must be from 0 to 1, not {self.weight}")
+        field_name: object = self.group_by
+        if field_name is not None and not isinstance(field_name, str):
+            raise InvalidTypeError(f"group_by must be the name of a field, not {field_name!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from .changes import LivingDocuments
-from .datatypes import Hit, SearchParams, TokenEmbeddings
+from .datatypes import TokenEmbeddings
 from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, Precision
 from .errors import (
     CheckpointError,
     DamagedIndexError,
     IndexExistsError,
     InvalidInputError,
-    InvalidTypeError,
     ModelMismatchError,
 )
-from .explain import matches
 from .indexes import CompressedIndex, Tier
 from .indexes.catalogue import is_index, is_vacant
-from .indexes.filters import Where, parse_where
+from .indexes.fields import check_fields
 from .indexes.policy import parse_memory
 from .ingest import Ingest, Progress, Source, batches, refuse_one
+from .searching import Searching, load_encoder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,7 +36,7 @@ __all__ = ["Retriever"]
 IfExists = Literal["error", "append", "overwrite"]
 
 
-class Retriever(LivingDocuments):
+class Retriever(LivingDocuments, Searching):
     """Search in documents by late interaction; made by :meth:`index` or :meth:`open`, shared by any threads.
 
     Attributes
@@ -62,6 +60,8 @@ class Retriever(LivingDocuments):
         model: str | Path | Encoder | None = None,
         tier: Tier | str | None = None,
         if_exists: IfExists = "error",
+        lexical: bool | None = None,
+        fields: Sequence[str] = (),
         device: str = "auto",
         dtype: Precision = "auto",
         batch_size: int = 256,
@@ -94,6 +94,12 @@ class Retriever(LivingDocuments):
             ``"exact"`` for never. By default that of the index at ``path``, else ``"balanced"``.
         if_exists
             What to do when ``path`` already holds an index.
+        lexical
+            Whether the words of the texts are kept, for ``search(mode="lexical")`` and ``"hybrid"``. By
+            default as the index at ``path`` does, else True.
+        fields
+            Fields of the metadata that get columns with an index, which makes filters on them fast; beside
+            those that the index at ``path`` has.
         device, dtype
             See :meth:`Encoder.load`.
         batch_size
@@ -135,6 +141,7 @@ class Retriever(LivingDocuments):
         if n_documents is None and isinstance(documents, Sized):
             n_documents = len(documents)
         memory = parse_memory(memory)
+        fields = check_fields(fields)
         held = path is not None and _holds_index(Path(path), if_exists)
         settings = None
         if held and if_exists == "append" and path is not None:
@@ -146,19 +153,26 @@ class Retriever(LivingDocuments):
                 raise
             store = retriever.store
             stream = batches(documents, batch_size, store.next_number(), store)
+            store.configure(lexical=lexical, fields=fields)
         else:
             stream = batches(documents, batch_size)
-            encoder = _encoder(DEFAULT_MODEL if model is None else model, device, dtype)
+            encoder = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
             encoder = encoder.with_options(**options)
             stream = chain([next(stream, [])], stream)  # a bad first batch leaves nothing behind
             identity = {"encoder": dict(encoder.identity)}
             if held and path is not None:
                 store = CompressedIndex.open(path)
                 chosen = {} if tier is None else {"tier": str(tier)}
-                settings = {"dim": encoder.dim, **identity, **chosen}
+                derived = {"fields": fields} | ({} if lexical is None else {"lexical": lexical})
+                settings = {"dim": encoder.dim, **identity, **chosen, **derived}
             else:
                 store = CompressedIndex.create(
-                    path, encoder.dim, settings=identity, tier=tier or Tier.BALANCED
+                    path,
+                    encoder.dim,
+                    settings=identity,
+                    tier=tier or Tier.BALANCED,
+                    lexical=lexical is not False,
+                    fields=fields,
                 )
             retriever = cls(store, lambda: encoder)
         try:
@@ -275,90 +289,6 @@ class Retriever(LivingDocuments):
         """The index's folder."""
         return self.store.path
 
-    @overload
-    def search(  # type: ignore[overload-overlap]
-        self, query: str, k: int = 10, *, where: Where | None = None, explain: bool = False
-    ) -> list[Hit]: ...
-
-    @overload
-    def search(
-        self, query: Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
-    ) -> list[list[Hit]]: ...
-
-    def search(
-        self, query: str | Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
-    ) -> list[Hit] | list[list[Hit]]:
-        """The best documents for a query, or for each of several.
-
-        Parameters
-        ----------
-        query
-            A string gives a list of hits; a list of strings, a list of such lists. A query of white space
-            finds nothing.
-        k
-            How many hits at most.
-        where
-            Look only at documents whose metadata meets this filter, such as ``{"year": {"$gte": 2020}}`` or
-            ``"lang = 'de' AND year >= 2020"``; see :mod:`lfm2_retrieval.indexes.filters`. SQL needs the
-            extra ``sql``.
-        explain
-            Whether hits say which of their tokens answered which of the query's, see ``Hit.matches``. A
-            document without text has no matches.
-
-        Raises
-        ------
-        InvalidInputError
-            If ``k`` is not a positive whole number, a query is no string or the filter isn't understood.
-        """
-        params = SearchParams(k)
-        queries = [query] if isinstance(query, str) else list(query)
-        for one in queries:
-            if not isinstance(one, str):
-                raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
-        asked = [i for i, one in enumerate(queries) if one.strip()]
-        results: list[list[Hit]] = [[] for _ in queries]
-        if where is not None and not asked:
-            parse_where(where)  # a bad one is an error in any case
-        if asked:
-            encoded = self.encoder.encode_queries([queries[i] for i in asked])
-            found = self.store.search(encoded, params, where=where)
-            for number, (i, hits) in enumerate(zip(asked, found, strict=True)):
-                results[i] = self._explained(encoded.select([number]), hits) if explain else hits
-        return results[0] if isinstance(query, str) else results
-
-    def _explained(self, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:
-        """The hits with their matches, from the vectors stored; spans are those of the stored texts."""
-        if query.spans is None:
-            return hits
-        documents = self.store.embeddings([hit.id for hit in hits])
-        return [
-            hit
-            if hit.text is None
-            else replace(
-                hit,
-                matches=matches(
-                    query[0], query.spans, vectors, self.encoder.document_members(hit.text, vectors)
-                ),
-            )
-            for hit, vectors in zip(hits, documents, strict=True)
-        ]
-
-    @overload
-    async def asearch(  # type: ignore[overload-overlap]
-        self, query: str, k: int = 10, *, where: Where | None = None, explain: bool = False
-    ) -> list[Hit]: ...
-
-    @overload
-    async def asearch(
-        self, query: Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
-    ) -> list[list[Hit]]: ...
-
-    async def asearch(
-        self, query: str | Sequence[str], k: int = 10, *, where: Where | None = None, explain: bool = False
-    ) -> list[Hit] | list[list[Hit]]:
-        """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
-        return await asyncio.to_thread(self.search, query, k, where=where, explain=explain)
-
     def close(self) -> None:
         """Close the index; a temporary one is removed. Closing again does nothing."""
         self.store.close()
@@ -408,9 +338,9 @@ def _own_encoder(
     if recorded and not {"name", "revision", "fingerprint"} <= set(recorded):
         raise DamagedIndexError(f"{path}: the setting encoder is damaged; restore a backup")
     if model is not None:
-        encoder = _encoder(model, device, dtype)
+        encoder = load_encoder(model, device, dtype)
     elif recorded:
-        encoder = _encoder(recorded["name"], device, dtype, recorded["revision"])
+        encoder = load_encoder(recorded["name"], device, dtype, recorded["revision"])
     else:
         raise InvalidInputError(f"{path} does not say which model made its vectors: give model=")
     if recorded and encoder.fingerprint != recorded["fingerprint"]:
@@ -420,11 +350,3 @@ def _own_encoder(
             "or index the documents anew"
         )
     return encoder.reading(DocumentOptions.recorded(recorded)) if recorded else encoder
-
-
-def _encoder(
-    model: str | Path | Encoder, device: str, dtype: Precision, revision: str | None = None
-) -> Encoder:
-    if isinstance(model, Encoder):
-        return model
-    return Encoder.load(model, device=device, dtype=dtype, revision=revision)

@@ -21,23 +21,8 @@ from ..errors import RetrievalError
 __all__ = ["main"]
 
 _COMMANDS = (
-    "add",
-    "backup",
-    "bench",
-    "delete",
-    "demo",
-    "eval",
-    "export",
-    "get",
-    "index",
-    "info",
-    "list",
-    "merge",
-    "models",
-    "repair",
-    "search",
-    "tune",
-    "verify",
+    *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get", "index"),
+    *("info", "list", "merge", "models", "repair", "rerank", "search", "tune", "verify"),
 )
 
 

@@ -44,6 +44,7 @@ def as_json(hit: Hit) -> dict[str, Any]:
         "id": hit.id,
         "score": hit.score,
         "score_kind": str(hit.score_kind),
+        "normalized_score": hit.normalized_score,
         "text": hit.text,
         "metadata": dict(hit.metadata),
     }

@@ -41,6 +41,18 @@ if TYPE_CHECKING:
     help="What to do when PATH holds an index.",
 )
 @click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="FIELD",
+    help="A field of the metadata to make a column with an index of, for fast filters. Repeatable.",
+)
+@click.option(
+    "--lexical/--no-lexical",
+    default=None,
+    help="Whether to keep words, to search by.  [default: as PATH does; else yes]",
+)
+@click.option(
     "--format",
     type=click.Choice([str(one) for one in DocumentFormat]),
     help="How to read the files.  [default: as their names say; the standard input is jsonl]",
@@ -87,6 +99,8 @@ def command(
     model: str | None,
     tier: str | None,
     if_exists: Any,
+    fields: tuple[str, ...],
+    lexical: bool | None,
     format: str | None,
     batch_size: int,
     memory: str,
@@ -126,6 +140,8 @@ def command(
                 model=model,
                 tier=tier,
                 if_exists=if_exists,
+                fields=fields,
+                lexical=lexical,
                 device=device,
                 dtype=dtype,
                 batch_size=batch_size,

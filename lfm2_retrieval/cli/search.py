@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,10 +15,43 @@ from ._output import as_json, format_hit, print_json
 @click.argument("queries", metavar="QUERY...", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
 @click.option("--where", help="Only documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
+@click.option(
+    "--mode",
+    type=click.Choice(["dense", "lexical", "hybrid"]),
+    default="dense",
+    show_default=True,
+    help="Search by vectors, by words (BM25; needs no model), or by both.",
+)
+@click.option(
+    "--fusion",
+    type=click.Choice(["rrf", "weighted", "rerank"]),
+    default="rrf",
+    show_default=True,
+    help="Of a hybrid search: by ranks, by scores, or MaxSim of what either found.",
+)
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="What vectors count in a hybrid search; words count the rest.",
+)
+@click.option("--group-by", metavar="FIELD", help="Limit the hits that have the same value there.")
+@click.option(
+    "--group-size", type=click.IntRange(min=1), default=1, show_default=True, help="Hits of one group."
+)
+@click.option("--min-score", type=float, help="Leave out hits with a lower score.")
 @click.option("--model", help="Where the index's model lies now, if it was moved.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
-def command(  # noqa: PLR0917  (click passes names)
-    path: Path, queries: tuple[str, ...], k: int, where: str | None, model: str | None, json_: bool
+def command(
+    *,
+    path: Path,
+    queries: tuple[str, ...],
+    k: int,
+    where: str | None,
+    model: str | None,
+    json_: bool,
+    **options: Any,
 ) -> None:
     """Search the index PATH for one or more QUERYs.
 
@@ -33,9 +67,8 @@ def command(  # noqa: PLR0917  (click passes names)
             for line in ([query] if query != STDIN else [text for _, text in read_lines(STDIN)])
             if line.strip() or query != STDIN
         ]
-        for number, (query, hits) in enumerate(
-            zip(asked, retriever.search(asked, k, where=where), strict=True)
-        ):
+        results = retriever.search(asked, k, where=where, **options)
+        for number, (query, hits) in enumerate(zip(asked, results, strict=True)):
             if json_:
                 print_json({"query": query, "hits": [as_json(hit) for hit in hits]})
                 continue

@@ -24,6 +24,8 @@ from ..errors import (
     StoredIndexError,
 )
 from .arrays import fsync_folder
+from .derived import derive
+from .fields import check_fields
 from .lock import WriterLock
 from .noted import note_newest, noted_newest
 from .rows import COLUMNS, Entry, bury, checksum, decode_row, load_json
@@ -36,16 +38,15 @@ __all__ = [
     "CATALOGUE",
     "FORMAT",
     "IDS_PER_QUERY",
-    "OBJECTS",
     "UNDER_CONSTRUCTION",
     "Catalogue",
     "SweptError",
     "connect",
+    "has_our_objects",
     "is_index",
     "is_vacant",
     "last_row",
     "make_catalogue",
-    "our_objects",
     "read_settings",
     "storing",
     "translated",
@@ -474,7 +475,8 @@ def make_catalogue(path: Path, settings: Mapping[str, Any]) -> sqlite3.Connectio
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
         connection.executescript(_SCHEMA)
-        write_settings(connection, {"uuid": uuid.uuid4().hex, "horizon": 0, **settings})
+        derived = derive(connection, {}, settings)
+        write_settings(connection, {"uuid": uuid.uuid4().hex, "horizon": 0, **settings, **derived})
     except BaseException:
         connection.close()
         raise
@@ -533,27 +535,36 @@ def _harden(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == FORMAT and set(connection.execute(OBJECTS)) != our_objects():
+    if version == FORMAT and not has_our_objects(connection):
         raise DamagedIndexError(
             f"{CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is damaged: "
             "repair it (lfm2-retrieve repair) or restore a backup"
         )
 
 
-OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-"""What a catalogue consists of."""
+def has_our_objects(connection: sqlite3.Connection) -> bool:
+    """Whether a catalogue has the tables, columns and indexes that its settings ask for, and nothing else."""
+    found = set(connection.execute(_OBJECTS))
+    plain = _objects(lexical=False, fields=())
+    if not {row for row in plain if row[2] == "settings"} <= found:
+        return False
+    rows = dict(connection.execute("SELECT key, value FROM settings WHERE key IN ('lexical', 'fields')"))
+    try:
+        lexical, fields = json.loads(rows.get("lexical", "false")), json.loads(rows.get("fields", "[]"))
+        return found == _objects(lexical=bool(lexical), fields=tuple(check_fields(fields)))
+    except (RetrievalError, RecursionError, TypeError, ValueError):
+        return False
 
 
-def our_objects() -> frozenset[tuple[str, str, str, str | None]]:
-    """The tables and indexes of a catalogue, as `OBJECTS` names them."""
-    return _objects_of(_SCHEMA)
+_OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 
 @cache
-def _objects_of(schema: str) -> frozenset[tuple[str, str, str, str | None]]:
+def _objects(*, lexical: bool, fields: tuple[str, ...]) -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(schema)
-        return frozenset(connection.execute(OBJECTS))
+        connection.executescript(_SCHEMA)
+        derive(connection, {}, {"lexical": lexical, "fields": fields})
+        return frozenset(connection.execute(_OBJECTS))
 
 
 def _limit(connection: sqlite3.Connection, path: Path) -> None:

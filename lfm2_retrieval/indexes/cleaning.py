@@ -10,6 +10,7 @@ from .arrays import fsync_folder, sweep
 from .catalogue import read_settings, write_settings
 from .pins import oldest_pin
 from .snapshot import newest_commit
+from .word_tables import forget_words, tidy_words
 
 __all__ = ["clean"]
 
@@ -43,6 +44,9 @@ def clean(connection: sqlite3.Connection, folder: Path, most: int | None = None)
             write_settings(connection, {"horizon": horizon})
         connection.execute("COMMIT")
     if most is None:
+        connection.execute("BEGIN IMMEDIATE")
+        tidy_words(connection)
+        connection.execute("COMMIT")
         connection.execute("PRAGMA incremental_vacuum").fetchall()
     _sweep_files(connection, folder)
 
@@ -50,6 +54,7 @@ def clean(connection: sqlite3.Connection, folder: Path, most: int | None = None)
 def forget(connection: sqlite3.Connection, rows: list[tuple[int]]) -> None:
     """Delete rows of documents, whose numbers are given, and all that was derived from them."""
     connection.executemany("DELETE FROM documents WHERE row = ?", rows)
+    forget_words(connection, rows)
 
 
 def _sweep_files(connection: sqlite3.Connection, folder: Path) -> None:

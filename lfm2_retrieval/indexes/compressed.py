@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -49,6 +49,8 @@ class CompressedIndex(ExactIndex):
         if_exists: Literal["error", "overwrite"] = "error",
         settings: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
+        lexical: bool = True,
+        fields: Sequence[str] = (),
         tier: Tier | str = Tier.BALANCED,
         seed: int = 0,
     ) -> Self:
@@ -56,7 +58,7 @@ class CompressedIndex(ExactIndex):
 
         Parameters
         ----------
-        path, dim, if_exists, settings, timeout
+        path, dim, if_exists, settings, timeout, lexical, fields
             As for `ExactIndex.create`.
         tier
             What to compress to: ``"compact"``, ``"balanced"``, ``"accurate"``, or ``"exact"`` for never.
@@ -70,7 +72,8 @@ class CompressedIndex(ExactIndex):
         InvalidInputError
             If an argument can't be used.
         """
-        return cls._create(path, _settings(dim, settings, tier, seed), if_exists, timeout)
+        values = make_settings(dim, settings, lexical=lexical, fields=fields)
+        return cls._create(path, values | _settings(tier, seed), if_exists, timeout)
 
     @property
     def tier(self) -> Tier:
@@ -308,7 +311,8 @@ class CompressedIndex(ExactIndex):
         """The settings after the content was replaced: the same seed, and tier unless another is given."""
         current = self.settings
         others = {key: value for key, value in settings.items() if key != "tier"}
-        return _settings(dim, others, settings.get("tier", current["tier"]), current.get("seed", 0))
+        tier, seed = settings.get("tier", current["tier"]), current.get("seed", 0)
+        return make_settings(dim, others) | _settings(tier, seed)
 
     @property
     def _compressed(self) -> bool:
@@ -378,7 +382,7 @@ def _tier(name: object) -> Tier:
         raise InvalidInputError(f"tier must be one of {', '.join(Tier)}, not {name!r}") from None
 
 
-def _settings(dim: int, settings: Mapping[str, Any] | None, tier: Tier | str, seed: int) -> dict[str, Any]:
+def _settings(tier: Tier | str, seed: int) -> dict[str, Any]:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 31:
         raise InvalidInputError(f"seed must be a whole number from 0 to 2³¹ - 1, not {seed!r}")
-    return {**make_settings(dim, settings), "tier": str(_tier(tier)), "seed": int(seed)}
+    return {"tier": str(_tier(tier)), "seed": int(seed)}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import InvalidInputError, StoredIndexError
 from .catalogue import CATALOGUE, Catalogue, SweptError
-from .filters import Condition, Filter, Where, parse_where
+from .filters import Condition, Filter, Where, parse_where, with_columns
 from .rows import COLUMNS, Entry, decode_row, decode_text, encode_text, name_some
+from .searching import Searcher
 from .segment import SegmentInfo
 from .snapshot import Snapshot, load
 
@@ -43,6 +44,7 @@ class StoredDocuments:
         self._auto_refresh = auto_refresh
         self._guard = threading.Lock()
         self._filter = Filter(catalogue)
+        self._searcher = Searcher(catalogue, self._filter)
         self._current: Snapshot | None = None
         self._stale = False
         try:
@@ -89,7 +91,8 @@ class StoredDocuments:
         condition = None if where is None else parse_where(where)
 
         def read(snapshot: Snapshot) -> list[str]:
-            pages = self._catalogue.pages(snapshot.commit, "id", condition)
+            test = None if condition is None else with_columns(condition, snapshot.fields)
+            pages = self._catalogue.pages(snapshot.commit, "id", test)
             return [decode_text(id) for page in pages for (id,) in page]
 
         return self._read(read)
@@ -105,8 +108,8 @@ class StoredDocuments:
             If a writer deleted the rest of them, as it may where this process can't write to the index's
             folder: begin anew.
         """
-        condition = None if where is None else parse_where(where)
-        return self._stream(self._snapshot(), condition)
+        snapshot = self._snapshot()
+        return self._stream(snapshot, None if where is None else parse_where(where, snapshot.fields))
 
     def _stream(self, snapshot: Snapshot, condition: Condition | None) -> Iterator[Entry]:
         try:

@@ -18,28 +18,30 @@ import numpy as np
 from .. import __version__
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import (
-    DamagedIndexError,
     IndexExistsError,
     IndexLockedError,
     IndexWriteError,
     InvalidInputError,
     TransactionError,
 )
-from .catalogue import CATALOGUE, Catalogue, is_index, is_vacant, last_row
+from .catalogue import Catalogue, is_index, is_vacant, last_row
 from .documents import StoredDocuments
+from .fields import check_fields
 from .filters import Where, parse_where
 from .lock import WriterLock
 from .merge import Groups, merge, reclaim
 from .policy import MERGED_IN_PASSING, Limits, all_to_merge, parse_memory, to_merge
-from .rows import Entry
-from .search import Found, search
+from .searching import Question
 from .snapshot import Snapshot
 from .verify import verify
 from .writer import OnConflict, Writer
 
 __all__ = ["ExactIndex"]
 
-_RESERVED = ("dim", "tier", "created_by", "uuid", "horizon", "seed", "recall", "tuned", "errors")
+_RESERVED = (
+    *("dim", "tier", "created_by", "uuid", "horizon", "seed"),
+    *("recall", "tuned", "errors", "lexical", "fields"),
+)
 
 
 class ExactIndex(StoredDocuments):
@@ -60,6 +62,8 @@ class ExactIndex(StoredDocuments):
         if_exists: Literal["error", "overwrite"] = "error",
         settings: Mapping[str, Any] | None = None,
         timeout: float = 30.0,
+        lexical: bool = True,
+        fields: Sequence[str] = (),
     ) -> Self:
         """Make an empty index.
 
@@ -76,15 +80,21 @@ class ExactIndex(StoredDocuments):
             JSON values to keep with the index, such as the identity of the encoder.
         timeout
             Seconds to wait for another writer.
+        lexical
+            Whether the words of the texts are kept, to search by.
+        fields
+            Fields of the metadata, such as ``"lang"`` or ``"author.name"``, that get columns with an index:
+            filters on them are faster, and mean the same.
 
         Raises
         ------
         IndexExistsError
             If something is there.
         InvalidInputError
-            If ``dim`` is not positive, or a setting is reserved or not JSON.
+            If ``dim`` is not positive, a setting is reserved or not JSON, or a field can't be named.
         """
-        return cls._create(path, make_settings(dim, settings), if_exists, timeout)
+        values = make_settings(dim, settings, lexical=lexical, fields=fields)
+        return cls._create(path, values, if_exists, timeout)
 
     @classmethod
     def _create(
@@ -157,8 +167,10 @@ class ExactIndex(StoredDocuments):
         """
         settings = None
         if replace is not None:
-            others = {key: value for key, value in replace.items() if key != "dim"}
+            apart = ("dim", "lexical", "fields")
+            others = {key: value for key, value in replace.items() if key not in apart}
             settings = self._renewed(replace.get("dim", self.dim), others)
+            settings |= {name: replace.get(name, self.settings.get(name)) for name in ("lexical", "fields")}
         return Writer(self._catalogue, timeout, settings, known=self._current, on_commit=self._committed)
 
     def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,6 +242,17 @@ class ExactIndex(StoredDocuments):
     ) -> int:
         """Delete documents in one commit, or in that of the transaction; see `Writer.delete`."""
         return self.change(lambda writer: writer.delete(ids, where=where, missing_ok=missing_ok), timeout)
+
+    def configure(
+        self, *, lexical: bool | None = None, fields: Sequence[str] = (), timeout: float = 30.0
+    ) -> None:
+        """Change what is derived from the documents, in one commit; see `Writer.configure`."""
+
+        def change(writer: Writer) -> int:
+            writer.configure(lexical=lexical, fields=fields)
+            return 0
+
+        self.change(change, timeout)
 
     def change(self, change: Callable[[Writer], int], timeout: float = 30.0) -> int:
         """Make some changes in one commit, or in that of the transaction; returns what they return."""
@@ -319,47 +342,60 @@ class ExactIndex(StoredDocuments):
             merge(self._catalogue, self._newest, choose, timeout, wait=0)
 
     def search(
-        self, queries: TokenEmbeddings, k: int | SearchParams = 10, *, where: Where | None = None
+        self,
+        queries: TokenEmbeddings | None,
+        k: int | SearchParams = 10,
+        *,
+        where: Where | None = None,
+        texts: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """The best documents of each query.
 
-        The score is the sum, over the query's vectors, of the largest inner product with a vector of the
-        document, computed in float64 on the stored vectors and rounded to float32. Equal scores are in order
-        of insertion. Documents and queries without vectors find nothing.
+        The score of a search by vectors is the sum, over the query's vectors, of the largest inner product
+        with a vector of the document, computed in float64 on the stored vectors and rounded to float32. Equal
+        scores are in order of insertion. Documents and queries without vectors find nothing.
 
         Parameters
         ----------
         queries
-            As wide as the index; all of them share one pass over the vectors.
+            As wide as the index; all of them share one pass over the vectors. None in a search by words.
         k
-            How many hits a query gets at most, or the parameters that say so.
+            How many hits a query gets at most, or the parameters that say so and more: whether to search by
+            vectors, by words or by both, and how hits are chosen.
         where
             Look only at documents whose metadata meets this filter; see `filters`. It is applied before
             anything is scored, and which documents it leaves is remembered until the next commit.
+        texts
+            The queries themselves, for a search by words or by both.
 
         Raises
         ------
         InvalidInputError
-            If the width differs, a vector holds NaN, infinity or a value beyond float16 (±65504), or the
-            filter isn't understood.
+            If the width differs, a vector holds NaN, infinity or a value beyond float16 (±65504), the filter
+            isn't understood, or there are no words to search by.
         MissingExtraError
             If the filter is in SQL and sqlglot is not installed.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
-        condition = None if where is None else parse_where(where)
+        question = Question(queries, texts, params, None if where is None else parse_where(where))
+        return self._read(lambda snapshot: self._searcher.answer(snapshot, question, self._resolve))
 
-        def read(snapshot: Snapshot) -> list[list[Hit]]:
-            seen = snapshot if condition is None else self._filter.apply(snapshot, condition)
-            found = search(seen, queries, self._resolve(params, snapshot))
-            keys = sorted({hit.key for hits in found for hit in hits})
-            entries = self._catalogue.fetch(snapshot.commit, "key", keys)
-            if len(entries) < len(keys):
-                raise DamagedIndexError(
-                    f"{self.path / CATALOGUE} lacks documents that segments have; restore it from a backup"
-                )
-            return [[_hit(entries[hit.key], hit, rank) for rank, hit in enumerate(hits, 1)] for hits in found]
+    def rerank(self, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:
+        """Documents found elsewhere, in the order of their MaxSim on the stored vectors.
 
-        return self._read(read)
+        Parameters
+        ----------
+        queries
+            As wide as the index.
+        ids
+            Some a query. Documents without vectors are left out.
+
+        Raises
+        ------
+        InvalidInputError
+            If an id is not in the index, the numbers differ, or the vectors can't be used.
+        """
+        return self._read(lambda snapshot: self._searcher.rerank(snapshot, queries, ids))
 
     def verify(self) -> None:
         """Read every byte and hold it to its checksum.
@@ -392,13 +428,16 @@ class ExactIndex(StoredDocuments):
         return replace(params, exact=True)
 
 
-def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+def make_settings(
+    dim: int, settings: Mapping[str, Any] | None, *, lexical: bool = True, fields: Sequence[str] = ()
+) -> dict[str, Any]:
     """The settings of a new index.
 
     Raises
     ------
     InvalidInputError
-        If ``dim`` is not a positive whole number, or a setting is reserved or not JSON.
+        If ``dim`` is not a positive whole number, a setting is reserved or not JSON, or a field can't be
+        named.
     """
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
         raise InvalidInputError(f"dim must be a positive whole number, not {dim!r}")
@@ -409,8 +448,11 @@ def make_settings(dim: int, settings: Mapping[str, Any] | None) -> dict[str, Any
         json.dumps(values, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the settings are not JSON: {error}") from error
-    return {"dim": int(dim), "tier": "exact", "created_by": f"lfm2-retrieval {__version__}", **values}
-
-
-def _hit(entry: Entry, found: Found, rank: int) -> Hit:
-    return Hit(entry.id, found.score, rank, found.kind, entry.text, entry.metadata)
+    derived = {"lexical": bool(lexical), "fields": check_fields(fields)}
+    return {
+        "dim": int(dim),
+        "tier": "exact",
+        "created_by": f"lfm2-retrieval {__version__}",
+        **derived,
+        **values,
+    }

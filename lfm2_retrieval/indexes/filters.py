@@ -23,24 +23,23 @@ are bound as parameters, operators come from a fixed list.
 
 from __future__ import annotations
 
-import json
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
 from .catalogue import ALIVE
+from .conditions import Condition, Fields, join
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
 
-__all__ = ["Condition", "Filter", "Where", "parse_where"]
+__all__ = ["Condition", "Filter", "Where", "parse_where", "with_columns"]
 
 Where = str | Mapping[str, Any]
 """A filter as callers write it."""
@@ -49,31 +48,18 @@ _OPERATORS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _MIRRORED = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _NAMES = (*_OPERATORS, "$ne", "$in", "$nin", "$exists", "$and", "$or", "$not")
 _DEEPEST = 100
-_MOST_VALUES = 10_000
 _REMEMBERED = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition on the column ``metadata``.
+def parse_where(where: Where, fields: Sequence[str] = ()) -> Condition:
+    """Turn a filter into SQL.
 
     Parameters
     ----------
-    sql
-        An expression that is 1 or 0 for every row.
-    parameters
-        What its question marks stand for, in order.
-    """
-
-    sql: str
-    parameters: tuple[Any, ...] = ()
-
-    def __invert__(self) -> Condition:
-        return Condition(f"NOT {self.sql}", self.parameters)
-
-
-def parse_where(where: Where) -> Condition:
-    """Turn a filter into SQL.
+    where
+        The filter.
+    fields
+        The declared fields of the table that it is for; see `fields`. The meaning doesn't depend on them.
 
     Raises
     ------
@@ -85,10 +71,17 @@ def parse_where(where: Where) -> Condition:
         If it is a str and sqlglot isn't there.
     """
     if isinstance(where, str):
-        return _from_sql(where)
-    if isinstance(where, Mapping):
-        return _from_mapping(where, 0)
-    raise InvalidTypeError(f"where must be a str or a mapping, not {type(where).__name__}")
+        found = _from_sql(where, Fields(fields))
+    elif isinstance(where, Mapping):
+        found = _Mappings(Fields(fields)).condition(where, 0)
+    else:
+        raise InvalidTypeError(f"where must be a str or a mapping, not {type(where).__name__}")
+    return replace(found, where=where)
+
+
+def with_columns(condition: Condition, fields: Sequence[str]) -> Condition:
+    """The same condition, by the columns of declared fields."""
+    return parse_where(condition.where, fields) if fields else condition
 
 
 class Filter:
@@ -110,10 +103,11 @@ class Filter:
             if (known := self._known.get((snapshot.commit, condition))) is not None:
                 self._known.move_to_end((snapshot.commit, condition))
                 return known
+        test = with_columns(condition, snapshot.fields)
         with self._catalogue.reading_at(snapshot.commit) as connection:
             rows = connection.execute(
-                f"SELECT key FROM documents WHERE {ALIVE} AND {condition.sql}",
-                (snapshot.commit, snapshot.commit, *condition.parameters),
+                f"SELECT key FROM documents WHERE {ALIVE} AND {test.sql}",
+                (snapshot.commit, snapshot.commit, *test.parameters),
             ).fetchall()
         keys = np.array(rows, np.int64).reshape(-1)
         parts = tuple(
@@ -129,166 +123,76 @@ class Filter:
         return filtered
 
 
-# Conditions on one field
-
-
-def _compare(field: str, operator: str, value: Any) -> Condition:
-    """``operator`` is one of `_OPERATORS`' values, or ``LIKE``."""
-    if value is None:
-        if operator != "=":
-            raise InvalidInputError(f"the filter on {field!r} compares with null; only equality can")
-        return Condition("(coalesce(json_type(metadata, ?), 'null') = 'null')", (_path(field),))
-    types, bound = _typed(field, value)
-    if types in ("'true'", "'false'"):
-        if operator != "=":
-            raise InvalidInputError(f"the filter on {field!r} orders booleans; they are only equal or not")
-        return _any_element(field, f"e.type = {types}", ())
-    return _any_element(field, f"e.type IN ({types}) AND e.value {operator} ?", (bound,))
-
-
-def _any_element(field: str, test: str, parameters: tuple[Any, ...]) -> Condition:
-    """Whether the field, or an element of it where it is a list, passes a test on ``e``."""
-    path = _path(field)
-    return Condition(
-        "(json_type(metadata, ?) IS NOT 'object' AND EXISTS "
-        f"(SELECT 1 FROM json_each(metadata, ?) AS e WHERE {test}))",
-        (path, path, *parameters),
-    )
-
-
-def _is_in(field: str, values: Any) -> Condition:
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
-        raise InvalidInputError(f"the filter on {field!r} needs a list of values, not {values!r}")
-    if len(values) > _MOST_VALUES:
-        raise InvalidInputError(f"the filter on {field!r} lists {len(values)} values; at most {_MOST_VALUES}")
-    alone = [value for value in values if value is None or isinstance(value, bool)]
-    conditions = [_compare(field, "=", value) for value in dict.fromkeys(alone)]
-    by_type: dict[str, list[Any]] = {}
-    for value in values:
-        if value is not None and not isinstance(value, bool):
-            types, bound = _typed(field, value)
-            by_type.setdefault(types, []).append(bound)
-    for types, bound_values in by_type.items():
-        # One parameter for the whole list: SQLite limits how many there may be.
-        test = f"e.type IN ({types}) AND e.value IN (SELECT value FROM json_each(?))"
-        conditions.append(_any_element(field, test, (json.dumps(bound_values),)))
-    return _join("OR", conditions)
-
-
-def _exists(field: str, wanted: Any) -> Condition:
-    if not isinstance(wanted, bool):
-        raise InvalidInputError(f"$exists on {field!r} takes true or false, not {wanted!r}")
-    return Condition(f"(json_type(metadata, ?) IS {'NOT ' * wanted}NULL)", (_path(field),))
-
-
-def _typed(field: str, value: Any) -> tuple[str, Any]:
-    """The JSON types that a value compares with, as SQL, and the value as SQLite takes it."""
-    if isinstance(value, bool):
-        return ("'true'" if value else "'false'"), value
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInputError(f"the filter on {field!r} compares with a lone surrogate") from error
-        return "'text'", value
-    if isinstance(value, int):
-        return "'integer', 'real'", value if -(1 << 63) <= value < 1 << 63 else float(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(f"the filter on {field!r} compares with {value}, which no JSON value is")
-        return "'integer', 'real'", value
-    raise InvalidTypeError(
-        f"the filter on {field!r} compares with a {type(value).__name__}; "
-        "values are strings, numbers, booleans or None"
-    )
-
-
-def _path(field: str) -> str:
-    """A dotted field as a path of SQLite's, escaped as the stored JSON is."""
-    parts = field.split(".")
-    if not all(parts):
-        raise InvalidInputError(f"the filter's field {field!r} has an empty part; write it like author.name")
-    if any(character in '"\\' for character in field) or any(ord(character) < 32 for character in field):
-        raise InvalidInputError(
-            f"the filter's field {field!r} has a quote, a backslash or a control character, which no filter "
-            "can name; rename the field"
-        )
-    return "$" + "".join("." + json.dumps(part) for part in parts)
-
-
-def _join(word: str, conditions: Sequence[Condition]) -> Condition:
-    """All or any of some conditions; of none, true or false."""
-    if not conditions:
-        return Condition("(1)" if word == "AND" else "(0)")
-    if len(conditions) == 1:
-        return conditions[0]
-    sql = f" {word} ".join(condition.sql for condition in conditions)
-    return Condition(f"({sql})", tuple(p for condition in conditions for p in condition.parameters))
-
-
 # Mappings
 
 
-def _from_mapping(where: Mapping[str, Any], depth: int) -> Condition:
-    if depth > _DEEPEST:
-        raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
-    conditions = []
-    for key, value in where.items():
-        if not isinstance(key, str):
-            raise InvalidTypeError(f"the filter's keys are fields or operators, str; not {key!r}")
-        if key in ("$and", "$or"):
-            if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
-                raise InvalidInputError(f"{key} takes a list of filters, not {value!r}")
-            word = key[1:].upper()
-            conditions.append(_join(word, [_nested(part, key, depth) for part in value]))
-        elif key == "$not":
-            conditions.append(~_nested(value, key, depth))
-        elif key.startswith("$"):
-            raise InvalidInputError(f"the filter has no operator {key!r} here; there are {', '.join(_NAMES)}")
-        elif isinstance(value, Mapping):
-            conditions.append(_operators(key, value, depth))
-        else:
-            conditions.append(_compare(key, "=", value))
-    return _join("AND", conditions)
+class _Mappings:
+    """Turns mappings into conditions."""
 
+    def __init__(self, fields: Fields) -> None:
+        self._fields = fields
 
-def _nested(part: Any, key: str, depth: int) -> Condition:
-    if not isinstance(part, Mapping):
-        raise InvalidInputError(f"{key} takes filters like {{'lang': 'de'}}, not {part!r}")
-    return _from_mapping(part, depth + 1)
+    def condition(self, where: Mapping[str, Any], depth: int) -> Condition:
+        """The condition that a mapping is: all of its items."""
+        if depth > _DEEPEST:
+            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
+        conditions = []
+        for key, value in where.items():
+            if not isinstance(key, str):
+                raise InvalidTypeError(f"the filter's keys are fields or operators, str; not {key!r}")
+            if key in ("$and", "$or"):
+                if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence) or not value:
+                    raise InvalidInputError(f"{key} takes a list of filters, not {value!r}")
+                word = key[1:].upper()
+                conditions.append(join(word, [self._nested(part, key, depth) for part in value]))
+            elif key == "$not":
+                conditions.append(~self._nested(value, key, depth))
+            elif key.startswith("$"):
+                raise InvalidInputError(
+                    f"the filter has no operator {key!r} here; there are {', '.join(_NAMES)}"
+                )
+            elif isinstance(value, Mapping):
+                conditions.append(self._operators(key, value, depth))
+            else:
+                conditions.append(self._fields.compare(key, "=", value))
+        return join("AND", conditions)
 
+    def _nested(self, part: Any, key: str, depth: int) -> Condition:
+        if not isinstance(part, Mapping):
+            raise InvalidInputError(f"{key} takes filters like {{'lang': 'de'}}, not {part!r}")
+        return self.condition(part, depth + 1)
 
-def _operators(field: str, operators: Mapping[str, Any], depth: int) -> Condition:
-    """``{"$gte": 2020, "$lt": 2024}``: all of them."""
-    if depth > _DEEPEST:
-        raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
-    if not operators:
-        raise InvalidInputError(f"the filter on {field!r} is empty: give a value or an operator")
-    conditions = []
-    for name, value in operators.items():
-        if name in _OPERATORS:
-            conditions.append(_compare(field, _OPERATORS[name], value))
-        elif name == "$ne":
-            conditions.append(~_compare(field, "=", value))
-        elif name == "$in":
-            conditions.append(_is_in(field, value))
-        elif name == "$nin":
-            conditions.append(~_is_in(field, value))
-        elif name == "$exists":
-            conditions.append(_exists(field, value))
-        elif name == "$not" and isinstance(value, Mapping):
-            conditions.append(~_operators(field, value, depth + 1))
-        else:
-            raise InvalidInputError(
-                f"the filter on {field!r} has no operator {name!r}; there are {', '.join(_NAMES)}"
-            )
-    return _join("AND", conditions)
+    def _operators(self, name: str, operators: Mapping[str, Any], depth: int) -> Condition:
+        """``{"$gte": 2020, "$lt": 2024}``: all of them."""
+        if depth > _DEEPEST:
+            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
+        if not operators:
+            raise InvalidInputError(f"the filter on {name!r} is empty: give a value or an operator")
+        fields, conditions = self._fields, []
+        for operator, value in operators.items():
+            if operator in _OPERATORS:
+                conditions.append(fields.compare(name, _OPERATORS[operator], value))
+            elif operator == "$ne":
+                conditions.append(~fields.compare(name, "=", value))
+            elif operator == "$in":
+                conditions.append(fields.is_in(name, value))
+            elif operator == "$nin":
+                conditions.append(~fields.is_in(name, value))
+            elif operator == "$exists":
+                conditions.append(fields.exists(name, value))
+            elif operator == "$not" and isinstance(value, Mapping):
+                conditions.append(~self._operators(name, value, depth + 1))
+            else:
+                raise InvalidInputError(
+                    f"the filter on {name!r} has no operator {operator!r}; there are {', '.join(_NAMES)}"
+                )
+        return join("AND", conditions)
 
 
 # SQL
 
 
-def _from_sql(text: str) -> Condition:
+def _from_sql(text: str, fields: Fields) -> Condition:
     try:
         import sqlglot
         from sqlglot import expressions as sql
@@ -298,7 +202,7 @@ def _from_sql(text: str) -> Condition:
         trees = sqlglot.parse(text, read="sqlite")
         if len(trees) != 1 or trees[0] is None:
             raise InvalidInputError(f"the filter must be one condition, like lang = 'de'; not {text!r}")
-        return _Translator(sql, text).condition(trees[0])
+        return _Translator(sql, text, fields).condition(trees[0])
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         first = str(error).split("\n", 1)[0] or "it is nested too deep"
         raise InvalidInputError(f"the filter {text!r} is not SQL: {first}") from error
@@ -307,8 +211,9 @@ def _from_sql(text: str) -> Condition:
 class _Translator:
     """Turns sqlglot's trees into conditions; what it doesn't know is refused."""
 
-    def __init__(self, sql: Any, text: str) -> None:
+    def __init__(self, sql: Any, text: str, fields: Fields) -> None:
         self._sql = sql
+        self._fields = fields
         self._text = text
         self._comparisons = {
             sql.EQ: "=",
@@ -324,9 +229,9 @@ class _Translator:
             sql.Between: self._between,
             sql.Like: self._like,
             sql.Is: self._is,
-            sql.Column: lambda tree: _compare(self._field(tree), "=", True),
-            sql.Dot: lambda tree: _compare(self._field(tree), "=", True),
-            sql.Boolean: lambda tree: _join("AND" if tree.this else "OR", []),
+            sql.Column: lambda tree: self._fields.compare(self._field(tree), "=", True),
+            sql.Dot: lambda tree: self._fields.compare(self._field(tree), "=", True),
+            sql.Boolean: lambda tree: join("AND" if tree.this else "OR", []),
         }
 
     def condition(self, tree: Any, depth: int = 0) -> Condition:
@@ -336,7 +241,7 @@ class _Translator:
             raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep")
         if kind in (sql.And, sql.Or):
             parts = [self.condition(part, depth + 1) for part in tree.flatten(unnest=False)]
-            return _join("AND" if kind is sql.And else "OR", parts)
+            return join("AND" if kind is sql.And else "OR", parts)
         if kind in (sql.Paren, sql.Not):
             inner = self.condition(tree.this, depth + 1)
             return inner if kind is sql.Paren else ~inner
@@ -348,30 +253,33 @@ class _Translator:
         operator, left, right = self._comparisons[type(tree)], tree.this, tree.expression
         if not isinstance(left, (self._sql.Column, self._sql.Dot)):
             operator, left, right = _MIRRORED[operator], right, left
-        found = _compare(self._field(left), operator, self._value(right))
+        found = self._fields.compare(self._field(left), operator, self._value(right))
         return ~found if type(tree) is self._sql.NEQ else found
 
     def _in(self, tree: Any) -> Condition:
         if not tree.expressions or tree.args.get("query"):
             raise self._refusal(tree)
-        return _is_in(self._field(tree.this), [self._value(part) for part in tree.expressions])
+        return self._fields.is_in(self._field(tree.this), [self._value(part) for part in tree.expressions])
 
     def _between(self, tree: Any) -> Condition:
         field, low, high = self._field(tree.this), tree.args["low"], tree.args["high"]
-        bounds = [_compare(field, ">=", self._value(low)), _compare(field, "<=", self._value(high))]
-        return _join("AND", bounds)
+        bounds = [
+            self._fields.compare(field, ">=", self._value(low)),
+            self._fields.compare(field, "<=", self._value(high)),
+        ]
+        return join("AND", bounds)
 
     def _like(self, tree: Any) -> Condition:
         pattern = self._value(tree.expression)
         if not isinstance(pattern, str):
             raise self._refusal(tree)
-        return _compare(self._field(tree.this), "LIKE", pattern)
+        return self._fields.compare(self._field(tree.this), "LIKE", pattern)
 
     def _is(self, tree: Any) -> Condition:
         wanted = self._value(tree.expression)
         if wanted is not None and not isinstance(wanted, bool):
             raise self._refusal(tree)
-        return _compare(self._field(tree.this), "=", wanted)
+        return self._fields.compare(self._field(tree.this), "=", wanted)
 
     def _field(self, tree: Any) -> str:
         sql = self._sql

@@ -28,6 +28,7 @@ from .arrays import fsync_folder, name_of, parse_files
 from .catalogue import UNDER_CONSTRUCTION, Catalogue, is_index, is_vacant, make_catalogue, write_settings
 from .codec import Codec
 from .compressed_segment import CompressedBuilder, CompressedSegment, load_codec
+from .derived import derive
 from .describe import describe_codec, describe_segments
 from .lock import WriterLock
 from .mend import Remains, look_at
@@ -46,7 +47,7 @@ Encode = Callable[[Sequence[str], Mapping[str, Any]], TokenEmbeddings | None]
 
 _ENCODED_AT_ONCE = 64
 _OWN = ("uuid", "horizon")
-_DEFAULTS = {"tier": "balanced", "created_by": "lfm2-retrieval, repaired"}
+_DEFAULTS = {"tier": "balanced", "created_by": "lfm2-retrieval, repaired", "lexical": True, "fields": []}
 
 
 @dataclass(frozen=True)
@@ -293,7 +294,8 @@ class _Work:
         """Make the new index."""
         found, scratch = self.found, place / SCRATCH
         path = place / UNDER_CONSTRUCTION
-        with closing(make_catalogue(path, self.settings)) as connection:
+        # Words are made at the end, from all documents at once.
+        with closing(make_catalogue(path, {**self.settings, "lexical": False})) as connection:
             connection.execute("BEGIN IMMEDIATE")
             maker = _Maker(self, connection, place, found.last_commit + 1)
             for id, row in found.codecs.items():
@@ -478,3 +480,5 @@ class _Maker:
         connection.execute(
             "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'documents'", (found.last_row,)
         )
+        asked = {name: self._work.settings[name] for name in ("lexical", "fields")}
+        write_settings(connection, derive(connection, {**asked, "lexical": False}, asked))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NewerFormatError
-from .catalogue import CATALOGUE, FORMAT, OBJECTS, our_objects
+from .catalogue import CATALOGUE, FORMAT, has_our_objects
 from .pages import Pages
 from .rows import decode_text, load_json, row_checksum
 
@@ -182,7 +182,7 @@ def _structure(path: Path) -> tuple[bool, str]:
                     f"the index was made by a newer version of lfm2-retrieval (format {version}): upgrade "
                     "with pip install -U lfm2-retrieval, and repair it with that"
                 )
-            if version != FORMAT or set(connection.execute(OBJECTS)) != our_objects():
+            if version != FORMAT or not has_our_objects(connection):
                 return False, "its tables aren't those of an index"
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             return problem == "ok", problem

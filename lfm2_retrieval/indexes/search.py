@@ -19,7 +19,7 @@ from . import maxsim
 from ._pool import cpus, each
 from .snapshot import Part, Snapshot
 
-__all__ = ["Found", "search"]
+__all__ = ["Found", "rescore", "search"]
 
 _SPARE = 64
 """How many documents beyond k the scan keeps, in case rounding put them on the wrong side."""
@@ -98,6 +98,30 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     for i, some in enumerate(each(one, len(asked), threads if len(asked) > 1 else 1)):
         found[asked[i]] = some
     return found
+
+
+def rescore(
+    snapshot: Snapshot, queries: TokenEmbeddings, keys: Sequence[NDArray[np.int64]]
+) -> list[list[Found]]:
+    """Score documents found elsewhere, some a query, each once; best first.
+
+    Those that are dead or without vectors are left out; a query without vectors finds nothing.
+
+    Raises
+    ------
+    InvalidInputError
+        As for `search`.
+    """
+    vectors = _check_queries(queries, snapshot.dim)
+    results = []
+    for number, some in enumerate(keys):
+        query = vectors[queries.offsets[number] : queries.offsets[number + 1]]
+        places = snapshot.locate(some)
+        found = [snapshot.parts[part].found for part in places.parts]
+        full = np.array([one[at] for one, at in zip(found, places.positions, strict=True)], bool)
+        listed = Candidates(np.zeros(int(full.sum()), np.float32), *(column[full] for column in places))
+        results.append(_settle(snapshot.parts, query, listed, max(len(some), 1), 1) if len(query) else [])
+    return results
 
 
 def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .compressed_segment import OpenCodec
 
+__all__ = ["Part", "Places", "Snapshot", "load", "newest_commit"]
+
 _WIDEST = 1 << 20
 """No vector is wider; what says so is damaged."""
 
-__all__ = ["Part", "Snapshot", "load", "newest_commit"]
+
+class Places(NamedTuple):
+    """Living documents: int64 keys, rising; the numbers of their parts, and positions in these."""
+
+    keys: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    positions: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,11 @@ class Snapshot:
         """The width of a vector."""
         return int(self.settings["dim"])
 
+    @property
+    def fields(self) -> list[str]:
+        """The declared fields of the metadata."""
+        return list(self.settings.get("fields") or [])
+
     def vectors(self, keys: Sequence[int]) -> TokenEmbeddings:
         """The vectors of some documents as stored, float32, in the order of their keys.
 
@@ -109,6 +122,27 @@ class Snapshot:
             raise DamagedIndexError(f"index.db names a document that no segment has; {REMEDY}")
         offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
         return TokenEmbeddings(np.concatenate([np.empty((0, self.dim), np.float32), *pieces]), offsets)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the living documents are."""
+        numbers = [np.full(len(part.keys), number) for number, part in enumerate(self.parts)]
+        positions = [np.arange(len(part.keys)) for part in self.parts]
+        nothing = [np.zeros(0, np.int64)]
+        columns = [[part.keys for part in self.parts], numbers, positions]
+        keys, parts, places = (np.concatenate(nothing + column) for column in columns)
+        alive = np.flatnonzero(keys)
+        order = alive[np.argsort(keys[alive], kind="stable")]
+        return Places(keys[order], parts[order], places[order])
+
+    def locate(self, keys: NDArray[np.int64]) -> Places:
+        """Those of these documents that are alive, in their order."""
+        known = self.places
+        if not len(known.keys):
+            return known
+        at = np.minimum(np.searchsorted(known.keys, keys), len(known.keys) - 1)
+        at = at[known.keys[at] == keys]
+        return Places._make(column[at] for column in known)
 
     @cached_property
     def count(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import DamagedIndexError
 from .rows import COLUMNS, decode_row, row_checksum
+from .word_tables import check_words
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +38,8 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
         problems += _check_tables(connection)
         problems += _check_sequences(connection)
         problems += _check_documents(connection, snapshot)
+        if snapshot.settings.get("lexical"):
+            problems += check_words(connection)
     if problems:
         raise DamagedIndexError(
             f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or "

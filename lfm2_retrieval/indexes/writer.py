@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError
 from .catalogue import IDS_PER_QUERY, last_row, read_settings, storing, write_settings
 from .cleaning import clean, forget
+from .derived import derive
+from .fields import check_fields
 from .filters import Where, parse_where
 from .graves import dig
 from .lock import WriterLock
@@ -31,6 +33,7 @@ from .rows import (
 )
 from .segment import SegmentBuilder, SegmentInfo
 from .snapshot import Snapshot, load
+from .word_tables import add_words
 
 if TYPE_CHECKING:
     import sqlite3
@@ -117,6 +120,7 @@ class Writer:
                 clean(self._connection, self._catalogue.folder, _FORGOTTEN_AT_ONCE)
             settings = self._replace or read_settings(self._connection)
             self._dim = int(settings["dim"])
+            self._lexical = bool(settings.get("lexical"))
             self._stack = stack.pop_all()
         self._open = True
         return self
@@ -284,7 +288,7 @@ class Writer:
             raise InvalidInputError("delete takes either ids or where=")
         with self._storing():
             if where is not None:
-                condition = parse_where(where)
+                condition = parse_where(where, read_settings(self._connection).get("fields") or ())
                 found = self._select(f"died IS NULL AND {condition.sql}", condition.parameters)
             else:
                 wanted = [ids] if isinstance(ids, str) else list(ids or [])
@@ -341,6 +345,35 @@ class Writer:
             self._begin()
             write_settings(self._connection, settings)
 
+    def configure(self, *, lexical: bool | None = None, fields: Sequence[str] = ()) -> None:
+        """Change what is derived from the documents, in the commit of what was done.
+
+        Parameters
+        ----------
+        lexical
+            Whether words are kept, to search by. None: as it is.
+        fields
+            Fields of the metadata to declare, beside those that are: see `fields`.
+
+        Raises
+        ------
+        InvalidInputError
+            If a field can't be named, or they are too many.
+        """
+        self._check_open()
+        with self._storing():
+            before = self._replace or read_settings(self._connection)
+            wanted: dict[str, Any] = {
+                "lexical": bool(before.get("lexical")) if lexical is None else lexical,
+                "fields": check_fields([*(before.get("fields") or ()), *check_fields(fields)]),
+            }
+            if wanted != {name: before.get(name) for name in wanted}:
+                self._begin()
+                write_settings(
+                    self._connection, derive(self._connection, read_settings(self._connection), wanted)
+                )
+                self._lexical = wanted["lexical"]
+
     def _check_open(self) -> None:
         if not self._open:
             raise IndexClosedError(
@@ -376,7 +409,8 @@ class Writer:
         if self._replace is not None:
             for table in ("documents", "segments", "codecs"):
                 self._retire(table, "died IS NULL")
-            write_settings(connection, self._replace, replace=True)
+            derived = derive(connection, read_settings(connection), self._replace)
+            write_settings(connection, {**self._replace, **derived}, replace=True)
 
     def _retire(self, table: str, condition: str, values: Iterable[tuple[Any, ...]] = ((),)) -> None:
         """Let rows die with this commit."""
@@ -487,6 +521,9 @@ class Writer:
                 for row, place in zip(rows, np.column_stack([numbers, lengths]).tolist(), strict=True)
             ),
         )
+        if self._lexical:
+            pairs = zip(rows, numbers.tolist(), strict=True)
+            add_words(self._connection, ((*place, born, row.text) for row, place in pairs))
 
     def _number_segment(self) -> int:
         """Reserve the number of a new segment; only one at a time can be without a name."""

@@ -39,10 +39,14 @@ class LFM2Retriever(BaseRetriever):
         What searches.
     k
         How many documents to return; ``invoke(query, k=…)`` overrides it for one call.
+    search_kwargs
+        What else :meth:`Retriever.search <lfm2_retrieval.Retriever.search>` takes: ``where``, ``mode``,
+        ``group_by`` … For one call, ``invoke(query, mode="hybrid", where={"lang": "de"})`` overrides some.
     """
 
     retriever: Retriever
     k: int = Field(default=10, ge=1, strict=True)
+    search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def from_texts(
@@ -52,6 +56,7 @@ class LFM2Retriever(BaseRetriever):
         ids: Sequence[str] | None = None,
         *,
         k: int = 10,
+        search_kwargs: Mapping[str, Any] | None = None,
         path: str | Path | None = None,
         **options: Any,
     ) -> LFM2Retriever:
@@ -61,7 +66,7 @@ class LFM2Retriever(BaseRetriever):
         ----------
         texts, metadatas, ids
             Of one length. Texts without ids are numbered.
-        k
+        k, search_kwargs
             See the class.
         path, options
             As for :meth:`Retriever.index <lfm2_retrieval.Retriever.index>`: ``model``, ``if_exists`` …
@@ -80,11 +85,19 @@ class LFM2Retriever(BaseRetriever):
             counts = ", ".join(f"{len(column)} of {name}" for name, column in columns.items())
             raise InvalidInputError(f"texts, metadatas and ids must be of one length, not {counts}")
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return cls(retriever=Retriever.index(rows, path, **options), k=k)
+        return cls(
+            retriever=Retriever.index(rows, path, **options), k=k, search_kwargs=dict(search_kwargs or {})
+        )
 
     @classmethod
     def from_documents(
-        cls, documents: Iterable[Document], *, k: int = 10, path: str | Path | None = None, **options: Any
+        cls,
+        documents: Iterable[Document],
+        *,
+        k: int = 10,
+        search_kwargs: Mapping[str, Any] | None = None,
+        path: str | Path | None = None,
+        **options: Any,
     ) -> LFM2Retriever:
         """Index LangChain documents; those without an id are numbered. See :meth:`from_texts`."""
         rows = [
@@ -92,22 +105,36 @@ class LFM2Retriever(BaseRetriever):
             | ({} if document.id is None else {"id": document.id})
             for document in documents
         ]
-        return cls(retriever=Retriever.index(rows, path, **options), k=k)
+        return cls(
+            retriever=Retriever.index(rows, path, **options), k=k, search_kwargs=dict(search_kwargs or {})
+        )
 
     @classmethod
-    def open(cls, path: str | Path, *, k: int = 10, **options: Any) -> LFM2Retriever:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        k: int = 10,
+        search_kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> LFM2Retriever:
         """Open an index; ``options`` as for :meth:`Retriever.open <lfm2_retrieval.Retriever.open>`."""
-        return cls(retriever=Retriever.open(path, **options), k=k)
+        return cls(retriever=Retriever.open(path, **options), k=k, search_kwargs=dict(search_kwargs or {}))
 
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, k: int | None = None
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return _documents(self.retriever.search(query, self.k if k is None else k))
+        return _documents(self.retriever.search(query, **self._options(options)))
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, k: int | None = None
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return _documents(await self.retriever.asearch(query, self.k if k is None else k))
+        return _documents(await self.retriever.asearch(query, **self._options(options)))
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of this retriever, and over them those of one call."""
+        k = given.get("k")
+        return {**self.search_kwargs, **given, "k": self.k if k is None else k}
 
 
 def _documents(hits: Iterable[Hit]) -> list[Document]:

@@ -159,3 +159,16 @@ def test_without_langchain_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(MissingExtraError, match=r"lfm2-retrieval\[langchain\]"):
         importlib.import_module("lfm2_retrieval.integrations.langchain")
+
+
+def test_options_are_those_of_the_retriever_or_of_one_call(encoder):
+    records = [{"id": str(i), "text": text, "even": i % 2 == 0} for i, text in enumerate(TEXTS)]
+    with Retriever.index(records, model=encoder) as library:
+        words = LFM2Retriever(retriever=library, search_kwargs={"mode": "lexical", "where": {"even": True}})
+        assert {document.id for document in words.invoke("quick hills boats")} == {"0", "2"}
+        [found] = words.invoke("quick hills boats", where={"even": False})
+        assert (found.id, found.metadata["score_kind"]) == ("1", "bm25")
+        assert len(asyncio.run(words.ainvoke("hills", mode="hybrid", k=2))) == 2
+        hybrid = LFM2Retriever.from_texts(TEXTS, model=encoder, search_kwargs={"mode": "hybrid"})
+        assert hybrid.invoke("quick fox")[0].metadata["score_kind"] == "rrf"
+        hybrid.retriever.close()

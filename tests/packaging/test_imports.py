@@ -23,8 +23,10 @@ BELOW["datatypes"] = {"errors"}
 BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
+BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
+BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
 BELOW["changes"] = BELOW["ingest"] | {"ingest"}
-BELOW["retriever"] = BELOW["changes"] | {"readers", "explain", "changes"}
+BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes"}
 BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}

@@ -2,12 +2,15 @@
 
 import json
 import sqlite3
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
+from lfm2_retrieval.indexes.catalogue import ALIVE
+from lfm2_retrieval.indexes.fields import check_fields, declare
 from lfm2_retrieval.indexes.filters import parse_where
 
 FIELDS = ["lang", "year", "a.b", "straße", "with space"]
@@ -251,3 +254,118 @@ def test_nesting_and_lists_have_a_limit():
         parse_where({"a": {"$in": list(range(20_000))}})
     assert matches({"a": 4999}, parse_where({"a": {"$in": list(range(5_000))}}))
     assert matches({"a": 1 << 70}, parse_where({"a": {"$gte": 1 << 69}}))
+
+
+# Declared fields
+
+
+@contextmanager
+def table(some, declared):
+    """The documents of an index with declared fields, as far as filters see them."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute(
+        "CREATE TABLE documents (row INTEGER PRIMARY KEY, key INTEGER, born INTEGER, died INTEGER, "
+        "metadata TEXT, text TEXT)"
+    )
+    rows = [(key, json.dumps(record)) for key, record in enumerate(some)]
+    half = len(rows) // 2  # some are there before the fields are declared, some come after
+    insert = "INSERT INTO documents (key, born, metadata) VALUES (?, 1, ?)"
+    connection.executemany(insert, rows[:half])
+    declare(connection, [], declared)
+    connection.executemany(insert, rows[half:])
+    yield connection
+    connection.close()
+
+
+def chosen(connection, condition):
+    rows = connection.execute(
+        f"SELECT key FROM documents WHERE {ALIVE} AND {condition.sql}", (1, 1, *condition.parameters)
+    )
+    return {key for (key,) in rows}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(records, max_size=6), wheres, st.lists(fields, unique=True))
+def test_declared_fields_change_no_meaning(some, where, declared):
+    with table(some, declared) as connection:
+        expected = {key for key, record in enumerate(some) if holds(record, where)}
+        assert chosen(connection, parse_where(where, declared)) == expected
+        assert chosen(connection, parse_where(where)) == expected
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_other_sql_is_refused_with_declared_fields(text):
+    try:
+        condition = parse_where(text, ["lang", "year", "draft", "a"])
+    except RetrievalError:
+        return
+    with table([{"lang": "de"}], ["lang", "year", "draft", "a"]) as connection:
+        assert chosen(connection, condition) == chosen(connection, parse_where(text))
+
+
+NAMES = [
+    "it's",
+    "'); DROP TABLE documents; --",
+    "naïve 猫",
+    "a.b.c",
+    "field_1",
+    "key",
+    "?",
+    "%s{}",
+    "x" * 500,
+]
+
+
+def test_any_name_can_be_declared():
+    some = []
+    for number, name in enumerate(NAMES):
+        record = {}
+        for part in reversed(name.split(".")):
+            record = {part: record or number}
+        some.append(record)
+    with table(some, NAMES) as connection:
+        for number, name in enumerate(NAMES):
+            assert chosen(connection, parse_where({name: number}, NAMES)) == {number}
+            assert chosen(connection, parse_where({name: {"$exists": False}}, NAMES)) == {
+                *range(len(NAMES))
+            } - {number}
+            found = plan(connection, parse_where({name: number}, NAMES))
+            assert f"by_field_{number + 1}" in found
+
+
+@pytest.mark.parametrize(
+    "bad", ["lang", [1], ["a..b"], [""], ['a"b'], ["a\x00"], [f"f{i}" for i in range(65)]]
+)
+def test_what_cannot_be_declared(bad):
+    with pytest.raises(InvalidInputError):
+        check_fields(bad)
+
+
+def plan(connection, condition):
+    rows = connection.execute(
+        f"EXPLAIN QUERY PLAN SELECT key FROM documents WHERE {ALIVE} AND {condition.sql}",
+        (1, 1, *condition.parameters),
+    )
+    return " ".join(row[-1] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"lang": "de"},
+        {"year": {"$gte": 2020}},
+        {"year": {"$in": [1, 2, 3]}},
+        {"lang": None},
+        {"draft": True},
+        {"lang": "de", "year": {"$lt": 3}},
+        {"$or": [{"lang": "de"}, {"year": 3}]},
+        "year BETWEEN 3 AND 5 AND lang IN ('de', 'en')",
+    ],
+)
+def test_filters_on_declared_fields_use_their_indexes(where):
+    declared = ["lang", "year", "draft"]
+    with table([{"lang": "de"}], declared) as connection:
+        found = plan(connection, parse_where(where, declared))
+        assert "by_field_" in found
+        assert "SCAN documents" not in found
+        assert "SCAN documents" in plan(connection, parse_where(where))

@@ -430,3 +430,137 @@ def test_an_explanation_points_to_the_word() -> None:
             if query[slice(*match.query_span)]
         }
         assert spans == {"train"}
+
+
+MODES = [
+    {"mode": "dense"},
+    {"mode": "lexical"},
+    {"mode": "hybrid"},
+    {"mode": "hybrid", "fusion": "weighted", "weight": 0.3},
+    {"mode": "hybrid", "fusion": "rerank"},
+]
+
+
+@pytest.mark.parametrize("options", MODES)
+def test_every_mode_takes_the_same_arguments(model: Encoder, options: dict) -> None:
+    with Retriever.index(RECORDS, model=model) as retriever:
+        hits = retriever.search("quick fox and wine", k=3, **options)
+        assert hits
+        assert retriever.search(["quick fox and wine", " "], k=3, **options) == [hits, []]
+        assert asyncio.run(retriever.asearch("quick fox and wine", k=3, **options)) == hits
+        left = retriever.search("quick fox and wine", where={"lang": "en"}, **options)
+        assert [hit.id for hit in left] == ["1"]
+        explained = retriever.search("quick fox and wine", k=3, explain=True, **options)
+        assert [(hit.id, hit.score) for hit in explained] == [(hit.id, hit.score) for hit in hits]
+        assert all(hit.matches for hit in explained)
+        [best] = retriever.search("quick fox and wine", 1, group_by="lang", min_score=0.001, **options)
+        assert best.id == hits[0].id
+    with pytest.raises(TypeError, match="fusoin"):
+        retriever.search("fox", fusoin="rrf")
+
+
+def test_a_search_by_words_loads_no_model(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
+    Retriever.index(TEXTS, tmp_path / "index", model=checkpoint()).close()
+    with Retriever.open(tmp_path / "index", model=tmp_path / "nowhere") as retriever:
+        assert [hit.id for hit in retriever.search("foxes", mode="lexical")] == ["1"]
+        assert retriever._encoder is None
+        with pytest.raises(ModelNotFoundError):
+            retriever.search("foxes", mode="hybrid")
+
+
+def test_words_and_fields_of_an_index_that_is_there(model: Encoder, tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    Retriever.index(RECORDS, path, model=model, lexical=False).close()
+    with Retriever.index(["fifth"], path, model=model, if_exists="append") as retriever:
+        assert (retriever.store.settings["lexical"], retriever.store.settings["fields"]) == (False, [])
+    with Retriever.index(
+        [], path, model=model, if_exists="append", lexical=True, fields=["lang"]
+    ) as retriever:
+        assert (retriever.store.settings["lexical"], retriever.store.settings["fields"]) == (True, ["lang"])
+        assert [hit.id for hit in retriever.search("fifth", mode="lexical")] == ["4"]
+    with Retriever.index(RECORDS, path, model=model, if_exists="overwrite", fields=["year"]) as retriever:
+        assert retriever.store.settings["fields"] == ["lang", "year"]
+        assert [hit.id for hit in retriever.search("fox", where={"year": 2019})] == ["1"]
+        assert retriever.search("fifth", mode="lexical") == []
+        retriever.store.verify()
+    with pytest.raises(InvalidInputError, match="empty part"):
+        Retriever.index(TEXTS, tmp_path / "other", model=model, fields=["a..b"])
+
+
+def test_rerank_without_an_index(model: Encoder) -> None:
+    texts = [*TEXTS, " ", {"id": "x", "title": "The", "text": "quick fox", "year": 3}]
+    hits = Retriever.rerank("the quick brown fox", texts, model=model)
+    assert {hit.id for hit in hits} == {"0", "1", "2", "3", "x"}
+    [query] = model.encode_queries(["the quick brown fox"])
+    for hit in hits:
+        assert hit.text is not None
+        [document] = model.encode_documents([hit.text])
+        expected = float((query.astype(float) @ document.T.astype(float)).max(axis=1).sum())
+        assert hit.score == pytest.approx(expected, rel=1e-5)
+        assert hit.normalized_score == pytest.approx(expected / len(query), rel=1e-5)
+    assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert next(hit for hit in hits if hit.id == "x").metadata == {"title": "The", "year": 3}
+    assert Retriever.rerank("the quick brown fox", texts, model=model, k=2) == hits[:2]
+    assert Retriever.rerank(" ", texts, model=model) == Retriever.rerank("fox", [], model=model) == []
+    for hit in Retriever.rerank("fox", texts, model=model, explain=True):
+        assert sum(match.similarity for match in hit.matches) == pytest.approx(hit.score, rel=1e-5)
+
+
+def test_rerank_of_a_retriever_uses_its_model_and_its_documents(model: Encoder) -> None:
+    with Retriever.index(TEXTS, model=model) as retriever:
+        assert retriever.rerank("fox", TEXTS) == Retriever.rerank("fox", TEXTS, model=model)
+        everything = retriever.search("fox", k=4)
+        hits = retriever.rerank("fox", ids=["3", "0", "3"])
+        assert [(hit.id, hit.score) for hit in hits] == [
+            (hit.id, hit.score) for hit in everything if hit.id in "30"
+        ]
+        assert all(hit.matches for hit in retriever.rerank("fox", ids=["3"], explain=True))
+        assert retriever.rerank(" ", ids=["3"]) == retriever.rerank("fox", ids=[]) == []
+        bad: list[tuple[dict, str]] = [
+            ({}, "either"),
+            ({"texts": TEXTS, "ids": ["0"]}, "either"),
+            ({"ids": ["nobody"]}, "nobody"),
+            ({"texts": "fox"}, "single"),
+            ({"texts": TEXTS, "model": model}, "model"),
+            ({"texts": TEXTS, "k": 0}, "k must"),
+        ]
+        for options, says in bad:
+            with pytest.raises(InvalidInputError, match=says):
+                retriever.rerank("fox", **options)
+    with pytest.raises(InvalidInputError, match="open retriever"):
+        Retriever.rerank("fox", ids=["0"], model=model)
+
+
+def test_groups_of_a_retriever(model: Encoder) -> None:
+    records = [
+        {"id": f"{i}-{j}", "text": f"{text} {j}", "from": {"file": f"f{i}"}}
+        for i, text in enumerate(TEXTS)
+        for j in range(6)
+    ]
+    with Retriever.index([*records, "fox alone", "another fox"], model=model) as retriever:
+        hits = retriever.search("the quick brown fox", k=5, group_by="from.file")
+        assert len(hits) == 5
+        files = [hit.metadata["from"]["file"] for hit in hits if hit.metadata]
+        assert len(set(files)) == len(files)
+        twice = retriever.search("the quick brown fox", k=30, group_by="from.file", group_size=2)
+        assert len(twice) == 4 * 2 + 2
+
+
+def test_an_explanation_of_what_is_split_or_runs_to_the_left() -> None:
+    texts = ["מזג האוויר טוב 👩‍👩‍👧‍👦 היום", "𒀀𒀁 und 🏴󠁧󠁢󠁥󠁮󠁧󠁿 naïve e\u0301té", "plain words"]
+    with Retriever.index(texts, model="nano") as retriever:
+        for query in ("האוויר", "👩‍👩‍👧‍👦", "𒀀", "🏴󠁧󠁢󠁥󠁮󠁧󠁿 e\u0301té"):
+            [vectors] = retriever.encoder.encode_queries([query])
+            for hit in retriever.search(query, explain=True):
+                text = hit.text or ""
+                assert sum(match.similarity for match in hit.matches) == pytest.approx(hit.score, rel=1e-5)
+                assert len(hit.matches) == len(vectors)
+                covered = {
+                    i for match in hit.matches for i in range(match.query_span[0], match.query_span[1])
+                }
+                assert covered == set(range(len(query))) - {
+                    i for i, c in enumerate(query) if c.isspace()
+                } or (covered == set(range(len(query))))
+                for match in hit.matches:
+                    assert 0 <= match.document_span[0] <= match.document_span[1] <= len(text)

@@ -30,7 +30,9 @@ def test_json_is_a_line_a_query(run, made):
     found = [json.loads(line) for line in result.stdout.splitlines()]
     assert [one["query"] for one in found] == ["fox", "rain", "猫"]
     assert [hit["rank"] for hit in found[0]["hits"]] == [1, 2]
-    assert found[0]["hits"][0].keys() == {"rank", "id", "score", "score_kind", "text", "metadata"}
+    assert found[0]["hits"][0].keys() == {
+        *("rank", "id", "score", "score_kind", "normalized_score", "text", "metadata")
+    }
     assert found[0]["hits"][0]["score_kind"] == "maxsim"
 
 
@@ -90,3 +92,47 @@ def test_long_and_wide_texts_are_cut_and_wrapped():
     assert max(map(len, printed.splitlines())) <= 48
     assert printed.endswith("…")
     assert format_hit(Hit("a", 1.0, 1)).strip() == "1.   1.000  a"
+
+
+def test_modes_groups_and_limits(run, made, tmp_path):
+    lexical = run(
+        "search", made, "bread wine", "--mode", "lexical", "--json", "--model", tmp_path / "nowhere"
+    )
+    [hit] = json.loads(lexical.stdout)["hits"]  # no model was needed
+    assert (hit["id"], hit["score_kind"], hit["normalized_score"]) == ("town", "bm25", None)
+    for fusion in ("rrf", "weighted", "rerank"):
+        result = run(
+            "search", made, "bread", "--mode", "hybrid", "--fusion", fusion, "--weight", "0.2", "--json"
+        )
+        assert json.loads(result.stdout)["hits"][0]["score_kind"] in (fusion, "maxsim")
+    grouped = json.loads(run("search", made, "bread", "--group-by", "lang", "--json").stdout)["hits"]
+    assert len(grouped) == 4  # documents without the field stand alone
+    assert run("search", made, "bread", "--min-score", "1e9").stdout == "  nothing found\n"
+    assert run("search", made, "bread", "--mode", "sparse").exit_code == 2
+
+
+def test_words_and_fields_can_be_left_out_and_added(run, corpus, checkpoint, tmp_path):
+    path = tmp_path / "index"
+    made = run("index", path, "-i", corpus, "--model", checkpoint(), "--no-lexical", "--field", "lang")
+    assert made.exit_code == 0
+    refused = run("search", path, "bread", "--mode", "lexical")
+    assert (refused.exit_code, "configure --lexical" in refused.stderr) == (1, True)
+    shown = run("configure", path)
+    assert shown.stdout.splitlines() == ["words    not kept", "fields   lang"]
+    changed = run("configure", path, "--lexical", "--field", "it's", "--json")
+    assert json.loads(changed.stdout) == {"lexical": True, "fields": ["lang", "it's"]}
+    assert "town" in run("search", path, "bread", "--mode", "lexical").stdout
+    assert run("configure", path, "--field", "a..b").exit_code == 1
+    assert run("configure", tmp_path).exit_code == 1
+
+
+def test_rerank_needs_no_index(run, corpus, checkpoint):
+    result = run("rerank", "quick fox", "-i", corpus, "--model", checkpoint(), "--json", "-k", "3")
+    hits = json.loads(result.stdout)["hits"]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    expected = Retriever.rerank(
+        "quick fox", [{"id": "rain", "text": "rain falls on quiet hills"}], model=checkpoint()
+    )
+    assert [hit["score"] for hit in hits if hit["id"] == "rain"] in ([], [pytest.approx(expected[0].score)])
+    assert "Foxes" in run("rerank", "fox", "-i", corpus, "--model", checkpoint()).stdout
+    assert run("rerank", " ", "-i", corpus, "--model", checkpoint()).stdout == "  nothing to rank\n"

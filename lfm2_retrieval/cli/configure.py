@@ -1,0 +1,35 @@
+"""``lfm2-retrieve configure``: what an index keeps beside its vectors so as to find documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ._output import print_json
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--lexical/--no-lexical", default=None, help="Keep words, to search by; or drop them.")
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="FIELD",
+    help="Make a column with an index of this field of the metadata. Repeatable.",
+)
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
+def command(*, path: Path, lexical: bool | None, fields: tuple[str, ...], json_: bool) -> None:
+    """Change what the index PATH keeps to search and to filter by, in one commit; print what that is now."""
+    from ..indexes import CompressedIndex
+
+    with CompressedIndex.open(path) as index:
+        if lexical is not None or fields:
+            index.configure(lexical=lexical, fields=fields)
+        words, declared = bool(index.settings.get("lexical")), list(index.settings.get("fields") or ())
+    if json_:
+        print_json({"lexical": words, "fields": declared})
+        return
+    click.echo(f"words    {'kept' if words else 'not kept'}")
+    click.echo(f"fields   {', '.join(declared) or 'none declared'}")

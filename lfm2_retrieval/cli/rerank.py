@@ -1,0 +1,54 @@
+"""``lfm2-retrieve rerank``: put texts in order, without an index."""
+
+from __future__ import annotations
+
+import click
+
+from ..readers import DocumentFormat, read_documents
+from ._output import as_json, format_hit, print_json
+
+
+@click.command()
+@click.argument("query")
+@click.option(
+    "-i",
+    "--input",
+    "inputs",
+    required=True,
+    multiple=True,
+    metavar="FILE",
+    help="Files and folders to read; - is the standard input. Repeatable.",
+)
+@click.option(
+    "--format",
+    type=click.Choice([str(one) for one in DocumentFormat]),
+    help="How to read the files.  [default: as their names say; the standard input is jsonl]",
+)
+@click.option("-k", type=click.IntRange(min=1), help="Hits to print.  [default: all]")
+@click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
+def command(
+    *,
+    query: str,
+    inputs: tuple[str, ...],
+    format: str | None,
+    k: int | None,
+    model: str | None,
+    device: str,
+    json_: bool,
+) -> None:
+    """Put the documents of FILEs in the order of their MaxSim with QUERY.
+
+    Files are read as by `index`.
+    """
+    from ..retriever import Retriever
+
+    hits = Retriever.rerank(query, read_documents(inputs, format), k=k, model=model, device=device)
+    if json_:
+        print_json({"query": query, "hits": [as_json(hit) for hit in hits]})
+        return
+    for hit in hits:
+        click.echo(format_hit(hit))
+    if not hits:
+        click.echo("  nothing to rank")

@@ -1,0 +1,43 @@
+"""Which of the documents found become hits: enough of them, good enough, and not too many of one group."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..datatypes import SearchParams
+from .fields import field_value
+from .rows import Entry
+from .search import Found
+
+__all__ = ["choose"]
+
+
+def choose(
+    found: Sequence[Found], entries: Mapping[int, Entry], params: SearchParams
+) -> tuple[list[Found], bool]:
+    """The hits among documents, best first; and whether worse documents could be hits, too."""
+    chosen: list[Found] = []
+    sizes: Counter[str] = Counter()
+    for hit in found:
+        if len(chosen) == params.k or (params.min_score is not None and hit.score < params.min_score):
+            return chosen, False
+        if params.group_by is not None:
+            group = _group(field_value(entries[hit.key].metadata, params.group_by))
+            if group is not None:
+                sizes[group] += 1
+                if sizes[group] > params.group_size:
+                    continue
+        chosen.append(hit)
+    return chosen, len(chosen) < params.k
+
+
+def _group(value: Any) -> str | None:
+    """A name for a JSON value; None for null, which is no group. 1 and 1.0 are the same number."""
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,237 @@
+"""Searching and reranking: the half of the facade that asks."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Unpack, overload
+
+from .datatypes import Document, Hit, Mode, SearchOptions, SearchParams, TokenEmbeddings
+from .encoder import DEFAULT_MODEL, Encoder, Precision
+from .errors import InvalidInputError, InvalidTypeError
+from .explain import matches
+from .indexes import CompressedIndex
+from .indexes.filters import Where, parse_where
+from .ingest import Source, document_of
+from .reranking import class_or_instance, rerank_texts
+
+__all__ = ["Searching", "load_encoder"]
+
+
+class Searching(ABC):
+    """What a retriever is asked."""
+
+    store: CompressedIndex
+
+    @property
+    @abstractmethod
+    def encoder(self) -> Encoder:
+        """What encodes queries."""
+
+    @overload
+    def search(  # type: ignore[overload-overlap]
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hit]: ...
+
+    @overload
+    def search(
+        self,
+        query: Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[list[Hit]]: ...
+
+    def search(
+        self,
+        query: str | Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hit] | list[list[Hit]]:
+        """The best documents for a query, or for each of several.
+
+        Parameters
+        ----------
+        query
+            A string gives a list of hits; a list of strings, a list of such lists. A query of white space
+            finds nothing.
+        k
+            How many hits at most.
+        where
+            Look only at documents whose metadata meets this filter, such as ``{"year": {"$gte": 2020}}`` or
+            ``"lang = 'de' AND year >= 2020"``; see :mod:`lfm2_retrieval.indexes.filters`. SQL needs the
+            extra ``sql``.
+        explain
+            Whether hits say which of their tokens answered which of the query's, see ``Hit.matches``. A
+            document without text or vectors has no matches. Also in a search by words matches are of vectors.
+        options
+            As for :class:`SearchParams`: ``mode="dense"`` (the default), ``"lexical"``, which needs no model,
+            or ``"hybrid"``, with ``fusion``, ``weight`` and others; ``group_by``, ``group_size``,
+            ``min_score``.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument can't be used, a query is no string, the filter isn't understood, or words are to
+            be searched that the index doesn't keep.
+        """
+        params = SearchParams(k, **options)
+        queries = [query] if isinstance(query, str) else list(query)
+        for one in queries:
+            if not isinstance(one, str):
+                raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
+        asked = [i for i, one in enumerate(queries) if one.strip()]
+        results: list[list[Hit]] = [[] for _ in queries]
+        if where is not None and not asked:
+            parse_where(where)  # a bad one is an error in any case
+        if asked:
+            texts = [queries[i] for i in asked]
+            encoded = None
+            if explain or params.mode is not Mode.LEXICAL:
+                encoded = self.encoder.encode_queries(texts)
+            found = self.store.search(encoded, params, where=where, texts=texts)
+            for number, (i, hits) in enumerate(zip(asked, found, strict=True)):
+                wanted = None if encoded is None or not explain else encoded.select([number])
+                results[i] = hits if wanted is None else self._explained(wanted, hits)
+        return results[0] if isinstance(query, str) else results
+
+    def _explained(self, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:
+        """The hits with their matches, from the vectors stored; spans are those of the stored texts."""
+        if query.spans is None:
+            return hits
+        documents = self.store.embeddings([hit.id for hit in hits])
+        return [
+            hit
+            if hit.text is None or not len(vectors)
+            else replace(
+                hit,
+                matches=matches(
+                    query[0], query.spans, vectors, self.encoder.document_members(hit.text, vectors)
+                ),
+            )
+            for hit, vectors in zip(hits, documents, strict=True)
+        ]
+
+    @overload
+    async def asearch(  # type: ignore[overload-overlap]
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hit]: ...
+
+    @overload
+    async def asearch(
+        self,
+        query: Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[list[Hit]]: ...
+
+    async def asearch(
+        self,
+        query: str | Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hit] | list[list[Hit]]:
+        """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
+        search: Callable[..., list[Hit] | list[list[Hit]]] = self.search
+        return await asyncio.to_thread(search, query, k, where=where, explain=explain, **options)
+
+    @class_or_instance
+    def rerank(
+        self: Searching | type[Searching],
+        query: str,
+        texts: Iterable[Source] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        k: int | None = None,
+        explain: bool = False,
+        model: str | Path | Encoder | None = None,
+        device: str = "auto",
+        dtype: Precision = "auto",
+    ) -> list[Hit]:
+        """Put texts, or stored documents, in the order of their MaxSim with a query.
+
+        ``Retriever.rerank(query, texts, model=…)`` needs no index; give an :class:`Encoder` as the model to
+        load it once. ``retriever.rerank(query, …)`` uses the retriever's own.
+
+        Parameters
+        ----------
+        query
+            One of white space finds nothing.
+        texts
+            Strings, mappings or documents, as for :meth:`index`; a string's id is its number. Texts of white
+            space are left out.
+        ids
+            Instead of texts: documents in the index, scored on the vectors that it stores. Those without
+            vectors are left out.
+        k
+            How many hits at most; None for all.
+        explain
+            See :meth:`search`.
+        model, device, dtype
+            Without an index: as for :meth:`index`.
+
+        Raises
+        ------
+        InvalidInputError
+            If not one of ``texts`` and ``ids`` is given, an id is not in the index, or an argument can't be
+            used.
+        """
+        if (texts is None) == (ids is None):
+            raise InvalidInputError("rerank takes either texts or ids=")
+        if k is not None:
+            SearchParams(k)  # refuses what is no number of hits
+        if not isinstance(query, str):
+            raise InvalidTypeError(f"a query must be a str, not {type(query).__name__}")
+        if isinstance(self, Searching) and model is not None:
+            raise InvalidInputError("this retriever has its model; model= is for Retriever.rerank")
+        if texts is not None:
+            if isinstance(texts, (str, bytes, Mapping, Document)):
+                raise InvalidTypeError("texts must be a list or another iterable of texts, not a single one")
+            documents = [document_of(source, number) for number, source in enumerate(texts)]
+            if isinstance(self, Searching):
+                encoder = self.encoder
+            else:
+                encoder = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
+            return rerank_texts(encoder, query, documents, k, explain)
+        if not isinstance(self, Searching):
+            raise InvalidInputError("ids are of documents in an index: call rerank of an open retriever")
+        if not query.strip():
+            return []
+        encoded = self.encoder.encode_queries([query])
+        [hits] = self.store.rerank(encoded, [list(ids or [])])
+        return self._explained(encoded, hits[:k]) if explain else hits[:k]
+
+
+def load_encoder(
+    model: str | Path | Encoder, device: str, dtype: Precision, revision: str | None = None
+) -> Encoder:
+    """The encoder given, or the one of a name or a path; see :meth:`Encoder.load`."""
+    if isinstance(model, Encoder):
+        return model
+    return Encoder.load(model, device=device, dtype=dtype, revision=revision)
