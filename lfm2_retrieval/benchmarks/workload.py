@@ -100,12 +100,13 @@ class Workload:
         return {name: str(folder / f"{name}.npy") for name in arrays}
 
 
-def synthetic(documents: int, queries: int, vectors: int = 12, dim: int = 128, seed: int = 0) -> Workload:
-    """See `SyntheticCorpus`; ``vectors`` is how many a query has."""
-    corpus = SyntheticCorpus(documents, dim, seed)
-    return Workload(
-        corpus.documents(), corpus.queries(queries, vectors), {"source": "synthetic", "seed": seed}
-    )
+def synthetic(  # noqa: PLR0917
+    documents: int, queries: int, vectors: int = 12, dim: int = 128, seed: int = 0, length: int = 115
+) -> Workload:
+    """See `SyntheticCorpus`; ``vectors`` is how many a query has, ``length`` how many a document."""
+    corpus = SyntheticCorpus(documents, dim, seed, length)
+    facts = {"source": "synthetic", "seed": seed, "length": length}
+    return Workload(corpus.documents(), corpus.queries(queries, vectors), facts)
 
 
 def from_npz(

@@ -54,6 +54,14 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
             help="Make up clustered vectors; what happens without --embeddings and --input.",
         ),
         click.option(
+            "--document-vectors",
+            "length",
+            type=click.IntRange(min=1),
+            default=115,
+            show_default=True,
+            help="Of a made-up document, in the median: about 12 imitates documents whose vectors are pooled.",
+        ),
+        click.option(
             "--embeddings",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="An .npz of embeddings, offsets and perhaps queries, ids and judgements; eval/README.md "
@@ -227,6 +235,7 @@ def _workload(
     *,
     docs: int | None,
     synthetic: bool,
+    length: int,
     embeddings: Path | None,
     repeat: bool,
     input_: Path | None,
@@ -251,5 +260,5 @@ def _workload(
     elif input_ is not None:
         made = workload.from_texts(input_, model or DEFAULT_MODEL, docs, queries, vectors=vectors, seed=seed)
     else:
-        made = workload.synthetic(docs or 5000, queries, vectors, seed=seed)
+        made = workload.synthetic(docs or 5000, queries, vectors, seed=seed, length=length)
     return made.with_expanded(expand_to, seed) if expand_to else made

@@ -152,11 +152,10 @@ def _settle(
     """Score documents in float64, and take the best."""
     from .rerank import columns, score
 
-    layout = columns(query)
     scores = np.empty(len(candidates.keys), np.float32)
     for number in set(candidates.parts.tolist()):
-        mine = candidates.parts == number
-        scores[mine] = score(parts[number].segment, layout, candidates.positions[mine], threads)
+        mine, segment = candidates.parts == number, parts[number].segment
+        scores[mine] = score(segment, columns(query, segment), candidates.positions[mine], threads)
     return [
         Found(float(scores[i]), int(candidates.keys[i]), parts[candidates.parts[i]].segment.score_kind)
         for i in maxsim.best(scores, candidates.keys, k)
