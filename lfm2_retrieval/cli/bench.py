@@ -59,7 +59,7 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
             type=click.IntRange(min=1),
             default=115,
             show_default=True,
-            help="Of a made-up document, in the median: about 12 imitates documents whose vectors are pooled.",
+            help="Of a made-up document, in the median; 12 imitates documents whose vectors are pooled.",
         ),
         click.option(
             "--embeddings",
@@ -142,7 +142,7 @@ def command() -> None:
 @_shared
 def index(**options: Any) -> None:
     """Measure building: seconds, peak memory and bytes per token vector on disk."""
-    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, **options)
+    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, filtered=False, **options)
 
 
 @command.command("search")
@@ -173,6 +173,11 @@ def index(**options: Any) -> None:
     help="Parameters of a search to measure beside the default, for each compressed tier. Repeatable.",
 )
 @click.option(
+    "--filtered",
+    is_flag=True,
+    help="Measure this library under filters too, which leave .01 % to all of the documents.",
+)
+@click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often to ask each query."
 )
 def search(**options: Any) -> None:
@@ -193,6 +198,7 @@ def _bench(
     pythons: dict[str, str],
     searches: dict[str, dict[str, Any]],
     rounds: int,
+    filtered: bool,
     out: Path | None,
     json_: bool,
     **data: Any,
@@ -201,7 +207,9 @@ def _bench(
     from ..benchmarks.run import measure
     from ..benchmarks.systems import PEERS, lfm2
 
-    systems = [lfm2(tier, {} if tier == "exact" else searches) for tier in dict.fromkeys(tiers)]
+    systems = [
+        lfm2(tier, {} if tier == "exact" else searches, filtered=filtered) for tier in dict.fromkeys(tiers)
+    ]
     systems += [PEERS[name] for name in dict.fromkeys(against) if name in PEERS]
     reports, written = [], []
     sizes: list[int | None] = [*sorted(set(counts))] or [None]
@@ -212,6 +220,7 @@ def _bench(
             pythons,
             rounds=rounds,
             search=what == "search",
+            filtered=filtered,
             on_progress=lambda step: click.echo(step, err=True),
         )
         reports.append(report)

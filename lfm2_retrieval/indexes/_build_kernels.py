@@ -14,8 +14,8 @@ __all__ = ["add_up", "int8_scales", "to_int8", "turn"]
 
 @jit
 def turn(vectors: Any, rotation: Any, turned: Any) -> None:
-    """Add ``vectors @ rotation`` to what is there, dimension by dimension, so that no bit of it depends on how
-    many vectors there are.
+    """Add ``vectors @ rotation`` to what is there, dimension by dimension: no bit of it depends on how many
+    vectors there are.
 
     Parameters
     ----------

@@ -194,7 +194,7 @@ class Codec:
         _ = self._clusters, self._quantizer
 
     def turn(self, vectors: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """``[n, dim]`` → float64 ``[n, M * width]``, whose inner products with turned vectors are the same."""
+        """Turn vectors, ``[n, dim]`` → float64 ``[n, M * width]``: their inner products stay the same."""
         return turn(vectors.astype(np.float64), self.rotation.astype(np.float64))
 
     def turn_back(self, turned: NDArray[np.float32], vectors: NDArray[np.float32]) -> None:
@@ -305,8 +305,8 @@ def _rotation(rest: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """The rotation for what centroids leave, float32 ``[n, dim]``.
 
     Principal axes are dealt out, those of the largest variance first, each to the byte with room whose
-    variances have the smallest product yet: with as many bits for all, the error is least where these products
-    are equal.
+    variances have the smallest product yet: with as many bits for all, the error is least where products are
+    equal.
     """
     wide = rest.astype(np.float64)
     variances, axes = np.linalg.eigh(wide.T @ wide / len(wide))

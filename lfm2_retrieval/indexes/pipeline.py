@@ -96,7 +96,7 @@ def plan(params: SearchParams, precise: bool = True) -> Plan:
     """
     k = params.k
     rerank = max(params.rerank or 10 + 2 * k, k)
-    candidates = max(params.candidates or (900 + 30 * k if precise else 600 + 20 * k), rerank)
+    candidates = max(params.candidates or (1200 + 30 * k if precise else 600 + 20 * k), rerank)
     return Plan(params.nprobe or 16, candidates, rerank)
 
 
@@ -166,8 +166,10 @@ def _probe(tables: Lookup, codec: Codec, n_probe: int) -> _Probed:
 def _gather(part: Part, segment: CompressedSegment, probed: _Probed, limits: Plan) -> NDArray[np.int64]:
     """The positions of the documents that are worth a look at all their centroids."""
     alive, wanted = part.found, limits.candidates * _GATHERED
-    if np.count_nonzero(alive) <= wanted:
-        return np.flatnonzero(alive)
+    n_alive, lists = np.count_nonzero(alive), segment.lists
+    n_listed = int((lists[probed.centroids + 1] - lists[probed.centroids]).sum())
+    if n_alive <= wanted or n_alive * segment.info.n_tokens <= n_listed * len(alive):
+        return np.flatnonzero(alive)  # to go through the lists would take longer and find less
     before = _scratch.reserve(len(alive), len(probed.centroids))
     totals, touched = _scratch.totals, _scratch.touched
     n = kernels.gather(
@@ -183,7 +185,7 @@ def _gather(part: Part, segment: CompressedSegment, probed: _Probed, limits: Pla
     )
     if n < 0:
         raise segment.damaged("documents.npy")
-    if n < limits.rerank:
+    if n < limits.candidates:
         # Of what may be found, little is in these lists: after a filter, or for a query of one token.
         further = _probe(probed.lookup, segment.codec, _FURTHER * probed.centroids.shape[1])
         return _gather(part, segment, further, limits)
