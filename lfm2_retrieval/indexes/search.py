@@ -138,7 +138,8 @@ def _shortlist(
     from .pipeline import plan, shortlist
 
     precise = any(part.segment.score_kind is ScoreKind.MAXSIM for _, part in parts)
-    numbers, positions = shortlist(parts, query, plan(params, precise), threads)
+    n_documents = sum(part.segment.info.n_documents for _, part in parts)
+    numbers, positions = shortlist(parts, query, plan(params, precise, n_documents), threads)
     keys = np.empty(len(numbers), np.int64)
     for number, part in parts:
         mine = numbers == number
