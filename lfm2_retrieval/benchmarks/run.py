@@ -253,10 +253,11 @@ def _filtered(workload: Workload, ways: Sequence[_Way], rounds: int) -> list[dic
     limits: dict[float | None, dict[str, int]] = {None: {}}
     limits |= {share: {"below": math.ceil(share * DRAWN)} for share in SHARES}
     shares = list(limits)
-    oracle = {
-        share: [brute.search(query, k + _TIES, **limit) for query in queries]
-        for share, limit in limits.items()
-    }
+    oracle: dict[float | None, list[Any]] = {share: [] for share in shares}
+    for query in queries:
+        for share in SHARES:
+            oracle[share].append(brute.search(query, k + _TIES, **limits[share]))
+    oracle[None] = oracle[SHARES[-1]]
     rows = []
     for way in (way for way in ways if way.system.kind == "lfm2"):
         answers: dict[float | None, list[list[dict[str, Any]]]] = {share: [] for share in shares}
