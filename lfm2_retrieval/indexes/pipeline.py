@@ -102,7 +102,7 @@ def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Pl
     """
     k = params.k
     growth = 1 + max(0.0, math.log2(max(n_documents, 1) / _GROWN)) / 5
-    rerank = max(params.rerank or round(growth * (10 + 2 * k)), k)
+    rerank = max(params.rerank or round(growth * (10 + (2 if precise else 1) * k)), k)
     wanted = 1200 + 30 * k if precise else 600 + 20 * k
     candidates = max(params.candidates or round(growth * wanted), rerank)
     return Plan(params.nprobe or 16, candidates, rerank)
