@@ -88,7 +88,7 @@ def markdown(report: Report) -> str:
             )
             lines += ["", *_table(columns, rows)]
     if "filtered" in report:
-        columns = (
+        named = (
             "plain queries, k = 10",
             "search",
             "filter leaves",
@@ -97,7 +97,7 @@ def markdown(report: Report) -> str:
             "CPU ms",
             "recall@10",
         )
-        lines += ["", *_table(columns, [_filtered_row(row) for row in report["filtered"]])]
+        lines += ["", *_table(named, [_filtered_row(row) for row in report["filtered"]])]
     lines += ["", *report["notes"]]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -255,8 +255,8 @@ def _filtered(workload: Workload, ways: Sequence[_Way], rounds: int) -> list[dic
     shares = list(limits)
     oracle: dict[float | None, list[Any]] = {share: [] for share in shares}
     for query in queries:
-        for share in SHARES:
-            oracle[share].append(brute.search(query, k + _TIES, **limits[share]))
+        for left in SHARES:
+            oracle[left].append(brute.search(query, k + _TIES, **limits[left]))
     oracle[None] = oracle[SHARES[-1]]
     rows = []
     for way in (way for way in ways if way.system.kind == "lfm2"):

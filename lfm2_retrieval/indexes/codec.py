@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,8 @@ __all__ = [
     "to_int8",
     "train",
 ]
+
+F = TypeVar("F", np.float32, np.float64)
 
 _FEWEST_CENTROIDS, MOST_CENTROIDS = 16, 1 << 18
 _VECTORS_PER_CENTROID = 32
@@ -292,11 +294,11 @@ def train(
     return replace(codec, facts={**facts, **errors._asdict()})
 
 
-def turn(vectors: Any, rotation: Any) -> Any:
+def turn(vectors: NDArray[F], rotation: NDArray[F]) -> NDArray[F]:
     """``vectors @ rotation``, the same bits in any batch, on any processor; float32 or float64."""
     from ._build_kernels import turn as fill
 
-    turned = np.zeros((len(vectors), rotation.shape[1]), rotation.dtype)
+    turned: NDArray[F] = np.zeros((len(vectors), rotation.shape[1]), rotation.dtype)
     fill(np.ascontiguousarray(vectors), np.ascontiguousarray(rotation), turned)
     return turned
 
@@ -310,7 +312,7 @@ def _rotation(rest: NDArray[np.float32], width: int) -> NDArray[np.float32]:
     """
     wide = rest.astype(np.float64)
     variances, axes = np.linalg.eigh(wide.T @ wide / len(wide))
-    least = max(float(variances[-1]), np.finfo(np.float32).tiny) * _FLAT
+    least = max(float(variances[-1]), float(np.finfo(np.float32).tiny)) * _FLAT
     gains = np.log(np.maximum(variances, least) / least)
     dim = len(axes)
     n_codes = -(-dim // width)
