@@ -215,8 +215,9 @@ def load_codec(  # noqa: PLR0917
         raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")
     arrays = ArrayFolder(folder, name, files, _codec_shapes(n_centroids, dim, n_codes, width))
     names = ("rotation.npy", "centroids.npy", "codebooks.npy")
-    rotation, centroids, codebooks = (np.array(arrays.arrays[name]) for name in names)
-    numbers = all(np.isfinite(array).all() for array in (rotation, centroids, codebooks))
-    if not numbers or not np.allclose(rotation @ rotation.T, np.eye(dim), atol=_SKEW):
-        raise DamagedIndexError(f"{arrays.path} is damaged; {REMEDY}")
+    rotation, centroids, codebooks = (np.array(arrays.arrays[file]) for file in names)
+    skewed = not np.allclose(rotation @ rotation.T, np.eye(dim), atol=_SKEW)
+    for file, array in zip(names, (rotation, centroids, codebooks), strict=True):
+        if not np.isfinite(array).all() or (array is rotation and skewed):
+            raise DamagedIndexError(f"{arrays.path / file} is damaged; {REMEDY}")
     return OpenCodec(Codec(number, rotation, centroids, codebooks, facts), arrays)
