@@ -90,6 +90,17 @@ def markdown(report: Report) -> str:
                 "NDCG@10",
             )
             lines += ["", *table(columns, rows)]
+    if "filtered" in report:
+        named = (
+            "plain queries, k = 10",
+            "search",
+            "filter leaves",
+            "p50 ms",
+            "p95 ms",
+            "CPU ms",
+            "recall@10",
+        )
+        lines += ["", *table(named, [_filtered_row(row) for row in report["filtered"]])]
     lines += ["", *report["notes"]]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -159,6 +170,12 @@ def _search_row(system: Mapping[str, Any], label: str, result: Mapping[str, Any]
         f"{result['recall']:.3f}",
         f"{result['ndcg@10']:.4f}" if "ndcg@10" in result else "",
     ]
+
+
+def _filtered_row(row: Mapping[str, Any]) -> list[str]:
+    left = "(no filter)" if row["share"] is None else f"{row['share']:.2%}"
+    times = (f"{row[name]:,.2f}" for name in ("p50_ms", "p95_ms", "p50_cpu_ms"))
+    return [row["name"], row["search"], left, *times, f"{row['recall']:.3f}"]
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import tempfile
@@ -19,11 +20,14 @@ from ..datatypes import TokenEmbeddings
 from ..errors import MissingExtraError
 from ..evaluation import evaluate
 from .systems import BRUTE, ONE_THREAD, System, Worker
+from .worker import DRAWN
 from .workload import Workload
 
 __all__ = ["cpu_name", "measure"]
 
 DEPTHS = (10, 100)
+SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
+"""Of the documents, that filters leave."""
 _TIES = 50
 """How many documents beyond k the oracle gives, so that those as good as the k-th are known."""
 _ROUNDING = 1e-5
@@ -40,8 +44,9 @@ class _Way:
     label: str
     worker: Worker
 
-    def search(self, query: int, k: int) -> dict[str, Any]:
-        return self.worker.ask("search", query=query, k=k, options=dict(self.system.searches[self.label]))
+    def search(self, query: int, k: int, **more: Any) -> dict[str, Any]:
+        options = {**self.system.searches[self.label], **more}
+        return self.worker.ask("search", query=query, k=k, options=options)
 
 
 def measure(
@@ -51,6 +56,7 @@ def measure(
     *,
     rounds: int = 3,
     search: bool = True,
+    filtered: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Build every system's index and search in it, each in processes of its own, on one thread.
@@ -67,6 +73,8 @@ def measure(
         How often each query is asked.
     search
         False to stop after building.
+    filtered
+        Whether to search under filters too; the systems were made for it.
     on_progress
         Told what begins.
 
@@ -113,6 +121,11 @@ def measure(
                 for way, result in zip(ways, results, strict=True):
                     facts = next(one for one in report["systems"] if one["name"] == way.system.name)
                     facts["searches"][way.label][kind][str(k)] = result
+        if filtered:
+            on_progress("searching under filters")
+            for worker in dict.fromkeys(way.worker for way in ways):
+                worker.ask("load", queries=files["plain"], query_offsets=files["plain_offsets"])
+            report["filtered"] = _filtered(workload, ways, rounds)
         for way in ways:
             facts = next(one for one in report["systems"] if one["name"] == way.system.name)
             facts["search_peak_bytes"] = way.worker.ask("memory")["peak"]
@@ -232,11 +245,54 @@ def _search(  # noqa: PLR0917
     return results
 
 
+def _filtered(workload: Workload, ways: Sequence[_Way], rounds: int) -> list[dict[str, Any]]:
+    """Plain queries under filters, in turns: a row for each way of this library and each share of the
+    documents that a filter leaves; None stands for no filter.
+    """
+    k, brute = DEPTHS[0], ways[0]
+    queries = np.flatnonzero(workload.queries.lengths).tolist()
+    limits: dict[float | None, dict[str, int]] = {None: {}}
+    limits |= {share: {"below": math.ceil(share * DRAWN)} for share in SHARES}
+    shares = list(limits)
+    oracle: dict[float | None, list[Any]] = {share: [] for share in shares}
+    for query in queries:
+        for left in SHARES:
+            oracle[left].append(brute.search(query, k + _TIES, **limits[left]))
+    oracle[None] = oracle[SHARES[-1]]
+    rows = []
+    for way in (way for way in ways if way.system.kind == "lfm2"):
+        answers: dict[float | None, list[list[dict[str, Any]]]] = {share: [] for share in shares}
+        for place, query in enumerate(queries):
+            for share in shares[place % len(shares) :] + shares[: place % len(shares)]:
+                asked = [way.search(query, k, **limits[share]) for _ in range(rounds + 1)]
+                answers[share].append(asked[1:])
+        for share in shares:
+            seconds, cpu = (
+                np.median([[one[what] for one in some] for some in answers[share]], axis=1) * 1000
+                for what in ("seconds", "cpu")
+            )
+            rows.append(
+                {
+                    "name": way.system.name,
+                    "search": way.label,
+                    "share": share,
+                    "p50_ms": float(np.median(seconds)),
+                    "p95_ms": float(np.percentile(seconds, 95)),
+                    "p50_cpu_ms": float(np.median(cpu)),
+                    "recall": _recall(oracle[share], [some[0]["ids"] for some in answers[share]], k),
+                }
+            )
+    return rows
+
+
 def _recall(oracle: Sequence[Mapping[str, Any]], found: Sequence[Sequence[int]], k: int) -> float:
     """The mean share of the exact top k that was found; documents tied with the k-th count as well."""
     shares = []
     for exact, ids in zip(oracle, found, strict=True):
         wanted = min(k, len(exact["ids"]))
+        if not wanted:
+            shares.append(1.0)
+            continue
         worst = exact["scores"][wanted - 1]
         good = {
             id

@@ -31,7 +31,7 @@ DOCUMENTS_PER_TOPIC = 25
 _WORDS_PER_TOPIC = 64
 _BLOCK = 100
 """Documents that share a generator: any of them are made without making those before."""
-_LENGTH, _SPREAD, _SHORTEST, _LONGEST = 115.0, 0.45, 8, 512
+_SPREAD, _SHORTEST, _LONGEST = 0.45, 8, 512
 _MEAN, _TOPIC, _NOISE, _QUERY_NOISE = 0.45, 0.35, 0.55, 0.9
 _EXPANSION_NOISE, _COPY_NOISE = 0.6, 0.1
 """Lengths of the common mean, the topic and the noises, beside a centre of length 1."""
@@ -50,6 +50,8 @@ class SyntheticCorpus:
     seed
         The same seed gives the same vectors; a document's don't depend on ``n_documents`` as long as the
         count of topics, ``n_documents / DOCUMENTS_PER_TOPIC``, is the same.
+    length
+        The median number of vectors of a document; each has from 8 to 512.
 
     Raises
     ------
@@ -60,15 +62,17 @@ class SyntheticCorpus:
     n_documents: int
     dim: int = 128
     seed: int = 0
+    length: int = 115
     _centres: NDArray[np.float32] = field(init=False, repr=False, compare=False)
     _topics: NDArray[np.float32] = field(init=False, repr=False, compare=False)
     _words: NDArray[np.int64] = field(init=False, repr=False, compare=False)
     _frequency: NDArray[np.float64] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.n_documents < 1 or self.dim < 1:
+        if min(self.n_documents, self.dim, self.length) < 1:
             raise InvalidInputError(
-                f"a corpus needs documents and dimensions, not {self.n_documents} and {self.dim}"
+                "a corpus needs documents, dimensions and vectors, not "
+                f"{self.n_documents}, {self.dim} and {self.length}"
             )
         rng = np.random.default_rng([self.seed, 0])
         topics = max(1, self.n_documents // DOCUMENTS_PER_TOPIC)
@@ -95,9 +99,19 @@ class SyntheticCorpus:
             float16 ``[n_tokens, dim]``.
         """
         stop = self.n_documents if stop is None else min(stop, self.n_documents)
-        first = start // _BLOCK * _BLOCK
-        blocks = [self._block(at // _BLOCK) for at in range(first, max(stop, first + 1), _BLOCK)]
-        return TokenEmbeddings.concatenate(blocks).select(np.arange(start - first, stop - first))
+        numbers = range(start // _BLOCK, -(-max(stop, start + 1) // _BLOCK))
+        lengths = np.concatenate([self._lengths(number)[1] for number in numbers])
+        chosen = slice(start - numbers[0] * _BLOCK, stop - numbers[0] * _BLOCK)
+        # One array, filled in: a million documents fit into memory once, but not twice.
+        vectors = np.empty((int(lengths[chosen].sum()), self.dim), np.float16)
+        filled = 0
+        for number in numbers:
+            block = self._block(number)
+            first, last = (min(max(at - number * _BLOCK, 0), _BLOCK) for at in (start, stop))
+            rows = block.embeddings[block.offsets[first] : block.offsets[max(first, last)]]
+            vectors[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        return TokenEmbeddings(vectors, np.concatenate(([0], np.cumsum(lengths[chosen]))))
 
     def queries(self, count: int, vectors: int = 12) -> TokenEmbeddings:
         """Queries, each of some vectors of one document, disturbed.
@@ -123,10 +137,14 @@ class SyntheticCorpus:
         ]
         return TokenEmbeddings.concatenate(parts)
 
-    def _block(self, number: int) -> TokenEmbeddings:
+    def _lengths(self, number: int) -> tuple[np.random.Generator, NDArray[np.int64]]:
+        """The generator of a block, and how many vectors its documents have."""
         rng = np.random.default_rng([self.seed, 2, number])
-        drawn = _LENGTH * np.exp(_SPREAD * rng.standard_normal(_BLOCK))
-        lengths = np.clip(drawn, _SHORTEST, _LONGEST).astype(np.int64)
+        drawn = self.length * np.exp(_SPREAD * rng.standard_normal(_BLOCK))
+        return rng, np.clip(drawn, _SHORTEST, _LONGEST).astype(np.int64)
+
+    def _block(self, number: int) -> TokenEmbeddings:
+        rng, lengths = self._lengths(number)
         topic = np.repeat(rng.integers(0, len(self._topics), _BLOCK), lengths)
         total = len(topic)
         words = np.searchsorted(self._frequency, rng.random(total))

@@ -81,9 +81,12 @@ PEERS = {
 }
 
 
-def lfm2(tier: str, searches: Mapping[str, Mapping[str, Any]]) -> System:
-    """This library at a tier; ``searches`` are options of `SearchParams` beside the default."""
-    return System(f"lfm2 {tier}", "lfm2", {"tier": tier}, {"tier": tier}, {"default": {}} | dict(searches))
+def lfm2(tier: str, searches: Mapping[str, Mapping[str, Any]], *, filtered: bool = False) -> System:
+    """This library at a tier; ``searches`` are options of `SearchParams` beside the default, and ``filtered``
+    says whether documents get metadata to filter by.
+    """
+    build = {"tier": tier, "filtered": filtered}
+    return System(f"lfm2 {tier}", "lfm2", build, {"tier": tier}, {"default": {}} | dict(searches))
 
 
 class Worker:

@@ -11,7 +11,8 @@ imports nothing but NumPy and that system, and works on Python 3.9. Requests, ea
 ``load``
     ``queries`` and ``query_offsets``: .npy files of what will be asked. → ``{}``
 ``search``
-    ``query``: its number; ``k``; ``options`` of the search. → ``seconds``, ``cpu`` (seconds of all threads),
+    ``query``: its number; ``k``; ``options`` of the search; of systems that can filter, ``below``: only
+    documents whose number, by `draw`, is smaller. → ``seconds``, ``cpu`` (seconds of all threads),
     ``ids`` (positions, best first), ``scores``.
 ``memory``
     → ``peak``: bytes resident at most since the process began.
@@ -39,6 +40,14 @@ import numpy as np
 __all__ = ["SYSTEMS", "main"]
 
 _BATCH = 1000
+DRAWN = 1 << 32
+
+
+def draw(documents: Any) -> Any:
+    """A number below `DRAWN` for each document, evenly spread over any portion of them: multiples of the
+    golden section.
+    """
+    return documents.astype(np.uint64) * np.uint64(2654435769) % np.uint64(DRAWN)
 
 
 class Vectors:
@@ -81,10 +90,22 @@ class Brute:
         self._vectors = documents.read(0, len(documents))
         self._filled = np.flatnonzero(np.diff(documents.offsets))
         self._starts = documents.offsets[:-1][self._filled]
+        self._scored: Any = (None, None)
 
-    def search(self, query: Any, k: int) -> tuple[list[int], list[float]]:
-        """The best documents; equal scores in their order."""
-        scores = np.maximum.reduceat(query @ self._vectors.T, self._starts, axis=1).sum(axis=0)
+    def search(self, query: Any, k: int, below: int | None = None) -> tuple[list[int], list[float]]:
+        """The best documents; equal scores in their order. Filtered searches of a query share its scores."""
+        if below is None:
+            return self._best(self._score(query), k)
+        if self._scored[0] is not query:
+            self._scored = query, self._score(query)
+        chosen = draw(self._filled) < below
+        scores = np.where(chosen, self._scored[1], -np.inf)
+        return self._best(scores, min(k, int(chosen.sum())))
+
+    def _score(self, query: Any) -> Any:
+        return np.maximum.reduceat(query @ self._vectors.T, self._starts, axis=1).sum(axis=0)
+
+    def _best(self, scores: Any, k: int) -> tuple[list[int], list[float]]:
         kept = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
         kept = kept[np.lexsort((kept, -scores[kept]))]
         return self._filled[kept].tolist(), scores[kept].tolist()
@@ -98,14 +119,16 @@ class Lfm2:
     def __init__(self) -> None:
         self._indexes, self._types = import_module("lfm2_retrieval.indexes"), import_module("lfm2_retrieval")
 
-    def build(self, documents: Vectors, folder: str, tier: str) -> dict[str, int]:
-        """Add everything in one commit, then compress."""
+    def build(self, documents: Vectors, folder: str, tier: str, filtered: bool = False) -> dict[str, int]:
+        """Add everything in one commit, then compress; to be filtered, with metadata."""
         dim = documents.read(0, 1).shape[1]
         with self._kind(tier).create(folder, dim, **({} if tier == "exact" else {"tier": tier})) as index:
             with index.writer() as writer:
                 for start, vectors, offsets in documents.batches():
-                    ids = [str(start + i) for i in range(len(offsets) - 1)]
-                    writer.add(ids, self._types.TokenEmbeddings(vectors, offsets))
+                    numbers = start + np.arange(len(offsets) - 1)
+                    metadata = [{"draw": number} for number in draw(numbers).tolist()] if filtered else None
+                    embeddings = self._types.TokenEmbeddings(vectors, offsets)
+                    writer.add([str(number) for number in numbers], embeddings, metadata=metadata)
             if tier != "exact":
                 index.build(force=True)
             return dict(index.size_bytes())
@@ -114,10 +137,13 @@ class Lfm2:
         """Open the index."""
         self._index = self._kind(tier).open(folder)
 
-    def search(self, query: Any, k: int, **options: Any) -> tuple[list[int], list[float]]:
+    def search(
+        self, query: Any, k: int, below: int | None = None, **options: Any
+    ) -> tuple[list[int], list[float]]:
         """``options`` are those of ``SearchParams``."""
         asked = self._types.TokenEmbeddings(query, np.array([0, len(query)]))
-        (hits,) = self._index.search(asked, self._types.SearchParams(k, **options))
+        where = None if below is None else {"draw": {"$lt": below}}
+        (hits,) = self._index.search(asked, self._types.SearchParams(k, **options), where=where)
         return [int(hit.id) for hit in hits], [hit.score for hit in hits]
 
     def _kind(self, tier: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
 from ..errors import InvalidInputError
@@ -100,12 +101,13 @@ class Workload:
         return {name: str(folder / f"{name}.npy") for name in arrays}
 
 
-def synthetic(documents: int, queries: int, vectors: int = 12, dim: int = 128, seed: int = 0) -> Workload:
-    """See `SyntheticCorpus`; ``vectors`` is how many a query has."""
-    corpus = SyntheticCorpus(documents, dim, seed)
-    return Workload(
-        corpus.documents(), corpus.queries(queries, vectors), {"source": "synthetic", "seed": seed}
-    )
+def synthetic(  # noqa: PLR0917
+    documents: int, queries: int, vectors: int = 12, dim: int = 128, seed: int = 0, length: int = 115
+) -> Workload:
+    """See `SyntheticCorpus`; ``vectors`` is how many a query has, ``length`` how many a document."""
+    corpus = SyntheticCorpus(documents, dim, seed, length)
+    facts = {"source": "synthetic", "seed": seed, "length": length}
+    return Workload(corpus.documents(), corpus.queries(queries, vectors), facts)
 
 
 def from_npz(
@@ -127,9 +129,11 @@ def from_npz(
         ``query_embeddings`` and ``query_offsets``; ``expanded_embeddings`` and ``expanded_offsets``, the same
         queries as an encoder with expansion makes them; ``ids`` and ``query_ids``, strings; and judgements,
         as three columns: ``qrels_query_ids``, ``qrels_ids`` and ``qrels_grades``.
-    documents, queries
-        How many to use at most, from the first; None for all. Queries that the file lacks are drawn from the
-        documents.
+    documents
+        How many to use at most, from the first; None for all.
+    queries
+        How many to use at most, at even distances in the file: one that several collections are in, one after
+        another, so has its share of each. Queries that the file lacks are drawn from the documents.
     vectors, seed
         Of drawn queries.
     qrels
@@ -156,20 +160,22 @@ def from_npz(
     given = _first(given, documents)
     expanded = None
     if "query_embeddings" in arrays:
-        asked = _first(TokenEmbeddings(arrays["query_embeddings"], arrays["query_offsets"]), queries)
+        asked = TokenEmbeddings(arrays["query_embeddings"], arrays["query_offsets"])
+        chosen = _spread(len(asked), queries)
+        asked = asked.select(chosen)
         if "expanded_embeddings" in arrays:
-            expanded = _first(
-                TokenEmbeddings(arrays["expanded_embeddings"], arrays["expanded_offsets"]), queries
-            )
+            whole = TokenEmbeddings(arrays["expanded_embeddings"], arrays["expanded_offsets"])
+            expanded = whole.select(chosen)
     else:
         asked = draw_queries(given, queries, vectors, rng)
+        chosen = np.arange(len(asked))
     facts = {"source": path.name, "drawn_queries": "query_embeddings" not in arrays, "seed": seed}
     work = Workload(given, asked, facts | ({"repeated": True} if copied else {}), expanded=expanded)
     if copied or (qrels is None and "qrels_ids" not in arrays):
         return work
     if missing := {"ids", "query_ids"} - arrays.keys():
         raise InvalidInputError(f"{path}: judgements need {', '.join(sorted(missing))} in it")
-    ids, query_ids = _named(arrays, given, asked)
+    ids, query_ids = _named(arrays, len(given), chosen)
     judged = _qrels(arrays) if qrels is None else read_qrels(str(qrels))
     return replace(work, ids=ids, query_ids=query_ids, qrels=judged)
 
@@ -256,8 +262,17 @@ def _first(texts: TokenEmbeddings, count: int | None) -> TokenEmbeddings:
     return TokenEmbeddings(texts.embeddings[: texts.offsets[count]], texts.offsets[: count + 1])
 
 
-def _named(arrays: Mapping[str, Any], *texts: TokenEmbeddings) -> tuple[list[str], list[str]]:
+def _spread(n: int, count: int) -> NDArray[np.int64]:
+    """Up to ``count`` of ``n``, at even distances."""
+    count = min(count, n)
+    return np.arange(count) * n // max(count, 1)
+
+
+def _named(
+    arrays: Mapping[str, Any], n_documents: int, chosen: NDArray[np.int64]
+) -> tuple[list[str], list[str]]:
+    """The ids of the first documents, and of the queries chosen."""
     ids, query_ids = ([str(id) for id in arrays[name]] for name in ("ids", "query_ids"))
-    if len(ids) < len(texts[0]) or len(query_ids) < len(texts[1]):
+    if len(ids) < n_documents or len(query_ids) <= chosen.max(initial=-1):
         raise InvalidInputError("there are fewer ids than documents, or fewer query_ids than queries")
-    return ids[: len(texts[0])], query_ids[: len(texts[1])]
+    return ids[:n_documents], [query_ids[i] for i in chosen.tolist()]

@@ -55,6 +55,14 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
             help="Make up clustered vectors; what happens without --embeddings and --input.",
         ),
         click.option(
+            "--document-vectors",
+            "length",
+            type=click.IntRange(min=1),
+            default=115,
+            show_default=True,
+            help="Of a made-up document, in the median; 12 imitates documents whose vectors are pooled.",
+        ),
+        click.option(
             "--embeddings",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="An .npz of embeddings, offsets and perhaps queries, ids and judgements; eval/README.md "
@@ -135,7 +143,7 @@ def command() -> None:
 @_shared
 def index(**options: Any) -> None:
     """Measure building: seconds, peak memory and bytes per token vector on disk."""
-    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, **options)
+    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, filtered=False, **options)
 
 
 @command.command("search")
@@ -164,6 +172,11 @@ def index(**options: Any) -> None:
     callback=_pairs,
     multiple=True,
     help="Parameters of a search to measure beside the default, for each compressed tier. Repeatable.",
+)
+@click.option(
+    "--filtered",
+    is_flag=True,
+    help="Measure this library under filters too, which leave .01 % to all of the documents.",
 )
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often to ask each query."
@@ -281,6 +294,7 @@ def _bench(
     pythons: dict[str, str],
     searches: dict[str, dict[str, Any]],
     rounds: int,
+    filtered: bool,
     out: Path | None,
     json_: bool,
     **data: Any,
@@ -289,7 +303,9 @@ def _bench(
     from ..benchmarks.run import measure
     from ..benchmarks.systems import PEERS, lfm2
 
-    systems = [lfm2(tier, {} if tier == "exact" else searches) for tier in dict.fromkeys(tiers)]
+    systems = [
+        lfm2(tier, {} if tier == "exact" else searches, filtered=filtered) for tier in dict.fromkeys(tiers)
+    ]
     systems += [PEERS[name] for name in dict.fromkeys(against) if name in PEERS]
     reports, written = [], []
     sizes: list[int | None] = [*sorted(set(counts))] or [None]
@@ -300,6 +316,7 @@ def _bench(
             pythons,
             rounds=rounds,
             search=what == "search",
+            filtered=filtered,
             on_progress=lambda step: click.echo(step, err=True),
         )
         reports.append(report)
@@ -323,6 +340,7 @@ def _workload(
     *,
     docs: int | None,
     synthetic: bool,
+    length: int,
     embeddings: Path | None,
     repeat: bool,
     input_: Path | None,
@@ -347,7 +365,7 @@ def _workload(
     elif input_ is not None:
         made = workload.from_texts(input_, model or DEFAULT_MODEL, docs, queries, vectors=vectors, seed=seed)
     else:
-        made = workload.synthetic(docs or 5000, queries, vectors, seed=seed)
+        made = workload.synthetic(docs or 5000, queries, vectors, seed=seed, length=length)
     return made.with_expanded(expand_to, seed) if expand_to else made
 
 

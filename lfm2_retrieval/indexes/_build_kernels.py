@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import jit
 
-__all__ = ["add_up", "int8_scales", "residuals", "to_int8"]
+__all__ = ["add_up", "int8_scales", "to_int8", "turn"]
 
 
 @jit
-def residuals(
-    vectors: NDArray[np.float32],
-    centroids: NDArray[np.float32],
-    ids: NDArray[np.int64],
-    rest: NDArray[np.float32],
-) -> None:
-    """What is left of vectors after their centroids.
+def turn(vectors: Any, rotation: Any, turned: Any) -> None:
+    """Add ``vectors @ rotation`` to what is there, dimension by dimension: no bit of it depends on how many
+    vectors there are.
 
     Parameters
     ----------
-    vectors, centroids
-        float32 ``[n, dim]`` and ``[n_centroids, dim]``.
-    ids
-        int64 ``[n]``, each a centroid.
-    rest
-        float32 ``[n, at least dim]``: filled in up to ``dim``.
+    vectors, rotation
+        ``[n, dim]`` and ``[dim, width]``, C-contiguous, float32 or float64 as all three.
+    turned
+        ``[n, width]``.
     """
     for row in range(vectors.shape[0]):
         for i in range(vectors.shape[1]):
-            rest[row, i] = vectors[row, i] - centroids[ids[row], i]
+            value = vectors[row, i]
+            for j in range(rotation.shape[1]):
+                turned[row, j] += value * rotation[i, j]
 
 
 @jit

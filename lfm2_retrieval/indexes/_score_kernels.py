@@ -133,11 +133,11 @@ def _decode_any(  # noqa: PLR0917
     at: int,
 ) -> float:
     """Put a token into ``rows[at]``; returns the sum of its squares."""
-    dim, width = rows.shape[1], codebooks.shape[2]
+    width = codebooks.shape[2]
     squares = 0.0
     for code in range(codes.shape[1]):
         codeword = np.intp(codes[token, code])
-        for j in range(code * width, min((code + 1) * width, dim)):
+        for j in range(code * width, (code + 1) * width):
             value = np.float64(centroids[centroid, j] + codebooks[code, codeword, j - code * width])
             rows[at, j] = value
             squares += value * value
@@ -155,7 +155,7 @@ def _decode_fours(  # noqa: PLR0917
     at: int,
     four: NDArray[np.float64],
 ) -> float:
-    """`_decode_any` for codewords of four numbers that fill the row; ``four`` is overwritten."""
+    """`_decode_any` for codewords of four numbers; ``four`` is overwritten."""
     dim = rows.shape[1]
     sums = splat(0.0, 4)
     for code in range(codes.shape[1]):
@@ -187,7 +187,7 @@ def score_pq(  # noqa: PLR0917
     centroids, codebooks, ids, codes, normalise
         As for ``_search_kernels.decode_pq``.
     starts, ends, columns, n_tokens, scores
-        As for `score_int8`.
+        As for `score_int8`; ``dim`` is ``M * width`` here.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def score_pq(  # noqa: PLR0917
                 centroid = np.intp(ids[row])
                 if centroid >= centroids.shape[0]:
                     return False
-                if width == 4 and dim % 4 == 0:
+                if width == 4:
                     squares = _decode_fours(centroids, codebooks, codes, row, centroid, rows, at, four)
                 else:
                     squares = _decode_any(centroids, codebooks, codes, row, centroid, rows, at)

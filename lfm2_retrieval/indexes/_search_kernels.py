@@ -415,13 +415,15 @@ def decode_pq(  # noqa: PLR0917
     Parameters
     ----------
     centroids, codebooks
-        float32 ``[n_centroids, dim]`` and ``[M, 256, width]``; the last codeword may reach beyond ``dim``.
+        float32 ``[n_centroids, M * width]`` and ``[M, 256, width]``.
     ids, codes
         Unsigned ``[n_tokens]`` and uint8 ``[n_tokens, M]``.
     normalise
         Whether to bring each vector to length 1.
-    starts, ends, decoded
+    starts, ends
         As for `decode_int8`.
+    decoded
+        float32 ``[n_rows, M * width]``: filled in.
 
     Returns
     -------
@@ -438,7 +440,7 @@ def decode_pq(  # noqa: PLR0917
             squares = np.float32(0)
             for code in range(codes.shape[1]):
                 codeword = np.intp(codes[row, code])
-                for j in range(code * width, min((code + 1) * width, dim)):
+                for j in range(code * width, (code + 1) * width):
                     value = centroids[centroid, j] + codebooks[code, codeword, j - code * width]
                     decoded[to, j] = value
                     squares += value * value

@@ -118,7 +118,7 @@ def decode_pq(
 ) -> NDArray[np.float32]:
     """The twin of ``_search_kernels.decode_pq``, for all rows."""
     residuals = codebooks[np.arange(len(codebooks)), codes].reshape(len(codes), -1)
-    decoded = centroids[ids] + residuals[:, : centroids.shape[1]]
+    decoded = centroids[ids] + residuals
     if normalise:
         lengths = np.linalg.norm(decoded, axis=1, keepdims=True)
         np.divide(decoded, lengths, out=decoded, where=lengths > 0)

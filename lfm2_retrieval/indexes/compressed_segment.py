@@ -36,6 +36,9 @@ __all__ = [
     "token_files",
 ]
 
+_SKEW = 1e-3
+"""How far a rotation may be from one."""
+
 
 class CompressedSegment(Segment):
     """A compressed segment opened for reading.
@@ -76,19 +79,15 @@ class CompressedSegment(Segment):
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
     ) -> None:
         """As `Segment.decode`: the int8 vectors, or else what centroids and codes say."""
+        codec = self.codec
         if self.layout.int8:
             search_kernels.decode_int8(self.steps, self.scales, starts, ends, decoded)
-        elif not search_kernels.decode_pq(
-            self.codec.centroids,
-            self.codec.codebooks,
-            self.centroids,
-            self.codes,
-            self.layout.unit,
-            starts,
-            ends,
-            decoded,
-        ):
+            return
+        turned = np.empty((len(decoded), codec.rotation.shape[1]), np.float32)
+        stored = self.centroids, self.codes, self.layout.unit
+        if not search_kernels.decode_pq(codec.turned, codec.codebooks, *stored, starts, ends, turned):
             raise self.damaged("centroids.npy")
+        codec.turn_back(turned, decoded)
 
     def copy(self, start: int, end: int) -> Block:
         """Some tokens as they are, for another segment of the same codec."""
@@ -228,6 +227,7 @@ def token_files(layout: Layout) -> list[str]:
 
 def _codec_shapes(n_centroids: int, dim: int, n_codes: int, width: int) -> Shapes:
     return {
+        "rotation.npy": ("<f4", (dim, n_codes * width)),
         "centroids.npy": ("<f2", (n_centroids, dim)),
         "codebooks.npy": ("<f4", (n_codes, 256, width)),
     }
@@ -245,6 +245,7 @@ def save_codec(folder: Path, number: int, codec: Codec) -> tuple[str, FileFacts]
     name = name_of(number)
     builder = FolderBuilder(folder / f"{name}.tmp")
     try:
+        builder.write("rotation.npy", "<f4", codec.rotation)
         builder.write("centroids.npy", "<f2", codec.centroids)
         builder.write("codebooks.npy", "<f4", codec.codebooks)
         files = builder.complete(_codec_shapes(codec.n_centroids, codec.dim, codec.n_codes, codec.width))
@@ -272,8 +273,10 @@ def load_codec(  # noqa: PLR0917
     if not 1 <= n_centroids <= MOST_CENTROIDS or width not in range(1, 10) or n_codes != -(-dim // width):
         raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")
     arrays = ArrayFolder(folder, name, files, _codec_shapes(n_centroids, dim, n_codes, width))
-    centroids = arrays.arrays["centroids.npy"].astype(np.float32)
-    codebooks = np.array(arrays.arrays["codebooks.npy"])
-    if not np.isfinite(centroids).all() or not np.isfinite(codebooks).all():
-        raise DamagedIndexError(f"{arrays.path} is damaged; {REMEDY}")
-    return OpenCodec(Codec(number, centroids, codebooks, facts), arrays)
+    names = ("rotation.npy", "centroids.npy", "codebooks.npy")
+    rotation, centroids, codebooks = (np.array(arrays.arrays[file]) for file in names)
+    skewed = not np.allclose(rotation @ rotation.T, np.eye(dim), atol=_SKEW)
+    for file, array in zip(names, (rotation, centroids, codebooks), strict=True):
+        if not np.isfinite(array).all() or (array is rotation and skewed):
+            raise DamagedIndexError(f"{arrays.path / file} is damaged; {REMEDY}")
+    return OpenCodec(Codec(number, rotation, centroids, codebooks, facts), arrays)

@@ -96,7 +96,7 @@ def describe_codec(folder: Path, id: int, n_tokens: int) -> dict[str, Any] | Non
         return None
     facts = {"n_centroids": n_centroids, "n_codes": n_codes, "width": width, "n_tokens": n_tokens}
     files = {}
-    for file in ("centroids.npy", "codebooks.npy"):
+    for file in ("rotation.npy", "centroids.npy", "codebooks.npy"):
         data = (folder / name / file).read_bytes()
         files[file] = {"bytes": len(data), "crc32": zlib.crc32(data[HEADER_BYTES:])}
     return {"id": id, "name": name, "facts": json.dumps(facts), "files": json.dumps(files)}

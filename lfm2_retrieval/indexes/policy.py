@@ -218,7 +218,7 @@ def estimate(n_tokens: int, n_documents: int, dim: int, tier: Tier) -> Estimate:
     if small or tier is Tier.EXACT:
         return Estimate(half + documents, half + documents, 0.0)
     n_codes = -(-dim // tier.width)
-    codec = centroids_for(n_tokens) * dim * 2 + n_codes * 256 * tier.width * 4
+    codec = centroids_for(n_tokens) * dim * 2 + n_codes * (256 + dim) * tier.width * 4
     a_token = n_codes + 2 + 4 * _POSTINGS + dim * tier.int8
     compressed = int(n_tokens * a_token) + codec + documents
     sampled = sample_size(n_tokens, n_tokens, n_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +29,14 @@ class Columns:
     values: NDArray[np.float64]
 
 
-def columns(query: NDArray[np.float32]) -> Columns:
-    """Lay out a query, float32 ``[n, dim]``."""
+def columns(query: NDArray[np.float32], segment: Segment | None = None) -> Columns:
+    """Lay out a query, float32 ``[n, dim]``: turned, if only codes of turned vectors are stored."""
+    if isinstance(segment, CompressedSegment) and not segment.layout.int8:
+        return _columns(segment.codec.turn(query))
+    return _columns(query)
+
+
+def _columns(query: NDArray[np.floating[Any]]) -> Columns:
     n, dim = query.shape
     n_blocks = -(-n // kernels.BLOCK)
     values = np.zeros((n_blocks * kernels.BLOCK, dim))
@@ -48,7 +55,7 @@ def score(
     segment
         Of any kind.
     query
-        From `columns`.
+        From `columns`, for this segment.
     positions
         int64 ``[n]``: which documents.
     threads
@@ -82,7 +89,7 @@ def _score(
     elif segment.layout.int8:
         kernels.score_int8(segment.steps, segment.scales, starts, ends, *asked)
     elif not kernels.score_pq(
-        segment.codec.centroids,
+        segment.codec.turned,
         segment.codec.codebooks,
         segment.centroids,
         segment.codes,

@@ -162,7 +162,8 @@ def _shortlist(
     from .pipeline import plan, shortlist
 
     precise = any(part.segment.score_kind is ScoreKind.MAXSIM for _, part in parts)
-    numbers, positions = shortlist(parts, query, plan(params, precise), threads)
+    n_documents = sum(part.segment.info.n_documents for _, part in parts)
+    numbers, positions = shortlist(parts, query, plan(params, precise, n_documents), threads)
     keys = np.empty(len(numbers), np.int64)
     for number, part in parts:
         mine = numbers == number
@@ -176,11 +177,10 @@ def _settle(
     """Score documents in float64, and take the best."""
     from .rerank import columns, score
 
-    layout = columns(query)
     scores = np.empty(len(candidates.keys), np.float32)
     for number in set(candidates.parts.tolist()):
-        mine = candidates.parts == number
-        scores[mine] = score(parts[number].segment, layout, candidates.positions[mine], threads)
+        mine, segment = candidates.parts == number, parts[number].segment
+        scores[mine] = score(segment, columns(query, segment), candidates.positions[mine], threads)
     return [
         Found(float(scores[i]), int(candidates.keys[i]), parts[candidates.parts[i]].segment.score_kind)
         for i in maxsim.best(scores, candidates.keys, k)

@@ -88,12 +88,11 @@ def lookup(query: NDArray[np.float32], codec: Codec, threads: int = 1, number: i
     """
     sizes = _sizes_of(codec)
     n_codes, width = codec.n_codes, codec.width
-    pieces = np.zeros((len(query), n_codes * width))
-    pieces[:, : codec.dim] = query
+    pieces = codec.turn(query)
     squares = np.square(pieces).reshape(len(query), n_codes, width).sum(2)
     bound = float((np.sqrt(squares.sum(1)) * sizes.centroid + np.sqrt(squares) @ sizes.codewords).max())
     scale = (_LARGEST - 4 * (n_codes + 1)) / bound if bound > 0 else 0.0
-    if not scale * float(np.abs(query).max()) < float(np.finfo(np.float32).max):
+    if not scale * float(np.abs(pieces).max()) < float(np.finfo(np.float32).max):
         scale = 0.0  # centroids and codewords that are as good as zero
     margins = np.minimum(1 + _MARGIN * scale * np.sqrt(squares @ sizes.mean_squares), _LARGEST)
     groups: list[Tables] = []
@@ -123,9 +122,11 @@ def _tables(  # noqa: PLR0917
     n_centroids, n_codewords = len(codec.centroids), 256 * codec.n_codes
     table = _reused(number, (n_centroids + n_codewords) * lanes).reshape(-1, lanes)
     by_centroid, by_code = table[:n_centroids], table[n_centroids:]
-    centroids, whole = codec.centroids[None], columns[None, : codec.dim]
+    centroids = codec.turned[None]
     split(
-        lambda first, last: kernels.tabulate(centroids, whole, first, last, by_centroid), n_centroids, threads
+        lambda first, last: kernels.tabulate(centroids, columns[None], first, last, by_centroid),
+        n_centroids,
+        threads,
     )
     of_codes = columns.reshape(codec.n_codes, codec.width, lanes)
     kernels.tabulate(codec.codebooks, of_codes, 0, 256, by_code)
@@ -153,7 +154,7 @@ def _sizes_of(codec: Codec) -> _Sizes:
     if codec not in _sizes:
         codewords = np.square(codec.codebooks, dtype=np.float64).sum(2)
         _sizes[codec] = _Sizes(
-            float(np.sqrt(np.square(codec.centroids, dtype=np.float64).sum(1)).max()),
+            float(np.sqrt(np.square(codec.turned, dtype=np.float64).sum(1)).max()),
             np.sqrt(codewords.max(1)),
             codewords.mean(1) / codec.width,
         )

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from lfm2_retrieval import TokenEmbeddings
 from lfm2_retrieval.benchmarks.plots import plot_growth, plot_report
 from lfm2_retrieval.benchmarks.report import markdown, markdown_growth, write
-from lfm2_retrieval.benchmarks.run import _recall, measure
+from lfm2_retrieval.benchmarks.run import SHARES, _recall, measure
 from lfm2_retrieval.benchmarks.synthetic import SyntheticCorpus, draw_queries, expand, repeat
 from lfm2_retrieval.benchmarks.systems import BRUTE, PEERS, System, Worker, lfm2
-from lfm2_retrieval.benchmarks.worker import Muvera, Vectors, _fixed, _muvera
+from lfm2_retrieval.benchmarks.worker import DRAWN, Muvera, Vectors, _fixed, _muvera, draw
 from lfm2_retrieval.benchmarks.workload import from_npz, synthetic
 from lfm2_retrieval.cli import main
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
@@ -108,11 +108,26 @@ def test_a_plot_needs_matplotlib(report, tmp_path):
     assert json.loads((tmp_path / "new/run.json").read_text()) == json.loads(json.dumps(report))
 
 
+def test_filtered_searches_find_what_is_left():
+    system = lfm2("exact", {}, filtered=True)
+    report = measure(synthetic(300, 3, dim=8), [system], {}, rounds=1, filtered=True)
+    assert [row["share"] for row in report["filtered"]] == [None, *SHARES]
+    assert all(row["recall"] == 1 and row["p50_ms"] > 0 for row in report["filtered"])
+    assert "| 0.01% |" in markdown(report)
+
+
+def test_numbers_drawn_are_spread_evenly():
+    drawn = draw(np.arange(10_000, 20_000))
+    for share in SHARES:
+        assert abs((drawn < share * DRAWN).sum() - share * 10_000) <= 2
+
+
 def test_recall_counts_ties_with_the_last():
     exact = [{"ids": [4, 2, 9, 5], "scores": [3.0, 2.0, 2.0, 1.0]}]
     assert _recall(exact, [[4, 9]], 2) == 1
     assert _recall(exact, [[4, 5]], 2) == 0.5
     assert _recall(exact, [[]], 2) == 0
+    assert _recall([{"ids": [], "scores": []}], [[]], 2) == 1
 
 
 def test_ndcg_with_judgements(vectors):
@@ -245,6 +260,29 @@ def test_synthetic_vectors_are_the_same_in_any_portion():
     first, second = (SyntheticCorpus(250, 8, seed=3).queries(7) for _ in range(2))
     assert np.array_equal(first.embeddings, second.embeddings)
     assert first.lengths.tolist() == [12] * 7
+
+
+def test_synthetic_documents_may_be_short():
+    corpus = SyntheticCorpus(300, 8, length=12)
+    assert 10 <= np.median(corpus.documents().lengths) <= 14
+    with pytest.raises(InvalidInputError, match="vectors"):
+        SyntheticCorpus(3, length=0)
+
+
+def test_queries_are_taken_at_even_distances(tmp_path):
+    one = np.eye(8, dtype=np.float32)
+    path = tmp_path / "eight.npz"
+    offsets, names = np.arange(9), [str(i) for i in range(8)]
+    np.savez(
+        path,
+        **{"embeddings": one, "offsets": offsets, "ids": names, "query_ids": names},
+        **{"query_embeddings": one, "query_offsets": offsets},
+        **{"qrels_query_ids": names, "qrels_ids": names, "qrels_grades": np.ones(8, int)},
+    )
+    work = from_npz(path, None, 3)
+    assert work.query_ids == ["0", "2", "5"]
+    assert work.queries.embeddings.argmax(1).tolist() == [0, 2, 5]
+    assert len(from_npz(path, None, 80).queries) == 8
 
 
 def test_synthetic_clusters_follow_zipf():

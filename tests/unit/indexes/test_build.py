@@ -383,10 +383,10 @@ def test_build_kernels_equal_numpy():
     _build_kernels.int8_scales(steps, lengths)
     norms = np.linalg.norm(steps.astype(np.float32), axis=1)
     np.testing.assert_allclose(lengths, 1 / np.maximum(norms, 1), rtol=1e-6)
-    ids, centroids = rng.integers(0, 9, 500), vectors[:9]
-    rest = np.zeros((500, DIM + 3), np.float32)
-    _build_kernels.residuals(vectors, centroids, ids, rest)
-    np.testing.assert_array_equal(rest[:, :DIM], vectors - centroids[ids])
+    ids, rotation = rng.integers(0, 9, 500), rng.standard_normal((DIM, DIM + 3))
+    turned = codec.turn(vectors.astype(np.float64), rotation)
+    np.testing.assert_allclose(turned, vectors.astype(np.float64) @ rotation, rtol=1e-12, atol=1e-6)
+    assert codec.turn(vectors[7:8].astype(np.float64), rotation).tolist() == turned[7:8].tolist()
     totals, counts = np.zeros((9, DIM), np.float32), np.zeros(9, np.int64)
     _build_kernels.add_up(vectors, ids, totals, counts)
     np.testing.assert_allclose(

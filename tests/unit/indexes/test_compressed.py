@@ -355,7 +355,7 @@ def test_numbers_that_point_nowhere_are_not_followed(balanced, name):
         index.search(embeddings([3]), SearchParams(1, candidates=1, rerank=1))
 
 
-@pytest.mark.parametrize("name", ["centroids.npy", "codebooks.npy"])
+@pytest.mark.parametrize("name", ["rotation.npy", "centroids.npy", "codebooks.npy"])
 def test_a_damaged_codec_is_named(balanced, name):
     path = balanced / "codecs" / "00000001" / name
     data = bytearray(path.read_bytes())
