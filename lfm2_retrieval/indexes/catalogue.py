@@ -540,18 +540,20 @@ def _harden(connection: sqlite3.Connection) -> None:
             f"{CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is damaged: "
             "repair it (lfm2-retrieve repair) or restore a backup"
         )
+    if version == FORMAT:  # the columns of declared fields are computed by SQLite's JSON functions
+        connection.execute("PRAGMA trusted_schema = ON")
 
 
 def has_our_objects(connection: sqlite3.Connection) -> bool:
     """Whether a catalogue has the tables, columns and indexes that its settings ask for, and nothing else."""
     found = set(connection.execute(_OBJECTS))
-    plain = _objects(lexical=False, fields=())
+    plain = _objects(_SCHEMA, lexical=False, fields=())
     if not {row for row in plain if row[2] == "settings"} <= found:
         return False
     rows = dict(connection.execute("SELECT key, value FROM settings WHERE key IN ('lexical', 'fields')"))
     try:
         lexical, fields = json.loads(rows.get("lexical", "false")), json.loads(rows.get("fields", "[]"))
-        return found == _objects(lexical=bool(lexical), fields=tuple(check_fields(fields)))
+        return found == _objects(_SCHEMA, lexical=bool(lexical), fields=tuple(check_fields(fields)))
     except (RetrievalError, RecursionError, TypeError, ValueError):
         return False
 
@@ -560,9 +562,11 @@ _OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 
 @cache
-def _objects(*, lexical: bool, fields: tuple[str, ...]) -> frozenset[tuple[str, str, str, str | None]]:
+def _objects(
+    schema: str, *, lexical: bool, fields: tuple[str, ...]
+) -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
-        connection.executescript(_SCHEMA)
+        connection.executescript(schema)
         derive(connection, {}, {"lexical": lexical, "fields": fields})
         return frozenset(connection.execute(_OBJECTS))
 

@@ -322,7 +322,7 @@ class CompressedIndex(ExactIndex):
         """The defaults of this version as numbers, whatever the index was tuned to."""
         from .pipeline import plan
 
-        numbers = plan(params, n_documents=self.count)
+        numbers = plan(params, n_documents=len(self))
         return replace(params, nprobe=numbers.nprobe, candidates=numbers.candidates, rerank=numbers.rerank)
 
     def _trials(self, queries: TokenEmbeddings | None, sample: int, reference: SearchParams) -> Trials:

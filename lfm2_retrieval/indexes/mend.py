@@ -203,4 +203,5 @@ def _stand_in(info: SegmentInfo, dim: int) -> Codec:
     """A codec for segments of which only int8 vectors are read."""
     width = _layout(info).width
     codebooks = np.zeros((-(-dim // width), 256, width), np.float32)
-    return Codec(0, np.zeros((_n_centroids(info), dim), np.float32), codebooks, {})
+    rotation = np.eye(dim, len(codebooks) * width, dtype=np.float32)
+    return Codec(0, rotation, np.zeros((_n_centroids(info), dim), np.float32), codebooks, {})

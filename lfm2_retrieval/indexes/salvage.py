@@ -184,6 +184,7 @@ def _structure(path: Path) -> tuple[bool, str]:
                 )
             if version != FORMAT or not has_our_objects(connection):
                 return False, "its tables aren't those of an index"
+            connection.execute("PRAGMA trusted_schema = ON")  # for the columns of declared fields
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             return problem == "ok", problem
     except (sqlite3.Error, UnicodeDecodeError, TypeError) as error:
