@@ -26,10 +26,36 @@ __all__ = [
     "mark",
     "print_json",
     "progress_bar",
+    "where_option",
 ]
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 _WIDTH = 96
+
+
+class _Filter(click.ParamType):
+    """A filter: SQL, or a mapping as JSON."""
+
+    name = "filter"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | dict[str, Any]:
+        if not isinstance(value, str) or not value.lstrip().startswith("{"):
+            return str(value)
+        try:
+            mapping: dict[str, Any] = json.loads(value)
+        except ValueError as error:
+            self.fail(
+                f"{value!r} is no JSON ({error}); write it like " + '{"year": {"$gte": 2020}}', param, ctx
+            )
+        return mapping
+
+
+def where_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The option ``--where``, for ``what`` of the documents."""
+    text = f"{what} that meet this, such as \"lang = 'de' AND year >= 2020\", or a mapping as JSON."
+    return click.option("--where", type=_Filter(), help=text)
 
 
 def print_json(value: Any) -> None:

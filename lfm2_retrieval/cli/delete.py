@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ._output import print_json
+from ._output import print_json, where_option
+
+if TYPE_CHECKING:
+    from ..indexes.filters import Where
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--where", help="All documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
+@where_option("All documents")
 @click.option("--missing-ok", is_flag=True, help="Pass over ids that the index doesn't hold.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
-def command(path: Path, ids: tuple[str, ...], where: str | None, missing_ok: bool, json_: bool) -> None:
+def command(path: Path, ids: tuple[str, ...], where: Where | None, missing_ok: bool, json_: bool) -> None:
     """Delete the documents IDs, or those that meet a filter, from the index PATH, in one commit.
 
     An ID of - reads ids from the standard input, one a line.

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ._output import document_json, format_document, print_json
+from ._output import document_json, format_document, print_json, where_option
+
+if TYPE_CHECKING:
+    from ..indexes.filters import Where
 
 _SHOWN = 80
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--where", help="Only documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
+@where_option("Only documents")
 @click.option("--limit", type=click.IntRange(min=0), help="How many at most.")
 @click.option(
     "--json", "json_", is_flag=True, help="Print a JSON object a document, one a line, with its text."
 )
-def command(path: Path, where: str | None, limit: int | None, json_: bool) -> None:
+def command(path: Path, where: Where | None, limit: int | None, json_: bool) -> None:
     """List the documents of the index PATH in order of insertion: ids, metadata and how the texts begin.
 
     With --json, texts are whole, and index and add read the output again.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import as_json, format_hit, print_json
+from ._output import as_json, format_hit, print_json, where_option
+
+if TYPE_CHECKING:
+    from ..indexes.filters import Where
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("queries", metavar="QUERY...", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
-@click.option("--where", help="Only documents that meet this, such as \"lang = 'de' AND year >= 2020\".")
+@where_option("Only documents")
 @click.option(
     "--mode",
     type=click.Choice(["dense", "lexical", "hybrid"]),
@@ -48,7 +51,7 @@ def command(
     path: Path,
     queries: tuple[str, ...],
     k: int,
-    where: str | None,
+    where: Where | None,
     model: str | None,
     json_: bool,
     **options: Any,

@@ -47,6 +47,10 @@ def test_the_life_of_an_index(run, path, tmp_path):
     assert lines(run("delete", path, "nothing", "--missing-ok", "--json"))[0]["deleted"] == 0
     assert lines(run("delete", path, "--where", "lang = 'en'", "--json"))[0]["documents_in_index"] == 3
     assert "Deleted 2 documents" in run("delete", path, "-", input="cat\nfox\n").stdout
+    assert run("list", path, "--where", '{"lang": ').exit_code == 2
+    assert lines(run("list", path, "--where", '{"lang": {"$in": ["fr", "xx"]}}', "--json")) == lines(
+        run("list", path, "--where", "lang IN ('fr', 'xx')", "--json")
+    )
     assert run("delete", path).exit_code == run("delete", path, "a", "--where", "b = 1").exit_code == 2
     assert "segments" in run("merge", path).stdout
     assert lines(run("merge", path, "--json"))[0]["segments"] == 1
