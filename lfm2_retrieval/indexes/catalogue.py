@@ -532,7 +532,9 @@ def _harden(connection: sqlite3.Connection) -> None:
     DamagedIndexError
         If there is anything else, or something lacks.
     """
-    connection.execute("PRAGMA trusted_schema = OFF")
+    # Declared fields are columns that SQLite's JSON functions compute, which an untrusted schema may not use;
+    # until the schema is known to be ours, only its own table and that of the settings are read.
+    connection.execute("PRAGMA trusted_schema = ON")
     connection.execute("PRAGMA cell_size_check = ON")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == FORMAT and not has_our_objects(connection):
@@ -540,8 +542,6 @@ def _harden(connection: sqlite3.Connection) -> None:
             f"{CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is damaged: "
             "repair it (lfm2-retrieve repair) or restore a backup"
         )
-    if version == FORMAT:  # the columns of declared fields are computed by SQLite's JSON functions
-        connection.execute("PRAGMA trusted_schema = ON")
 
 
 def has_our_objects(connection: sqlite3.Connection) -> bool:

@@ -175,7 +175,7 @@ def _structure(path: Path) -> tuple[bool, str]:
     """Whether SQLite finds nothing wrong with a database, and all our tables there; what it says."""
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA trusted_schema = ON")  # see Catalogue
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if FORMAT < version < _NO_FORMAT:
                 raise NewerFormatError(
@@ -184,7 +184,6 @@ def _structure(path: Path) -> tuple[bool, str]:
                 )
             if version != FORMAT or not has_our_objects(connection):
                 return False, "its tables aren't those of an index"
-            connection.execute("PRAGMA trusted_schema = ON")  # for the columns of declared fields
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             return problem == "ok", problem
     except (sqlite3.Error, UnicodeDecodeError, TypeError) as error:
