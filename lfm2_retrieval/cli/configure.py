@@ -21,7 +21,10 @@ from ._output import print_json
 )
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(*, path: Path, lexical: bool | None, fields: tuple[str, ...], json_: bool) -> None:
-    """Change what the index PATH keeps to search and to filter by, in one commit; print what that is now."""
+    """Set what the index PATH keeps to search and filter by.
+
+    In one commit; prints what that is now.
+    """
     from ..indexes import CompressedIndex
 
     with CompressedIndex.open(path) as index:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--missing-ok", is_flag=True, help="Pass over ids that the index doesn't hold.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, ids: tuple[str, ...], where: Where | None, missing_ok: bool, json_: bool) -> None:
-    """Delete the documents IDs, or those that meet a filter, from the index PATH, in one commit.
+    """Delete documents from the index PATH, by ID or by filter.
+
+    All in one commit.
 
     An ID of - reads ids from the standard input, one a line.
     """

@@ -24,7 +24,9 @@ _SHOWN = 80
     "--json", "json_", is_flag=True, help="Print a JSON object a document, one a line, with its text."
 )
 def command(path: Path, where: Where | None, limit: int | None, json_: bool) -> None:
-    """List the documents of the index PATH in order of insertion: ids, metadata and how the texts begin.
+    """List the documents of the index PATH in order of insertion.
+
+    Ids, metadata and how the texts begin.
 
     With --json, texts are whole, and index and add read the output again.
     """

@@ -19,7 +19,7 @@ from ._output import format_bytes, print_json
 )
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, memory: str, json_: bool) -> None:
-    """Merge the segments of the index PATH and give the space of deleted documents back to the disk.
+    """Merge the segments of the index PATH; drop what is deleted.
 
     Others may search and add meanwhile. What they still read stays on disk until they go on.
     """

@@ -38,7 +38,7 @@ def command(
     device: str,
     json_: bool,
 ) -> None:
-    """Put the documents of FILEs in the order of their MaxSim with QUERY.
+    """Order the documents of FILEs by their MaxSim with QUERY.
 
     Files are read as by `index`.
     """

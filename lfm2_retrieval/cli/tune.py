@@ -67,7 +67,7 @@ def command(
     plot: Path | None,
     json_: bool,
 ) -> None:
-    """Find the fastest settings for the index PATH that reach a recall.
+    """Find the fastest settings of the index PATH for a recall.
 
     They become the index's default; searches that name their own settings are not changed. Recall is the
     share of the exact hits that a search finds. It is measured on this machine, as is the time. Run it again

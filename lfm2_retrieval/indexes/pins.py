@@ -67,8 +67,12 @@ class Pin:
         weakref.finalize(self, _release, self._file, path)
 
     def hold(self, commit: int) -> None:
-        """From now on, keep what this commit holds, and nothing that died before."""
-        os.pwrite(self._file, struct.pack("<q", commit), 0)
+        """From now on, keep what this commit holds, and nothing that died before.
+
+        Where the disk refuses the number, the pin goes on keeping everything.
+        """
+        with suppress(OSError):
+            os.pwrite(self._file, struct.pack("<q", commit), 0)
 
 
 def _release(file: int, path: Path) -> None:

@@ -141,6 +141,9 @@ class FixedVectors:
     def document_spans(self, text):
         return np.zeros((len(vectors(text)), 2), np.int32)
 
+    def forget_queries(self):
+        pass
+
 
 def test_scores_are_those_that_pylates_evaluator_gave(tmp_path):
     dataset = Dataset("odd", "en", *make())

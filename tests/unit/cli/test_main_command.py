@@ -9,6 +9,7 @@ from lfm2_retrieval.readers import DocumentFormat
 
 OPTIONS = {
     "add": ["--input", "--on-conflict", "--format", "--model", "--json"],
+    "configure": ["--lexical", "--field"],
     "delete": ["--where", "--missing-ok", "--json"],
     "get": ["--json"],
     "list": ["--where", "--limit", "--json"],
@@ -32,6 +33,7 @@ OPTIONS = {
     ],
     "info": ["--json"],
     "models": ["--json"],
+    "rerank": ["--input", "-k", "--model", "--json"],
     "search": ["-k", "--where", "--model", "--json"],
     "tune": ["--target-recall", "-k", "--queries", "--sample", "--plot", "--json"],
 }
