@@ -7,21 +7,14 @@ from typing import Any
 
 import click
 
-from ..readers import DocumentFormat, read_documents
+from ..readers import read_documents
+from ._input import format_option, input_option
 from ._output import print_json
 
 
 @click.command(options_metavar="")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    required=True,
-    multiple=True,
-    metavar="FILE...",
-    help="Files and folders to read; - is the standard input. Repeatable.",
-)
+@input_option()
 @click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
 @click.option(
     "--on-conflict",
@@ -30,11 +23,7 @@ from ._output import print_json
     show_default=True,
     help="What to do with an id that the index holds.",
 )
-@click.option(
-    "--format",
-    type=click.Choice([str(one) for one in DocumentFormat]),
-    help="How to read the files.  [default: as their names say; the standard input is jsonl]",
-)
+@format_option()
 @click.option("--model", help="Where the index's model lies now, if it was moved.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..readers import STDIN, DocumentFormat, read_documents
+from ..readers import STDIN, read_documents
+from ._input import format_option, input_option
 from ._output import format_bytes, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -17,15 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(options_metavar="")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    required=True,
-    multiple=True,
-    metavar="FILE...",
-    help="Files and folders to read; - is the standard input. Repeatable.",
-)
+@input_option()
 @click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
 @click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
 @click.option(
@@ -52,11 +45,7 @@ if TYPE_CHECKING:
     default=None,
     help="Whether to keep words, to search by.  [default: as PATH does; else yes]",
 )
-@click.option(
-    "--format",
-    type=click.Choice([str(one) for one in DocumentFormat]),
-    help="How to read the files.  [default: as their names say; the standard input is jsonl]",
-)
+@format_option()
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option(
     "--memory",

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ..readers import DocumentFormat, read_documents
+from ..readers import read_documents
+from ._input import format_option, input_option
 from ._output import as_json, format_hit, print_json
 
 
 @click.command()
 @click.argument("query")
-@click.option(
-    "-i",
-    "--input",
-    "inputs",
-    required=True,
-    multiple=True,
-    metavar="FILE",
-    help="Files and folders to read; - is the standard input. Repeatable.",
-)
-@click.option(
-    "--format",
-    type=click.Choice([str(one) for one in DocumentFormat]),
-    help="How to read the files.  [default: as their names say; the standard input is jsonl]",
-)
+@input_option("FILE")
+@format_option()
 @click.option("-k", type=click.IntRange(min=1), help="Hits to print.  [default: all]")
 @click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
 @click.option("--device", default="auto", show_default=True)
