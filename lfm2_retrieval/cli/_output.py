@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from ..datatypes import Hit
     from ..indexes import Entry
+    from ..indexes.filters import Where
     from ..ingest import Progress
 
 __all__ = [
@@ -33,29 +34,21 @@ _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 _WIDTH = 96
 
 
-class _Filter(click.ParamType):
-    """A filter: SQL, or a mapping as JSON."""
-
-    name = "filter"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | dict[str, Any]:
-        if not isinstance(value, str) or not value.lstrip().startswith("{"):
-            return str(value)
-        try:
-            mapping: dict[str, Any] = json.loads(value)
-        except ValueError as error:
-            self.fail(
-                f"{value!r} is no JSON ({error}); write it like " + '{"year": {"$gte": 2020}}', param, ctx
-            )
-        return mapping
-
-
 def where_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """The option ``--where``, for ``what`` of the documents."""
     text = f"{what} that meet this, such as \"lang = 'de' AND year >= 2020\", or a mapping as JSON."
-    return click.option("--where", type=_Filter(), help=text)
+    return click.option("--where", callback=_read_filter, help=text)
+
+
+def _read_filter(context: click.Context, option: click.Parameter, value: str | None) -> Where | None:
+    if value is None or not value.lstrip().startswith("{"):
+        return value
+    try:
+        mapping: dict[str, Any] = json.loads(value)
+    except ValueError as error:
+        example = '{"year": {"$gte": 2020}}'
+        raise click.BadParameter(f"{value!r} is no JSON ({error}); write it like {example}") from error
+    return mapping
 
 
 def print_json(value: Any) -> None:
