@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -132,13 +132,12 @@ def shortlist(
     check_speed()
     probes: dict[int, _Probed] = {}
     segments = [cast(CompressedSegment, part.segment) for _, part in parts]
-    kept = []
-    for (_, part), segment in zip(parts, segments, strict=True):
+    for segment in segments:
         codec = segment.codec
         if codec.id not in probes:
             used = sum(len(probe.lookup.groups) for probe in probes.values())
             probes[codec.id] = _probe(lookup(query, codec, threads, used), codec, limits.nprobe)
-        kept.append(_gather(part, segment, probes[codec.id], limits))
+    kept = _gather([part for _, part in parts], segments, probes, limits)
     steps: tuple[tuple[Margins, int], ...] = (
         (lambda group: None, limits.candidates),
         (lambda group: group.nearest, limits.rerank * _REFINED),
@@ -171,23 +170,52 @@ def _probe(tables: Lookup, codec: Codec, n_probe: int) -> _Probed:
     return _Probed(tables, np.ascontiguousarray(centroids[:, :n_probe]), gains)
 
 
-def _gather(part: Part, segment: CompressedSegment, probed: _Probed, limits: Plan) -> NDArray[np.int64]:
-    """The positions of the documents that are worth a look at all their centroids."""
-    alive, info = part.found, segment.info
-    longer = min(max(_LENGTH * info.n_documents / max(info.n_tokens, 1), 1), _MOST)
+def _gather(
+    parts: Sequence[Part],
+    segments: Sequence[CompressedSegment],
+    probes: Mapping[int, _Probed],
+    limits: Plan,
+) -> list[NDArray[np.int64]]:
+    """The positions, part by part, of the documents that are worth a look at all their centroids."""
+    n_documents = sum(segment.info.n_documents for segment in segments)
+    n_tokens = sum(segment.info.n_tokens for segment in segments)
+    longer = min(max(_LENGTH * n_documents / max(n_tokens, 1), 1), _MOST)
     wanted = int(limits.candidates * _GATHERED * longer)
-    n_alive, lists = np.count_nonzero(alive), segment.lists
-    n_listed = int((lists[probed.centroids + 1] - lists[probed.centroids]).sum())
-    if n_alive <= wanted or n_alive * info.n_tokens <= n_listed * len(alive):
-        return np.flatnonzero(alive)  # to go through the lists would take longer and find less
-    before = _scratch.reserve(len(alive), len(probed.centroids))
+    n_alive = sum(int(np.count_nonzero(part.found)) for part in parts)
+    while True:
+        n_listed = 0
+        for segment in segments:
+            centroids = probes[segment.codec.id].centroids
+            n_listed += int((segment.lists[centroids + 1] - segment.lists[centroids]).sum())
+        if n_alive <= wanted or n_alive * n_tokens <= n_listed * n_documents:
+            # To go through the lists would take longer and find less.
+            return [np.flatnonzero(part.found) for part in parts]
+        listed = [
+            _through_lists(part, segment, probes[segment.codec.id], wanted)
+            for part, segment in zip(parts, segments, strict=True)
+        ]
+        if sum(len(positions) for positions, _ in listed) >= limits.candidates:
+            return _cut([positions for positions, _ in listed], [totals for _, totals in listed], wanted)
+        # Of what may be found, little is in these lists: after a filter, or for a query of one token.
+        codecs = {segment.codec.id: segment.codec for segment in segments}
+        probes = {
+            id: _probe(probed.lookup, codecs[id], _FURTHER * probed.centroids.shape[1])
+            for id, probed in probes.items()
+        }
+
+
+def _through_lists(
+    part: Part, segment: CompressedSegment, probed: _Probed, wanted: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The documents of a part with the largest totals, and these; at most about ``wanted``."""
+    before = _scratch.reserve(len(part.found), len(probed.centroids))
     totals, touched = _scratch.totals, _scratch.touched
     n = kernels.gather(
         probed.centroids,
         probed.gains,
         segment.lists,
         segment.documents,
-        alive,
+        part.found,
         totals,
         _scratch.stamps,
         touched,
@@ -195,11 +223,8 @@ def _gather(part: Part, segment: CompressedSegment, probed: _Probed, limits: Pla
     )
     if n < 0:
         raise segment.damaged("documents.npy")
-    if n < limits.candidates:
-        # Of what may be found, little is in these lists: after a filter, or for a query of one token.
-        further = _probe(probed.lookup, segment.codec, _FURTHER * probed.centroids.shape[1])
-        return _gather(part, segment, further, limits)
-    return kernels.select(totals, touched[:n], wanted)
+    positions = kernels.select(totals, touched[:n], wanted)
+    return positions, totals[positions] * np.float32(probed.lookup.unit)
 
 
 Margins = Callable[[Tables], NDArray[np.int16] | None]
