@@ -32,10 +32,16 @@ def test_several_threads_at_once_give_what_one_gives(checkpoint: Make, dtype: st
     documents = encoder.encode_documents(TEXTS).embeddings
     queries = [encoder.encode_queries([text]).embeddings for text in TEXTS]
 
+    def check(found: np.ndarray, expected: np.ndarray) -> None:
+        # Not bit by bit: the libraries share a product among as many threads as they find free.
+        if dtype == "float32":
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert (found * expected).sum(axis=1).min() >= 0.9995
+
     def work(number: int) -> None:
         for at in range(number, number + 6):
-            np.testing.assert_array_equal(encoder.encode_documents(TEXTS).embeddings, documents)
-            np.testing.assert_array_equal(encoder.encode_queries([TEXTS[at]]).embeddings, queries[at])
+            check(encoder.encode_documents(TEXTS).embeddings, documents)
+            check(encoder.encode_queries([TEXTS[at]]).embeddings, queries[at])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(8)))
