@@ -27,7 +27,7 @@ def command(path: Path, json_: bool) -> None:
     The size is told by part, and by when searches read it. The recall is there once it was measured.
     """
     from ..indexes import CompressedIndex
-    from ..indexes.catalogue import FORMAT
+    from ..indexes.schema import FORMAT
 
     with CompressedIndex.open(path) as index:
         settings, sizes = index.settings, index.size_bytes()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import DamagedIndexError, InvalidInputError
 from .arrays import FileFacts, check_name, parse_files
-from .catalogue import UNDER_CONSTRUCTION, connect, translated
+from .catalogue import UNDER_CONSTRUCTION
 from .cleaning import clean
+from .connections import connect, translated
 from .pins import Pin
 from .rows import load_json
 from .workshop import copy_files, sync_file, workshop

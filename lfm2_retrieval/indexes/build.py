@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
-from .catalogue import storing
 from .codec import Codec, Errors, Tier, sample_size, to_int8, train
 from .compress import Built, Compressor
 from .compressed_segment import Block, CompressedBuilder, CompressedSegment
+from .connections import storing
 from .lock import WriterLock
 from .merge import empty_workshop
 from .policy import DRIFT, DriftWarning, Limits, Progress

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import DamagedIndexError
 from .arrays import fsync_folder, sweep
-from .catalogue import read_settings, write_settings
 from .pins import oldest_pin
+from .schema import read_settings, write_settings
 from .snapshot import newest_commit
 from .word_tables import forget_words, tidy_words
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrays import FolderBuilder, name_of
-from .catalogue import storing, write_settings
 from .codec import Codec
+from .connections import storing
 from .graves import dead_positions
 from .rows import checksum
+from .schema import write_settings
 from .segment import SegmentInfo
 from .writer import Writer
 

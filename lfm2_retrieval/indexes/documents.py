@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..errors import InvalidInputError, StoredIndexError
-from .catalogue import CATALOGUE, Catalogue, SweptError
+from .catalogue import Catalogue, SweptError
 from .filters import Condition, Filter, Where, parse_where, with_columns
 from .rows import COLUMNS, Entry, decode_row, decode_text, encode_text, name_some
+from .schema import CATALOGUE
 from .searching import Searcher
 from .segment import SegmentInfo
 from .snapshot import Snapshot, load

@@ -24,13 +24,14 @@ from ..errors import (
     InvalidInputError,
     TransactionError,
 )
-from .catalogue import Catalogue, is_index, is_vacant, last_row
+from .catalogue import Catalogue, is_index, is_vacant
 from .documents import StoredDocuments
 from .fields import check_fields
 from .filters import Where, parse_where
 from .lock import WriterLock
 from .merge import Groups, merge, reclaim
 from .policy import MERGED_IN_PASSING, Limits, all_to_merge, parse_memory, to_merge
+from .schema import last_row
 from .searching import Question
 from .snapshot import Snapshot
 from .verify import verify

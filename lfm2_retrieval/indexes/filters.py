@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
-from .catalogue import ALIVE
 from .conditions import Condition, Fields, join
+from .schema import ALIVE
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
-from .catalogue import storing
 from .cleaning import clean
 from .compress import Built, Compressor
+from .connections import storing
 from .lock import WriterLock
 from .segment import HalfBuilder, HalfSegment
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..datatypes import TokenEmbeddings
 from ..errors import DamagedIndexError, IndexNotFoundError
 from .arrays import fsync_folder, name_of, parse_files
-from .catalogue import UNDER_CONSTRUCTION, Catalogue, is_index, is_vacant, make_catalogue, write_settings
+from .catalogue import UNDER_CONSTRUCTION, Catalogue, is_index, is_vacant, make_catalogue
 from .codec import Codec
 from .compressed_segment import CompressedBuilder, CompressedSegment, load_codec
 from .derived import derive
@@ -35,6 +35,7 @@ from .mend import Remains, look_at
 from .noted import noted_newest
 from .rows import checksum, decode_text, load_json
 from .salvage import Salvage, salvage
+from .schema import write_settings
 from .segment import HalfSegment, SegmentBuilder, SegmentInfo
 from .snapshot import load
 from .verify import verify

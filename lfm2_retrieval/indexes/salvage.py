@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import NewerFormatError
-from .catalogue import CATALOGUE, FORMAT, has_our_objects
 from .pages import Pages
 from .rows import decode_text, load_json, row_checksum
+from .schema import CATALOGUE, FORMAT, has_our_objects
 
 __all__ = ["TABLES", "Salvage", "is_sound", "salvage"]
 

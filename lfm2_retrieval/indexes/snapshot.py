@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ..datatypes import TokenEmbeddings
 from ..errors import DamagedIndexError
 from .arrays import REMEDY, parse_files
-from .catalogue import read_settings
 from .graves import dead_positions
 from .pins import Pin
 from .rows import checksum, load_json
+from .schema import read_settings
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 from ..errors import DamagedIndexError, IndexExistsError
 from .arrays import HEADER_BYTES, FileFacts, fsync_folder
-from .catalogue import CATALOGUE, UNDER_CONSTRUCTION, storing
+from .catalogue import UNDER_CONSTRUCTION
+from .connections import storing
 from .lock import WriterLock
+from .schema import CATALOGUE
 
 __all__ = ["SCRATCH", "copy_files", "link_files", "sync_file", "workshop"]
 

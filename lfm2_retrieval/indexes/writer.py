@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError
-from .catalogue import IDS_PER_QUERY, last_row, read_settings, storing, write_settings
+from .catalogue import IDS_PER_QUERY
 from .cleaning import clean, forget
+from .connections import storing
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
@@ -31,6 +32,7 @@ from .rows import (
     known_ids,
     unknown_ids,
 )
+from .schema import last_row, read_settings, write_settings
 from .segment import SegmentBuilder, SegmentInfo
 from .snapshot import Snapshot, load
 from .word_tables import add_words

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.catalogue import FORMAT
+from lfm2_retrieval.indexes.schema import FORMAT
 
 GOLDEN = Path(__file__).parents[2] / "indexes" / "golden"
 DIM = 6  # no multiple of what a byte of code holds

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.catalogue import FORMAT
+from lfm2_retrieval.indexes.schema import FORMAT
 
 sys.path.insert(0, str(Path(__file__).parent))
 import make

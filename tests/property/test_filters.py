@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
-from lfm2_retrieval.indexes.catalogue import ALIVE
 from lfm2_retrieval.indexes.fields import check_fields, declare
 from lfm2_retrieval.indexes.filters import parse_where
+from lfm2_retrieval.indexes.schema import ALIVE
 
 FIELDS = ["lang", "year", "a.b", "straße", "with space"]
 scalars = st.one_of(

@@ -19,7 +19,7 @@ from lfm2_retrieval.errors import (
     TransactionError,
     UnknownIdError,
 )
-from lfm2_retrieval.indexes import ExactIndex, catalogue, policy
+from lfm2_retrieval.indexes import ExactIndex, policy, schema
 
 
 @pytest.fixture(params=[ExactIndex, CompressedIndex])
@@ -374,11 +374,11 @@ def test_a_commit_stands_when_the_merge_after_it_fails(tmp_path, monkeypatch):
 def test_an_older_format_is_upgraded_by_steps_or_refused(index, monkeypatch):
     index.add(["a"], embeddings([1]))
     index.close()
-    monkeypatch.setattr(catalogue, "FORMAT", 3)
+    monkeypatch.setattr(schema, "FORMAT", 3)
     with pytest.raises(IndexFormatError, match="format 1"):
         ExactIndex.open(index.path)
-    monkeypatch.setattr(catalogue, "_SCHEMA", catalogue._SCHEMA + "CREATE TABLE a (x); CREATE TABLE b (x);")
-    monkeypatch.setattr(catalogue, "_UPGRADES", {1: "CREATE TABLE a (x)", 2: "CREATE TABLE b (x)"})
+    monkeypatch.setattr(schema, "_SCHEMA", schema._SCHEMA + "CREATE TABLE a (x); CREATE TABLE b (x);")
+    monkeypatch.setattr(schema, "UPGRADES", {1: "CREATE TABLE a (x)", 2: "CREATE TABLE b (x)"})
     for _ in range(2):
         with ExactIndex.open(index.path) as again:
             assert again.ids() == ["a"]
