@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError, MissingExtraError
+from .collections import whole_number
 from .datasets import UNDETERMINED, Dataset, DatasetRef, checksums, joined, split_name
 
 __all__ = ["Files", "find_parquet_sets", "load_parquet", "patterns", "read_rows"]
@@ -197,14 +198,11 @@ def _text(row: Mapping[str, Any], name: str, file: Path, number: int) -> str:
 
 def _grade(value: Any, file: Path, number: int) -> int:
     try:
-        grade = 1 if value is None else int(value)
-        if value is not None and grade != float(value):
-            raise ValueError
-    except (ValueError, TypeError, OverflowError):
+        return 1 if value is None else whole_number(value)
+    except ValueError:
         raise InvalidInputError(
             f"{file}: row {number}: the score is {value!r}, a whole number is expected"
         ) from None
-    return grade
 
 
 def read_rows(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:

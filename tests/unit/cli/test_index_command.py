@@ -55,6 +55,18 @@ def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
         assert {f"{tmp_path}/a.csv:2", "b.md"} < set(index.ids())
 
 
+def test_ids_that_are_whole_numbers(run, tmp_path, model):
+    (tmp_path / "a.jsonl").write_text('{"_id":7,"text":"fox"}\n{"_id":"x","text":"dog"}\n')
+    result = run("index", tmp_path / "index", "--input", tmp_path / "a.jsonl", "--model", model)
+    assert result.exit_code == 0, result.stderr
+    with ExactIndex.open(tmp_path / "index") as index:
+        assert index.ids() == ["7", "x"]
+    (tmp_path / "b.jsonl").write_text('{"_id":8,"text":"fox"}\n{"_id":8.5,"text":"dog"}\n')
+    result = run("index", tmp_path / "other", "--input", tmp_path / "b.jsonl", "--model", model)
+    assert result.exit_code == 1
+    assert "b.jsonl:2: 'id' must be a string or a whole number, not 8.5" in result.stderr
+
+
 def test_stdin(run, tmp_path, model):
     arguments = ["index", tmp_path / "index", "--input", "-", "--format", "lines", "--model", model]
     assert run(*arguments, input="one\ntwo\n").exit_code == 0

@@ -1,5 +1,6 @@
 import math
 
+import ir_measures
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation import evaluate, evaluate_queries, make_run, read_run, write_run
 from lfm2_retrieval.evaluation.comparison import read_trec_qrels
-from lfm2_retrieval.evaluation.runs import write_lines, write_qrels
+from lfm2_retrieval.evaluation.runs import unword, word, write_lines, write_qrels
 
 
 def test_scores_fall_strictly_and_ties_stay_in_our_order(tmp_path):
@@ -65,10 +66,33 @@ def test_a_bad_run_file_is_named_by_its_line(tmp_path, text, message):
         read_run(path)
 
 
-def test_ids_with_white_space_do_not_fit(tmp_path):
-    with pytest.raises(InvalidInputError, match="'a b' is empty or holds white space"):
-        write_run({"q": [("a b", 1.0)]}, tmp_path / "x.trec", "t")
-    assert not list(tmp_path.iterdir())
+@given(st.lists(st.text(" \t\n\u00a0\u3000\x1c\\u0059ab%", min_size=1), min_size=1, unique=True))
+@settings(max_examples=300, deadline=None)
+def test_ids_with_white_space_are_escaped_and_come_back(ids):
+    words = [word(id) for id in ids]
+    assert [unword(one) for one in words] == ids
+    assert len(set(words)) == len(ids)
+    assert all(one.split() == [one] for one in words)
+
+
+def test_files_with_white_space_in_ids_are_read_by_other_tools(tmp_path):
+    assert (word("a b"), word("a\\u0020b"), word(r"C:\users")) == (r"a\u0020b", r"a\u005cu0020b", r"C:\users")
+    qrels = {"q 1": {"a b": 2, "c": 1}}
+    run = make_run({"q 1": [("c", 1.0), ("a b", 0.5)]})
+    write_run(run, tmp_path / "x.trec", "t")
+    write_qrels(qrels, tmp_path / "x.qrels")
+    assert read_run(tmp_path / "x.trec") == run
+    assert read_trec_qrels(tmp_path / "x.qrels") == qrels
+    theirs = ir_measures.calc_aggregate(
+        [ir_measures.nDCG @ 10],
+        list(ir_measures.read_trec_qrels(str(tmp_path / "x.qrels"))),
+        list(ir_measures.read_trec_run(str(tmp_path / "x.trec"))),
+    )
+    ours = evaluate(qrels, {"q 1": ["c", "a b"]})
+    assert theirs[ir_measures.nDCG @ 10] == pytest.approx(ours["nDCG@10"])
+    with pytest.raises(InvalidInputError, match="an id is empty"):
+        write_run({"q": [("", 1.0)]}, tmp_path / "y.trec", "t")
+    assert not list(tmp_path.glob("y*"))
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
