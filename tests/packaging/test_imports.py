@@ -29,8 +29,9 @@ BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
 BELOW["changes"] = BELOW["ingest"] | {"ingest"}
 BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
-BELOW["evaluation"] = BELOW["integrations"] | {"hub"}
-BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
+BELOW["figures"] = {"errors"}
+BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
+BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation", "figures"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"errors", "datatypes", "encoder", "indexes", "retriever"}

@@ -61,10 +61,6 @@ def test_ids_that_are_whole_numbers(run, tmp_path, model):
     assert result.exit_code == 0, result.stderr
     with ExactIndex.open(tmp_path / "index") as index:
         assert index.ids() == ["7", "x"]
-    (tmp_path / "b.jsonl").write_text('{"_id":8,"text":"fox"}\n{"_id":8.5,"text":"dog"}\n')
-    result = run("index", tmp_path / "other", "--input", tmp_path / "b.jsonl", "--model", model)
-    assert result.exit_code == 1
-    assert "b.jsonl:2: 'id' must be a string or a whole number, not 8.5" in result.stderr
 
 
 def test_stdin(run, tmp_path, model):
@@ -101,7 +97,7 @@ def test_texts_that_were_cut_are_counted_once(run, tmp_path, model):
     [
         (['{"text":"a"}', "{"], "bad.jsonl:2: not valid JSON"),
         (['{"_id":"x","text":"a"}', '{"_id":"x","text":"b"}'], "'x' comes twice"),
-        (['{"_id":1,"text":"a"}'], "bad.jsonl:1: 'id' must be a string"),
+        (['{"_id":1.5,"text":"a"}'], "bad.jsonl:1: 'id' must be a string or a whole number"),
         (['{"_id":"x","text":1}'], "bad.jsonl:1: 'text' must be a string"),
     ],
 )
