@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..readers import read_lines
+from .metrics import GRADES
 
 __all__ = ["Run", "make_run", "read_run", "unword", "word", "write_qrels", "write_run"]
 
@@ -70,9 +71,9 @@ def write_run(run: Run, path: str | os.PathLike[str], tag: str) -> None:
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | os.PathLike[str]) -> None:
-    """Write judgements as TREC has them: ``query 0 document grade``."""
+    """Write judgements as TREC has them: ``query 0 document grade``, no grade below -1 (see `GRADES`)."""
     lines = (
-        f"{word(query)} 0 {word(document)} {grade}\n"
+        f"{word(query)} 0 {word(document)} {max(GRADES[0], grade)}\n"
         for query, grades in qrels.items()
         for document, grade in grades.items()
     )

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.evaluation import evaluate, evaluate_queries, make_run, read_run, write_run
+from lfm2_retrieval.evaluation import Dataset, evaluate, evaluate_queries, make_run, read_run, write_run
 from lfm2_retrieval.evaluation.comparison import read_trec_qrels
 from lfm2_retrieval.evaluation.runs import unword, word, write_lines, write_qrels
 
@@ -120,8 +120,8 @@ def test_judgements_survive(tmp_path):
 
 def plain(qrels, ranking):
     """The measures by the book, in plain Python; one query."""
-    grades = [qrels.get(id, 0) for id in ranking]
-    ideal = sorted(qrels.values(), reverse=True)
+    grades = [max(0, qrels.get(id, 0)) for id in ranking]
+    ideal = sorted((max(0, grade) for grade in qrels.values()), reverse=True)
     positive = sum(grade > 0 for grade in qrels.values())
 
     def dcg(values, k):
@@ -145,7 +145,7 @@ def test_all_measures_equal_those_by_the_book():
     qrels, ranking = {}, {}
     for number in range(30):
         judged = rng.choice(ids, size=rng.integers(1, 25), replace=False)
-        qrels[f"q{number}"] = {id: int(rng.integers(0, 4)) for id in judged}
+        qrels[f"q{number}"] = {id: int(rng.integers(-3 if number % 3 else 0, 4)) for id in judged}
         ranking[f"q{number}"] = [str(id) for id in rng.permutation(ids)[: rng.integers(0, 101)]]
     found = evaluate_queries(qrels, ranking)
     for query, values in found.items():
@@ -153,3 +153,21 @@ def test_all_measures_equal_those_by_the_book():
     assert evaluate(qrels, ranking)["nDCG@10"] == pytest.approx(
         np.mean([values["nDCG@10"] for values in found.values()])
     )
+
+
+def test_grades_that_trec_eval_cannot_take(tmp_path):
+    pytest.importorskip("ir_measures")
+    qrels = {f"q{i}": {f"d{j}": -j for j in range(40)} | {"good": 2} for i in range(50)}
+    ranking = {query: [*grades] for query, grades in qrels.items()}
+    for values in evaluate_queries(qrels, ranking).values():
+        assert values == pytest.approx(plain(qrels["q0"], ranking["q0"]))
+    write_qrels(qrels, tmp_path / "x.qrels")
+    assert {
+        grade for grades in read_trec_qrels(tmp_path / "x.qrels").values() for grade in grades.values()
+    } == {*(-1, 0, 2)}
+    with pytest.raises(
+        InvalidInputError, match="the grade of document 'd' for query 'q' is 1000001; 1,000,000"
+    ):
+        evaluate({"q": {"d": 1_000_001}}, {"q": ["d"]})
+    with pytest.raises(InvalidInputError, match=r"set \[en\].*the grade of 'd' for the query 'q' is"):
+        Dataset("set", "en", {"d": "x"}, {"q": "y"}, {"q": {"d": 2**63}})
