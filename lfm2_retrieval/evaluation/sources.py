@@ -67,7 +67,7 @@ def _refuse_twice(refs: Sequence[DatasetRef], who: str) -> None:
 def _search(home: Path, split: str, depth: int) -> Iterable[DatasetRef]:
     if any(find_file(home / name).is_file() for name in ("corpus.jsonl", "queries.jsonl")):
         yield beir_ref(home, split)
-    elif found := find_parquet_sets(home):
+    elif found := find_parquet_sets(home, split=split):
         yield from found
     elif depth:
         for child in sorted(home.iterdir()):
