@@ -116,7 +116,7 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, list[tuple[str, float]]]
 
 
 def write_lines(lines: Iterable[str], path: Path) -> None:
-    """Write a file as a whole: it is there, complete, or not at all; OSError where the disk is full."""
+    """Write a file as a whole: it is there, complete, or not at all; an OSError names it."""
     partial = path.with_name(path.name + ".part")
     try:
         with partial.open("w", encoding="utf-8") as stream:
@@ -124,8 +124,11 @@ def write_lines(lines: Iterable[str], path: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk, it doesn't name the file
+            why = f"{error.strerror or error}; make room, or see to the disk, and run again"
+            raise OSError(error.errno, why, str(path)) from error
         raise
 
 

@@ -10,7 +10,7 @@ import pytest
 from small_sets import QRELS, WORDS, queries, write_beir
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, run_suite, write_reports
 from lfm2_retrieval.evaluation.comparison import compare_runs
 from lfm2_retrieval.evaluation.results import read_queries, read_results
@@ -199,6 +199,17 @@ def test_scores_that_are_no_numbers_fail_the_cell(family, encoder, tmp_path, mon
     exact, bm25 = content["cells"]
     assert exact["status"] == "done"
     assert bm25["error"] == "the score of document 'd0' for query 'q0' is nan"
+
+
+def test_bm25_is_measured_where_no_index_can_be_made(family, encoder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise IndexWriteError("the disk is full")
+
+    monkeypatch.setattr("lfm2_retrieval.evaluation.systems.CompressedIndex.create", full)
+    content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", bm25=True)
+    exact, bm25 = content["cells"]
+    assert (exact["status"], exact["error"]) == ("failed", "the disk is full")
+    assert bm25["status"] == "done"
 
 
 def test_queries_and_documents_without_text_find_nothing(encoder, tmp_path):
