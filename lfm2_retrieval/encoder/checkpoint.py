@@ -21,7 +21,7 @@ __all__ = ["BUNDLED", "DEFAULT_MODEL", "find_checkpoint", "fingerprint", "read_t
 
 DEFAULT_MODEL = "LiquidAI/LFM2-ColBERT-350M"
 BUNDLED = {"nano": Path(__file__).parent.parent / "models" / "nano"}
-_WANTED = ("*.json", "*.safetensors", "*.txt", "tokenizer.model")
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*tokenizer.model")
 """Settings, weights and tokenizers in any folder; never code, nor what could hold some."""
 
 

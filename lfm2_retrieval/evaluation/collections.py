@@ -49,7 +49,7 @@ def load_collection(folder: str | os.PathLike[str], split: str = "test") -> Coll
     """
     home = Path(folder)
     _find(home / "corpus.jsonl")
-    judgements = _find(home / "qrels" / f"{split}.tsv")
+    judgements = _find_judgements(home / "qrels", split)
     qrels = read_qrels(judgements)
     questions = _find(home / "queries.jsonl")
     queries: dict[str, str] = {}
@@ -60,6 +60,15 @@ def load_collection(folder: str | os.PathLike[str], split: str = "test") -> Coll
     if missing := qrels.keys() - queries.keys():
         raise InvalidInputError(f"{judgements}: judges the query {min(missing)!r}, which {questions} lacks")
     return Collection(home, {id: text for id, text in queries.items() if id in qrels}, qrels)
+
+
+def _find_judgements(folder: Path, split: str) -> str:
+    there = sorted({file.name.partition(".tsv")[0] for file in folder.glob("*.tsv*")})
+    if there and split not in there:
+        raise InvalidInputError(
+            f"{folder}: there is no split {split!r}; there are {', '.join(there)}: --split"
+        )
+    return _find(folder / f"{split}.tsv")
 
 
 def _find(path: Path) -> str:

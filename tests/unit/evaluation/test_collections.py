@@ -89,6 +89,14 @@ def test_a_missing_file_is_named(tmp_path, name):
         load_collection(tmp_path)
 
 
+def test_the_splits_that_are_there_are_named(tmp_path):
+    home = write(tmp_path, packed=True)
+    (home / "qrels/dev.tsv").write_text("q1\td1\t1\n")
+    assert load_collection(home, "dev").qrels == {"q1": {"d1": 1}}
+    with pytest.raises(InvalidInputError, match="no split .train.; there are dev, test: --split"):
+        load_collection(home, "train")
+
+
 @pytest.mark.parametrize("folder", BUNDLED, ids=lambda folder: folder.name)
 def test_the_bundled_collections_are_whole(folder):
     collection = load_collection(folder)
