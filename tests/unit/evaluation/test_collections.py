@@ -93,7 +93,7 @@ def test_the_splits_that_are_there_are_named(tmp_path):
     home = write(tmp_path, packed=True)
     (home / "qrels/dev.tsv").write_text("q1\td1\t1\n")
     assert load_collection(home, "dev").qrels == {"q1": {"d1": 1}}
-    with pytest.raises(InvalidInputError, match="no split .train.; there are dev, test: --split"):
+    with pytest.raises(InvalidInputError, match=r"no split 'train'; there are dev, test: --split"):
         load_collection(home, "train")
 
 
