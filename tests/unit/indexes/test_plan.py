@@ -14,9 +14,7 @@ COUNTS = st.none() | st.integers(1, 50_000)
 
 @given(st.integers(1, 10_000), COUNTS, COUNTS, COUNTS, st.booleans(), st.integers(0, 10**8))
 def test_plans_are_in_order_and_keep_to_what_was_said(k, nprobe, candidates, rerank, precise, n_documents):
-    limits = plan(
-        SearchParams(k, nprobe=nprobe, candidates=candidates, rerank=rerank), precise, n_documents
-    )
+    limits = plan(SearchParams(k, nprobe=nprobe, candidates=candidates, rerank=rerank), precise, n_documents)
     assert limits.nprobe == (nprobe or 16)
     for fewest, most in (limits.candidates, limits.rerank):
         assert k <= fewest <= most
