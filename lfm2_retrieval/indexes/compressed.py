@@ -32,6 +32,8 @@ from .tuning import Tuning, find_fastest
 __all__ = ["CompressedIndex"]
 
 _ENOUGH_RECALL = 0.95
+_NUMBERS = ("nprobe", "candidates", "rerank")
+"""What is tuned."""
 
 
 class CompressedIndex(ExactIndex):
@@ -279,7 +281,7 @@ class CompressedIndex(ExactIndex):
         results = {one: self._recall(trials, one, one, queries is None) for one in trials.tried}
         best = results[chosen]
         tuned = {
-            **{name: getattr(best, name) for name in ("nprobe", "candidates", "rerank")},
+            **{name: getattr(best, name) for name in _NUMBERS},
             **{"target_recall": target_recall, "k": k, "n_documents": best.n_documents},
         }
         self._store({"tuned": tuned, "recall": best.to_json()})
@@ -298,14 +300,13 @@ class CompressedIndex(ExactIndex):
         tuned = snapshot.settings.get("tuned")
         if not tuned or params.exact:
             return params
-        counts = isinstance(tuned, dict) and [tuned.get(name) for name in ("nprobe", "candidates", "rerank")]
-        if not counts or not _is_count(tuned.get("k")) or not all(x is None or _is_count(x) for x in counts):
+        if not _is_tuned(tuned):
             raise DamagedIndexError(f"{self.path}: the setting tuned is damaged; tune the index again")
         more = max(1.0, params.k / tuned["k"])
-        nprobe, candidates, rerank = counts
+        candidates, rerank = tuned["candidates"], tuned["rerank"]
         return replace(
             params,
-            nprobe=params.nprobe or nprobe,
+            nprobe=params.nprobe or tuned["nprobe"],
             candidates=params.candidates or (candidates and round(candidates * more)),
             rerank=params.rerank or (rerank and round(rerank * more)),
         )
@@ -377,8 +378,11 @@ def _as_said(params: SearchParams, snapshot: Snapshot) -> SearchParams:
     return params
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+def _is_tuned(value: object) -> bool:
+    if not isinstance(value, dict) or not value.keys() >= {"k", *_NUMBERS}:
+        return False
+    counts = [value["k"], *(value[name] for name in _NUMBERS if value[name] is not None)]
+    return all(type(count) is int and count > 0 for count in counts)
 
 
 def _tier(name: object) -> Tier:
