@@ -31,6 +31,8 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
+    from ..indexes.recall import in_words
+
     with drawing((5.2, 3.6), path) as figure:
         axes = figure.subplots()
         best, front = tuning.best, tuning.front
@@ -57,7 +59,7 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
             axes.plot(
                 *_points(front), "o-", color=COLOURS[0], ms=4.5, lw=1.3, label="best trade-offs", zorder=3
             )
-        chosen = f"chosen: nprobe {best.nprobe}, candidates {best.candidates}, rerank {best.rerank}"
+        chosen = f"chosen: {in_words(best.nprobe, best.candidates, best.rerank)}"
         axes.plot(
             [best.milliseconds],
             [best.recall],
