@@ -5,10 +5,11 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-# Where the shared collections lie, for `results`.
+# Where the shared collections lie, and where the evaluations go, for `results`.
 LFM2_RETRIEVAL_DATA ?= ../shared/data
+RESULTS ?= eval/results
 EVAL = $(VENV)/bin/lfm2-retrieve eval
-BOTH = --index compressed --baseline bm25 --overwrite --out eval/results
+BOTH = --index compressed --baseline bm25 --overwrite --out $(RESULTS)
 
 .PHONY: demo test install-test results
 
@@ -23,7 +24,7 @@ test: install-test
 # The evaluations behind the tables of eval/README.md and nano's card.
 results: install-test
 	$(EVAL) demo --cross-lingual $(BOTH)/2026-11-demo
-	$(EVAL) demo --languages en --baseline bm25 --no-throughput --overwrite --out eval/results/2026-11-demo-en
+	$(EVAL) demo --languages en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-demo-en
 	$(EVAL) beir $(foreach l,en de zh,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
 
 install-test: $(VENV)/bin/python

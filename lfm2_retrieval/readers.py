@@ -31,7 +31,10 @@ class DocumentFormat(StrEnum):
     """How a file holds documents."""
 
     JSONL = "jsonl"
-    """One JSON object a line: ``_id`` or ``id``, ``text``, perhaps ``title``; other keys are metadata."""
+    """One JSON object a line: ``_id`` or ``id``, ``text``, perhaps ``title``; other keys are metadata.
+
+    An id is a string, or a whole number, which counts as its digits.
+    """
     CSV = "csv"
     """Comma separated, with a header of the same names."""
     TSV = "tsv"
@@ -197,9 +200,12 @@ def _document(row: Row, path: str, name: str, number: int) -> Row:
     """A row of a table as a document: what is neither id, title nor text is metadata."""
     key = "_id" if "_id" in row else "id"
     id, title, text = row.pop(key, None), row.pop("title", None), row.pop("text", None)
+    if isinstance(id, int) and not isinstance(id, bool):
+        id = str(id)
     for what, value in (("id", id), ("title", title), ("text", text)):
         if value is not None and not isinstance(value, str):
-            _refuse(path, number, f"{what!r} must be a string, not {json.dumps(value)[:40]}")
+            kinds = "a string or a whole number" if what == "id" else "a string"
+            _refuse(path, number, f"{what!r} must be {kinds}, not {json.dumps(value)[:40]}")
     if text is None:
         _refuse(path, number, f"no 'text'; it has {', '.join(map(repr, row)) or 'nothing'}")
     if isinstance(row.get("metadata"), dict):

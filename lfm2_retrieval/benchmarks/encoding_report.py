@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError
-from .plots import COLOURS, STYLE, metadata, require_matplotlib
+from ..figures import COLOURS, drawing
 
 __all__ = ["markdown_encoding", "write_encoding"]
 
@@ -85,16 +85,9 @@ def _cells(system: Mapping[str, Any], workload: str, labels: list[str]) -> list[
 
 def _plot(report: Report, path: Path) -> None:
     """Tokens per second of each system, a panel for each workload."""
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     workloads = list(report["workloads"])
     names = list(dict.fromkeys(system["name"] for system in report["systems"]))
-    with rc_context(STYLE):
-        figure = Figure(
-            figsize=(3.1 * len(workloads), 0.6 + 0.28 * len(report["systems"])), layout="constrained"
-        )
+    with drawing((3.1 * len(workloads), 0.6 + 0.28 * len(report["systems"])), path) as figure:
         panels = figure.subplots(1, len(workloads), sharey=True, squeeze=False)[0]
         for axes, workload in zip(panels, workloads, strict=True):
             shown = [one for one in reversed(report["systems"]) if workload in one["results"]]
@@ -105,7 +98,6 @@ def _plot(report: Report, path: Path) -> None:
             axes.margins(x=0.18)
             axes.set_xlabel("tokens/s")
             axes.set_title(_TITLES[workload], fontsize=8.5, loc="left", color="0.25")
-        figure.savefig(path, metadata=metadata(path))
 
 
 def _label(system: Mapping[str, Any]) -> str:

@@ -6,51 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError
+from ..figures import COLOURS, drawing, legend_below, plain_ticks
 
 if TYPE_CHECKING:
     from ..indexes import Tuning
 
-__all__ = [
-    "COLOURS",
-    "STYLE",
-    "depths",
-    "metadata",
-    "plot_documents",
-    "plot_growth",
-    "plot_report",
-    "plot_tuning",
-    "require_matplotlib",
-]
+__all__ = ["depths", "plot_documents", "plot_growth", "plot_report", "plot_tuning"]
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
-"""Okabe and Ito's, which colour-blind people can tell apart, and one more."""
 _MARKERS = "osD^vPX*"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lfm2-retrieval",
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-}
-
-
-def require_matplotlib() -> None:
-    """Refuse to begin what can't be drawn.
-
-    Raises
-    ------
-    MissingExtraError
-        Without matplotlib.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("drawing a plot", "bench") from error
 
 
 def plot_tuning(tuning: Tuning, path: Path) -> None:
@@ -68,14 +31,9 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     from ..indexes.recall import in_words
 
-    with rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    with drawing((5.2, 3.6), path) as figure:
         axes = figure.subplots()
         best, front = tuning.best, tuning.front
         finalists = [one for one in tuning.finalists if one not in front]
@@ -128,7 +86,6 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
             loc="left",
             color="0.25",
         )
-        figure.savefig(path, metadata=metadata(path))
 
 
 def plot_report(report: Mapping[str, Any], path: Path) -> None:
@@ -146,20 +103,13 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     panels = [[(kind, k) for k in measured] for kind, measured in depths(report).items()]
-    with rc_context(STYLE):
-        size = (3.9 * len(panels[0]), 0.75 + 2.9 * len(panels))
-        figure = Figure(figsize=size, layout="constrained")
+    with drawing((3.9 * len(panels[0]), 0.75 + 2.9 * len(panels)), path) as figure:
         grid = figure.subplots(len(panels), len(panels[0]), squeeze=False)
         for row, places in zip(grid, panels, strict=True):
             for axes, (kind, k) in zip(row, places, strict=True):
                 _panel(axes, report, kind, k)
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
+        legend_below(figure, grid[0][0], 6)
         facts = report["workload"]
         figure.suptitle(
             f"{facts['documents']:,} documents, {facts['tokens']:,} vectors ({facts['source']}), one thread",
@@ -168,7 +118,6 @@ def plot_report(report: Mapping[str, Any], path: Path) -> None:
             x=0.01,
             ha="left",
         )
-        figure.savefig(path, metadata=metadata(path))
 
 
 def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -186,14 +135,8 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     panels = [(kind, k) for kind, measured in depths(reports[0]).items() for k in measured] or [("build", "")]
-    with rc_context(STYLE):
-        figure = Figure(figsize=(0.6 + 3.4 * len(panels), 3.5), layout="constrained")
+    with drawing((0.6 + 3.4 * len(panels), 3.5), path) as figure:
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         sizes = [report["workload"]["documents"] for report in reports]
         for axes, (kind, k) in zip(grid, panels, strict=True):
@@ -203,17 +146,13 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
                     axes.plot(sizes, values, **_look(number), ms=5, lw=1.3, label=system["name"])
             axes.set_xscale("log")
             axes.set_yscale("log")
-            axes.xaxis.set_major_locator(FixedLocator(sizes))
-            axes.xaxis.set_minor_locator(NullLocator())
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            plain_ticks(axes.xaxis, sizes)
+            plain_ticks(axes.yaxis)
             axes.set_xlabel("documents")
             axes.set_ylabel("build, s" if kind == "build" else "median time of a query, ms")
             axes.set_title("" if kind == "build" else f"{kind} queries, k = {k}", fontsize=9, loc="left")
-            axes.grid(color="0.92", lw=0.7)
-        handles, labels = grid[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8)
-        figure.savefig(path, metadata=metadata(path))
+            axes.grid()
+        legend_below(figure, grid[0], 6)
 
 
 def plot_documents(report: Mapping[str, Any], path: Path) -> None:
@@ -231,11 +170,6 @@ def plot_documents(report: Mapping[str, Any], path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
-    require_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
     by_length = len({row["document_length"] for row in report["rows"]}) > 1
     across, other = ("document_length", "pool_factor") if by_length else ("pool_factor", "document_length")
     lines: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
@@ -246,8 +180,7 @@ def plot_documents(report: Mapping[str, Any], path: Path) -> None:
         ("bytes_per_document", "bytes a document", "log"),
         ("documents_per_cpu_second", "documents/s of processor time", "log"),
     )
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 3.4), layout="constrained")
+    with drawing((10.4, 3.4), path) as figure:
         for axes, (what, label, scale) in zip(figure.subplots(1, 3), panels, strict=True):
             for number, ((mode, second), rows) in enumerate(lines.items()):
                 shown = f"{mode}, {'pooled by ' if by_length else ''}{second:,}"
@@ -255,18 +188,14 @@ def plot_documents(report: Mapping[str, Any], path: Path) -> None:
                 axes.plot(x, [row[what] for row in rows], **_look(number), ms=5, lw=1.3, label=shown)
             axes.set_xscale("log" if by_length else "linear")
             axes.set_yscale(scale)
-            axes.xaxis.set_major_locator(FixedLocator(sorted({row[across] for row in report["rows"]})))
-            axes.xaxis.set_minor_locator(NullLocator())
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            plain_ticks(axes.xaxis, sorted({row[across] for row in report["rows"]}))
             axes.tick_params(axis="x", labelrotation=45 if by_length else 0)
             if scale == "log":
-                axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+                plain_ticks(axes.yaxis)
             axes.set_xlabel("positions" if by_length else "pooled by")
             axes.set_ylabel(label)
-            axes.grid(color="0.92", lw=0.7)
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-        figure.savefig(path, metadata=metadata(path))
+            axes.grid()
+        legend_below(figure, axes, 4)
 
 
 def _growth(system: Mapping[str, Any], kind: str, k: str) -> float | None:
@@ -312,22 +241,22 @@ def _points(results: Sequence[Any]) -> tuple[list[float], list[float]]:
 
 def _latency_axis(axes: Any, times: Sequence[float], label: str = "median time of a query, ms") -> None:
     """Logarithmic where times differ much, with plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
     low, high = min(times), max(times)
     axes.set_xlabel(label)
     if high < 2 * low:
         axes.set_xlim(0, high * 1.15)
-        axes.grid(color="0.92", lw=0.7)
+        axes.grid()
         return
     axes.set_xscale("log")
     axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.06)
     subs = (1, 2, 5) if high < 200 * low else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_ticks(axes.xaxis)
     axes.xaxis.set_minor_locator(NullLocator() if len(subs) > 1 else LogLocator(subs=(2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color="0.92", lw=0.7)
+    axes.grid()
 
 
 def _recall_axis(axes: Any, recalls: Sequence[float], label: str) -> None:
@@ -336,8 +265,3 @@ def _recall_axis(axes: Any, recalls: Sequence[float], label: str) -> None:
     room = max(0.006, 0.07 * (1 - low))
     axes.set_ylim(low - room, min(1.0, high) + room)
     axes.set_ylabel(label)
-
-
-def metadata(path: Path) -> dict[str, Any]:
-    """No date, so that the same figures give the same file."""
-    return {"Date": None} if path.suffix.lower() == ".svg" else {}

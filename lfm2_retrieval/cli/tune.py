@@ -76,9 +76,9 @@ def command(
     if model is not None and file is None:
         raise click.UsageError("--model goes with --queries")
     if plot is not None:
-        from ..benchmarks.plots import require_matplotlib
+        from ..figures import require_matplotlib
 
-        require_matplotlib()
+        require_matplotlib("bench")
     from ..indexes import CompressedIndex
 
     with CompressedIndex.open(path) as index:

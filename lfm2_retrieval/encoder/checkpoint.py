@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ModelNotFoundError
+from ..hub import fetch
 from .settings import read_json
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ __all__ = ["BUNDLED", "DEFAULT_MODEL", "find_checkpoint", "fingerprint", "read_t
 
 DEFAULT_MODEL = "LiquidAI/LFM2-ColBERT-350M"
 BUNDLED = {"nano": Path(__file__).parent.parent / "models" / "nano"}
-_WANTED = ["*.json", "*.safetensors", "*/*.json", "*/*.safetensors", "tokenizer*", "*.txt"]
+_WANTED = ("*.json", "*.safetensors", "*.txt", "*tokenizer.model")
+"""Settings, weights and tokenizers in any folder; never code, nor what could hold some."""
 
 
 def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Path:
     """The folder of a model: bundled, local, or fetched from the Hugging Face hub into its cache.
+
+    One from the hub is called by its commit.
 
     Raises
     ------
@@ -46,13 +50,11 @@ def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Pa
             f"there is no model at {name!r}; give a folder, a hub name such as {DEFAULT_MODEL!r}, "
             'or model="nano", which is bundled'
         )
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))
-    except (OSError, ValueError) as error:
+        return fetch(name, _WANTED, revision=revision)
+    except OSError as error:
         raise ModelNotFoundError(
-            f"the model {name!r} is not in the local cache and could not be fetched ({_first_line(error)}). "
+            f"the model {name!r} is not in the local cache and could not be fetched ({error}). "
             'Without a network use model="nano", which is bundled, or the path of a local folder.'
         ) from error
 
@@ -132,7 +134,3 @@ def _digest(folder: Path, files: tuple[Path, ...], stats: tuple[tuple[int, int],
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

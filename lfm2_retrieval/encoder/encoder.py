@@ -50,7 +50,8 @@ class Encoder:
     Attributes
     ----------
     name, revision
-        As given to :meth:`load`; a local folder's name is its absolute path.
+        As given to :meth:`load`; a local folder's name is its absolute path, and the revision of a model
+        from the hub is the commit that was loaded.
     folder
         Where the checkpoint lies.
     settings, config
@@ -153,12 +154,13 @@ class Encoder:
             raise InvalidInputError(f"query_cache must be 0 or more, not {query_cache}")
         folder = find_checkpoint(name_or_path, revision)
         precision = find_dtype(dtype, where)
-        local = str(name_or_path) not in BUNDLED and Path(name_or_path).expanduser().is_dir()
+        bundled = str(name_or_path) in BUNDLED
+        local = not bundled and Path(name_or_path).expanduser().is_dir()
         name = str(folder.resolve()) if local else str(name_or_path)
         encoder = cls(
             folder,
             name=name,
-            revision=revision,
+            revision=revision if bundled or local else folder.name,
             device=where,
             dtype=precision,
             kernels=chosen,
@@ -325,6 +327,15 @@ class Encoder:
         report_cut(count_cut(tokens), len(tokens), "query", self.settings.query_length, on_cut)
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
+
+    def sequences(self, texts: Sequence[str], *, queries: bool = False) -> list[list[int]]:
+        """How long the sequences are that the model reads of each text: one, or one for each window.
+
+        Prefix, expansion and what the skiplist drops count, so these are more than the vectors that come out.
+        """
+        given = checked(texts)
+        read = [[one] for one in self._tokenizer.queries(given)] if queries else self._read(given)
+        return [[len(one.ids) for one in sequences] for sequences in read]
 
     def forget_queries(self) -> None:
         """Empty the cache of queries, as a measurement of them needs."""

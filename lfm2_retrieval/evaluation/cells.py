@@ -128,22 +128,22 @@ class TaskRun:
         }
 
     def _measure_corpus(self, documents: str, missing: Sequence[tuple[str, str]]) -> None:
-        try:
-            corpus = self._load(documents)
-            systems = {system for _, system in missing}
-            write_qrels(corpus.qrels, self.results.folder / f"{self.task}.{documents}.qrels")
-            if systems & {"exact", "compressed"}:
-                self._measure_late(
-                    corpus, [(queries, system) for queries, system in missing if system != "bm25"]
-                )
-            if "bm25" in systems:
-                self._measure_bm25(corpus, [queries for queries, system in missing if system == "bm25"])
-        except MissingExtraError:
-            raise
-        except (RetrievalError, RuntimeError, MemoryError, ValueError) as error:
-            for queries, system in missing:
-                if not self._is_done(documents, queries, system):
-                    self._failed(documents, queries, system, error)
+        """Measure a language's documents; BM25 apart, as it needs no index and no model."""
+        for measure, cells in (
+            (self._measure_late, [cell for cell in missing if cell[1] != "bm25"]),
+            (self._measure_bm25, [cell for cell in missing if cell[1] == "bm25"]),
+        ):
+            try:
+                if cells:
+                    corpus = self._load(documents)
+                    write_qrels(corpus.qrels, self.results.folder / f"{self.task}.{documents}.qrels")
+                    measure(corpus, cells)
+            except MissingExtraError:
+                raise
+            except (RetrievalError, RuntimeError, MemoryError, ValueError) as error:
+                for queries, system in cells:
+                    if not self._is_done(documents, queries, system):
+                        self._failed(documents, queries, system, error)
 
     def _measure_late(self, corpus: Dataset, missing: Sequence[tuple[str, str]]) -> None:
         settings = self.settings
@@ -173,14 +173,14 @@ class TaskRun:
                 )
             self._note_corpus(corpus, {"memory": memory.used()})
 
-    def _measure_bm25(self, corpus: Dataset, missing: Sequence[str]) -> None:
+    def _measure_bm25(self, corpus: Dataset, missing: Sequence[tuple[str, str]]) -> None:
         baseline = Bm25(corpus.documents)
         self._note_corpus(corpus, {"bm25": baseline.facts})
-        for queries in missing:
+        for queries, system in missing:
             self._measure(
                 corpus,
                 queries,
-                "bm25",
+                system,
                 lambda asked: baseline.search(list(asked.values()), self.settings.depth),
             )
 

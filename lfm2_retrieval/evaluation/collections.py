@@ -11,7 +11,9 @@ from typing import Any
 from ..errors import InvalidInputError
 from ..readers import read_documents, read_lines
 
-__all__ = ["Collection", "load_collection", "read_qrels"]
+__all__ = ["Collection", "load_collection", "read_qrels", "whole_number"]
+
+_HEADINGS = frozenset(("score", "grade", "label", "rel", "relevance", "relevancy", "judgment", "judgement"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def load_collection(folder: str | os.PathLike[str], split: str = "test") -> Coll
     """
     home = Path(folder)
     _find(home / "corpus.jsonl")
-    judgements = _find(home / "qrels" / f"{split}.tsv")
+    judgements = _find_judgements(home / "qrels", split)
     qrels = read_qrels(judgements)
     questions = _find(home / "queries.jsonl")
     queries: dict[str, str] = {}
@@ -58,6 +60,15 @@ def load_collection(folder: str | os.PathLike[str], split: str = "test") -> Coll
     if missing := qrels.keys() - queries.keys():
         raise InvalidInputError(f"{judgements}: judges the query {min(missing)!r}, which {questions} lacks")
     return Collection(home, {id: text for id, text in queries.items() if id in qrels}, qrels)
+
+
+def _find_judgements(folder: Path, split: str) -> str:
+    there = sorted({file.name.partition(".tsv")[0] for file in folder.glob("*.tsv*")})
+    if there and split not in there:
+        raise InvalidInputError(
+            f"{folder}: there is no split {split!r}; there are {', '.join(there)}: --split"
+        )
+    return _find(folder / f"{split}.tsv")
 
 
 def _find(path: Path) -> str:
@@ -71,6 +82,8 @@ def _find(path: Path) -> str:
 def read_qrels(path: str) -> dict[str, dict[str, int]]:
     """Judgements from a table of query id, document id and grade: query id → document id → grade.
 
+    The first line may be a heading, whose last field is called score, grade or the like.
+
     Raises
     ------
     InvalidInputError
@@ -79,11 +92,14 @@ def read_qrels(path: str) -> dict[str, dict[str, int]]:
     qrels: dict[str, dict[str, int]] = {}
     for number, line in read_lines(path):
         fields = line.rstrip("\r\n").split("\t")
-        if not line.strip() or (number == 1 and fields[-1] == "score"):
+        if not line.strip():
             continue
         try:
-            query, document, grade = fields[0], fields[1], int(fields[2])
-        except (IndexError, ValueError):
+            query, document, score = fields
+            grade = whole_number(score)
+        except ValueError:
+            if number == 1 and len(fields) == 3 and fields[2].strip().casefold() in _HEADINGS:
+                continue
             raise InvalidInputError(
                 f"{path}:{number}: query id, document id and a whole number are expected, separated by tabs"
             ) from None
@@ -92,3 +108,14 @@ def read_qrels(path: str) -> dict[str, dict[str, int]]:
                 f"{path}:{number}: another grade of {document!r} for {query!r} than before"
             )
     return qrels
+
+
+def whole_number(value: Any) -> int:
+    """A grade: a whole number, also as a float or as text; ValueError if it is none."""
+    try:
+        number = float(value)
+        if not number.is_integer():
+            raise ValueError(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(value) from error
+    return int(number)

@@ -12,7 +12,7 @@ from ..readers import read_lines
 from .collections import read_qrels
 from .metrics import evaluate_queries
 from .results import read_queries, read_results
-from .runs import read_run
+from .runs import read_run, unword, word
 from .statistics import compare, holm
 
 __all__ = ["compare_folders", "compare_runs", "markdown", "read_trec_qrels"]
@@ -103,7 +103,7 @@ def read_trec_qrels(path: Path) -> dict[str, dict[str, int]]:
     InvalidInputError
         Naming file and line, if one is no judgement.
     """
-    if path.suffix in (".tsv", ".gz"):
+    if path.name.removesuffix(".gz").endswith(".tsv"):
         return read_qrels(str(path))
     qrels: dict[str, dict[str, int]] = {}
     for number, line in read_lines(str(path)):
@@ -111,7 +111,7 @@ def read_trec_qrels(path: Path) -> dict[str, dict[str, int]]:
             continue
         try:
             query, _, document, grade = fields
-            qrels.setdefault(query, {})[document] = int(grade)
+            qrels.setdefault(unword(query), {})[unword(document)] = int(grade)
         except ValueError:
             raise InvalidInputError(
                 f"{path}:{number}: a judgement is expected: query, 0, document, grade"
@@ -207,4 +207,4 @@ def _beside(run: Path) -> Path:
 
 
 def _line_of(path: Path, query: str) -> int:
-    return next(number for number, line in read_lines(str(path)) if line.split()[:1] == [query])
+    return next(number for number, line in read_lines(str(path)) if line.split()[:1] == [word(query)])

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import InvalidInputError, RetrievalError
 from ..readers import read_documents
 from .collections import load_collection
+from .metrics import GRADES
 
 __all__ = ["UNDETERMINED", "Dataset", "DatasetRef", "beir_ref", "find_file", "sha256", "split_name"]
 
@@ -50,7 +51,8 @@ class Dataset:
     Raises
     ------
     InvalidInputError
-        If something is empty, or a judgement names a query or a document that isn't there.
+        If something is empty, a judgement names a query or a document that isn't there, or a grade is too
+        great.
     """
 
     task: str
@@ -74,6 +76,12 @@ class Dataset:
                     f"{self.where}: for the query {query!r} the document {min(unknown)!r} is judged, but not "
                     "in the corpus"
                 )
+            for document, grade in grades.items():
+                if grade > GRADES[1]:
+                    raise InvalidInputError(
+                        f"{self.where}: the grade of {document!r} for the query {query!r} is {grade}; "
+                        f"{GRADES[1]:,} is the greatest that can be measured"
+                    )
 
     @property
     def where(self) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 from ..errors import InvalidInputError, MissingExtraError
 
-__all__ = ["MEASURES", "evaluate", "evaluate_queries"]
+__all__ = ["GRADES", "MEASURES", "evaluate", "evaluate_queries"]
+
+GRADES = (-1, 1_000_000)
+"""The least and the greatest grade that trec_eval can take.
+
+It counts the documents of each grade in an array: beyond, it crashes, or calls everything 0. A lower one is
+passed as the least, which counts as much, nothing; a greater one is refused.
+"""
 
 MEASURES = {
     "nDCG@10": "nDCG@10",
@@ -32,7 +39,7 @@ def evaluate(
     Parameters
     ----------
     qrels
-        Query id → document id → grade.
+        Query id → document id → grade; those of 0 and below count nothing.
     ranking
         Query id → document ids, the best first. Their order alone counts: equal scores were the searcher's
         to break.
@@ -49,7 +56,7 @@ def evaluate(
     MissingExtraError
         If ir-measures is not installed.
     InvalidInputError
-        If nothing is judged, a measure is unknown or a document is ranked twice.
+        If nothing is judged, a grade is beyond `GRADES`, a measure is unknown or a document is ranked twice.
     """
     values = evaluate_queries(qrels, ranking, measures)
     return {name: sum(one[name] for one in values.values()) / len(values) for name in measures}
@@ -79,6 +86,14 @@ def evaluate_queries(
 
     if not qrels:
         raise InvalidInputError("there are no judged queries to measure by")
+    for query, grades in qrels.items():
+        for document, grade in grades.items():
+            if grade > GRADES[1]:
+                raise InvalidInputError(
+                    f"the grade of document {document!r} for query {query!r} is {grade}; {GRADES[1]:,} is "
+                    "the greatest that can be measured"
+                )
+    judged = {query: {id: max(GRADES[0], grade) for id, grade in row.items()} for query, row in qrels.items()}
     for query, documents in ranking.items():
         if len(set(documents)) < len(documents):
             raise InvalidInputError(f"the ranking for query {query!r} holds a document twice")
@@ -95,7 +110,7 @@ def evaluate_queries(
     names: dict[Any, list[str]] = {}
     for name, measure in parsed.items():
         names.setdefault(measure, []).append(name)
-    for value in ir_measures.iter_calc(list(names), qrels, run):
+    for value in ir_measures.iter_calc(list(names), judged, run):
         for name in names[value.measure]:
             found[value.query_id][name] = float(value.value)
     return found

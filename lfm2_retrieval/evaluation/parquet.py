@@ -27,12 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError, MissingExtraError
+from .collections import whole_number
 from .datasets import UNDETERMINED, Dataset, DatasetRef, checksums, joined, split_name
 
 __all__ = ["Files", "find_parquet_sets", "load_parquet", "patterns", "read_rows"]
 
 PARTS = ("corpus", "queries", "qrels")
-_SPLITS = ("train", "test")
+_SPLITS = ("train", "dev", "validation", "test")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _CONFIGURATION = re.compile(r"(?P<task>[A-Za-z0-9]+)_(?P<language>[a-z]{2})")
 
 Files = Mapping[str, Sequence[Path]]
@@ -62,7 +64,10 @@ def patterns(layout: str, task: str, language: str) -> dict[str, str]:
 
 
 def find_parquet_sets(
-    root: Path, language: str | None = None, source: Mapping[str, Any] | None = None
+    root: Path,
+    language: str | None = None,
+    source: Mapping[str, Any] | None = None,
+    split: str = "test",
 ) -> list[DatasetRef]:
     """The sets in a folder in any of the layouts; none where it is of no such layout.
 
@@ -76,6 +81,8 @@ def find_parquet_sets(
         Of a repository with a language of its own; by default its name's last part, or "en".
     source
         JSON values to note in each set's source.
+    split
+        Which judgements, where a set has several splits of them.
     """
     notes = {"location": str(root), **(source or {})}
     found: dict[tuple[str, str], dict[str, list[Path]]] = {}
@@ -84,11 +91,8 @@ def find_parquet_sets(
     own = language or split_name(name)[1]
     own = "en" if own == UNDETERMINED else own
     for part in PARTS:
-        for file in sorted([*(root / part).glob("*.parquet"), *(root / part).glob("*/*.parquet")]):
-            stem = re.sub(r"-\d{5}-of-\d{5}$", "", file.stem)
-            folder_of = name if file.parent.name in (part, *_SPLITS) else file.parent.name
-            task = folder_of if stem in _SPLITS or stem.isdigit() else stem
-            found.setdefault((task, own), {}).setdefault(part, []).append(file)
+        for task, files in _folder_of(root, part, split_name(name)[0], split).items():
+            found.setdefault((task, own), {})[part] = files
             layouts[task, own] = "split"
     plain = {part: _plain(root, part) for part in PARTS}
     if any(plain.values()):
@@ -97,11 +101,11 @@ def find_parquet_sets(
     for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():
         if not (match := _CONFIGURATION.fullmatch(folder.name)) or match["language"] == "qrels":
             continue
-        files = {part: _part(folder, part) for part in ("corpus", "queries")}
+        files_of = {part: _part(folder, part) for part in ("corpus", "queries")}
         shared, separate = root / match["task"], root / f"{folder.name}_qrels"
-        files["qrels"] = _part(separate, "qrels") or _part(shared, "qrels") or _part(folder, "qrels")
-        if any(files.values()):
-            found[match["task"], match["language"]] = files
+        files_of["qrels"] = _part(separate, "qrels") or _part(shared, "qrels") or _part(folder, "qrels")
+        if any(files_of.values()):
+            found[match["task"], match["language"]] = files_of
             layouts[match["task"], match["language"]] = "config-shared-qrels" if shared.is_dir() else "config"
     return [
         DatasetRef(
@@ -112,6 +116,28 @@ def find_parquet_sets(
         )
         for (task, code), files in found.items()
     ]
+
+
+def _folder_of(root: Path, part: str, name: str, split: str) -> dict[str, list[Path]]:
+    """Task → its files in a part's folder, which is of the one task ``name``, or has a file for each.
+
+    Of one task it may hold several splits: all of queries are taken, as the judged ones alone count, and of
+    judgements the one asked for, or the only one where none was.
+    """
+    found: dict[str, dict[str, list[Path]]] = {}
+    for file in sorted([*(root / part).glob("*.parquet"), *(root / part).glob("*/*.parquet")]):
+        stem, above = _SHARD.sub("", file.stem), file.parent.name
+        labels = [label for label in (stem, above) if not label.isdigit() and label != part]
+        task = next((label for label in labels if label not in _SPLITS), name)
+        here = next((label for label in labels if label in _SPLITS), "")
+        found.setdefault(task, {}).setdefault(here, []).append(file)
+    chosen: dict[str, list[Path]] = {}
+    for task, splits in found.items():
+        if part != "qrels" or (split not in splits and split == "test" and len(splits) == 1):
+            chosen[task] = [file for files in splits.values() for file in files]
+        else:
+            chosen[task] = splits.get(split, [])
+    return chosen
 
 
 def load_parquet(  # noqa: PLR0917
@@ -197,14 +223,11 @@ def _text(row: Mapping[str, Any], name: str, file: Path, number: int) -> str:
 
 def _grade(value: Any, file: Path, number: int) -> int:
     try:
-        grade = 1 if value is None else int(value)
-        if value is not None and grade != float(value):
-            raise ValueError
-    except (ValueError, TypeError, OverflowError):
+        return 1 if value is None else whole_number(value)
+    except ValueError:
         raise InvalidInputError(
             f"{file}: row {number}: the score is {value!r}, a whole number is expected"
         ) from None
-    return grade
 
 
 def read_rows(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:

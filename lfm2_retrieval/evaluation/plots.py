@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import MissingExtraError
+from ..figures import COLOURS, drawing, require_matplotlib
 from .tables import Content, bytes_per_token, languages, mean_of, systems
 
 __all__ = ["draw"]
 
-_COLOURS = {"exact": "#1f4e79", "compressed": "#d98324", "bm25": "#8a8a8a"}
+_COLOURS = {"exact": COLOURS[0], "compressed": COLOURS[1], "bm25": "0.55"}
 _MARKERS = {"exact": "o", "compressed": "^"}
 _LABELS = {"exact": "exact", "compressed": "compressed", "bm25": "BM25"}
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "lfm2-retrieval",
-    "legend.frameon": False,
-}
-
 
 Row = tuple[str, str, float, float]
 """Language, system, what is on the x axis, nDCG@10."""
@@ -45,123 +34,122 @@ def draw(content: Content, folder: Path) -> dict[str, tuple[Path, Path]]:
     MissingExtraError
         If matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("pictures of results", "eval") from None
-    makers: dict[str, Callable[[], Any]] = {
-        "bars": lambda: _bars(content, Figure),
-        "bytes": lambda: _bytes(content, Figure),
-        "latency": lambda: _latency(content, Figure),
+    require_matplotlib("eval")
+    makers: dict[str, Callable[[Sequence[Path]], bool]] = {
+        "bars": lambda files: _bars(content, files),
+        "bytes": lambda files: _bytes(content, files),
+        "latency": lambda files: _latency(content, files),
     }
     for name in systems(content):
-        makers[f"heatmap-{name}"] = lambda system=name: _heatmap(content, system, Figure)  # type: ignore[misc]
-    drawn: dict[str, tuple[Path, Path]] = {}
+        makers[f"heatmap-{name}"] = lambda files, system=name: _heatmap(content, system, files)  # type: ignore[misc]
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_STYLE):
-        for name, make in makers.items():
-            if (figure := make()) is None:
-                continue
-            files = folder / f"{name}.png", folder / f"{name}.svg"
-            figure.savefig(files[0], dpi=200)
-            figure.savefig(files[1], metadata={"Date": None})
-            drawn[name] = files
-    return drawn
+    places = {name: (folder / f"{name}.png", folder / f"{name}.svg") for name in makers}
+    return {name: places[name] for name, make in makers.items() if make(places[name])}
 
 
-def _bars(content: Content, new: Any) -> Any:
+def _bars(content: Content, files: Sequence[Path]) -> bool:
     """nDCG@10 by language, with intervals."""
-    rows = [
-        (
-            language,
-            {name: mean for name in systems(content) if (mean := mean_of(content, language, language, name))},
-        )
-        for language in languages(content)[0]
-    ]
-    rows = [row for row in rows if row[1]]
-    if not rows:
-        return None
     names = systems(content)
-    figure = new(
-        figsize=(max(3.2, 1.2 + 0.55 * len(rows) * max(1.0, 0.6 * len(names))), 2.9), layout="constrained"
-    )
-    axes = figure.subplots()
+    rows = [
+        (language, means)
+        for language in languages(content)[0]
+        if (means := {name: mean for name in names if (mean := _mean(content, language, name))})
+    ]
+    if not rows:
+        return False
+    size = (max(3.2, 1.2 + 0.55 * len(rows) * max(1.0, 0.6 * len(names))), 2.9)
     width = 0.8 / len(names)
-    for number, name in enumerate(names):
-        have = [(place, means[name]) for place, (_, means) in enumerate(rows) if name in means]
-        values = np.array([mean["measures"]["nDCG@10"] for _, mean in have])
-        ends = np.array([mean["intervals"]["nDCG@10"] for _, mean in have]).reshape(-1, 2)
-        places = np.array([place for place, _ in have]) + (number - (len(names) - 1) / 2) * width
-        errors = np.abs(np.stack([values - ends[:, 0], ends[:, 1] - values]))
-        axes.bar(places, values, 0.92 * width, color=_COLOURS[name], label=_LABELS[name])
-        axes.errorbar(places, values, errors, fmt="none", ecolor="#222222", elinewidth=0.9, capsize=2)
-    axes.set_xticks(range(len(rows)), [language for language, _ in rows])
-    axes.set(ylabel="nDCG@10", ylim=(0, 1))
-    axes.yaxis.grid(True, color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    if len(names) > 1:
-        figure.legend(loc="outside upper right", ncols=len(names), handlelength=1)
-    return figure
+    with drawing(size, *files, extra="eval") as figure:
+        axes = figure.subplots()
+        for name in names:
+            have = [
+                (place + (list(means).index(name) - (len(means) - 1) / 2) * width, means[name])
+                for place, (_, means) in enumerate(rows)
+                if name in means
+            ]
+            if not have:
+                continue
+            places = [place for place, _ in have]
+            values = np.array([mean["measures"]["nDCG@10"] for _, mean in have])
+            ends = np.array([mean["intervals"]["nDCG@10"] for _, mean in have])
+            errors = np.abs(np.stack([values - ends[:, 0], ends[:, 1] - values]))
+            axes.bar(places, values, 0.92 * width, color=_COLOURS[name], label=_LABELS[name])
+            axes.errorbar(places, values, errors, fmt="none", ecolor="0.15", elinewidth=0.9, capsize=2)
+        axes.set_xticks(range(len(rows)), [language for language, _ in rows])
+        axes.set(ylabel="nDCG@10", ylim=(0, 1))
+        axes.yaxis.grid(visible=True)
+        if len(names) > 1:
+            figure.legend(loc="outside upper right", ncols=len(names), handlelength=1)
+    return True
 
 
-def _heatmap(content: Content, system: str, new: Any) -> Any:
+def _mean(content: Content, language: str, system: str) -> Mapping[str, Any] | None:
+    """The mean of a language asked in itself; None of a compressed index that stayed exact."""
+    if system == "compressed" and not bytes_per_token(content, language)[1]:
+        return None
+    return mean_of(content, language, language, system)
+
+
+def _heatmap(content: Content, system: str, files: Sequence[Path]) -> bool:
     """nDCG@10: the documents' language down, the queries' across."""
     documents, queries = languages(content)
     means = [[mean_of(content, d, q, system) for q in queries] for d in documents]
     if len(queries) < 2 or sum(mean is not None for row in means for mean in row) <= len(documents):
-        return None
+        return False
     values = np.array(
         [[np.nan if mean is None else mean["measures"]["nDCG@10"] for mean in row] for row in means]
     )
-    size = 0.5
-    figure = new(figsize=(1.9 + size * len(queries), 1.0 + size * len(documents)), layout="constrained")
-    axes = figure.subplots()
     low = np.floor(10 * np.nanmin(values)) / 10
-    high = np.ceil(10 * np.nanmax(values)) / 10
-    image = axes.imshow(values, cmap="cividis", vmin=low, vmax=max(high, low + 0.1))
-    middle = low + 0.55 * (max(high, low + 0.1) - low)
-    for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else f"{value:.2f}".removeprefix("0")
-        colour = "#1a1a1a" if value > middle or np.isnan(value) else "white"
-        weight = "bold" if documents[row] == queries[column] else "normal"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8.5, fontweight=weight)
-    axes.set_xticks(range(len(queries)), queries)
-    axes.set_yticks(range(len(documents)), documents)
-    axes.xaxis.set_label_position("top")
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.set(xlabel="queries in", ylabel="documents in")
-    axes.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
-    bar.set_label("nDCG@10")
-    bar.outline.set_visible(False)
-    return figure
+    high = max(np.ceil(10 * np.nanmax(values)) / 10, low + 0.1)
+    with drawing((1.9 + 0.5 * len(queries), 1.0 + 0.5 * len(documents)), *files, extra="eval") as figure:
+        axes = figure.subplots()
+        image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high)
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if np.isnan(value) else f"{value:.2f}".removeprefix("0")
+            light = np.isnan(value) or value > low + 0.55 * (high - low)
+            axes.text(
+                *(column, row, text),
+                ha="center",
+                va="center",
+                color="#1a1a1a" if light else "white",
+                fontsize=8.5,
+                fontweight="bold" if documents[row] == queries[column] else "normal",
+            )
+        axes.set_xticks(range(len(queries)), queries)
+        axes.set_yticks(range(len(documents)), documents)
+        axes.xaxis.set_label_position("top")
+        axes.xaxis.tick_top()
+        axes.tick_params(length=0)
+        axes.set(xlabel="queries in", ylabel="documents in")
+        axes.spines[:].set_visible(False)
+        bar = figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
+        bar.set_label("nDCG@10")
+        bar.outline.set_visible(False)
+    return True
 
 
 def _points(content: Content) -> list[tuple[str, str, Mapping[str, Any]]]:
     return [
         (language, system, mean)
         for language in languages(content)[0]
-        for system in ("exact", "compressed")
-        if (mean := mean_of(content, language, language, system)) is not None
+        for system in _MARKERS
+        if (mean := _mean(content, language, system)) is not None
     ]
 
 
-def _bytes(content: Content, new: Any) -> Any:
-    """nDCG@10 against bytes by token; only where there are two indexes."""
+def _bytes(content: Content, files: Sequence[Path]) -> bool:
+    """nDCG@10 against bytes by token, of languages whose index was compressed."""
     points = _points(content)
-    if not any(system == "compressed" for _, system, _ in points):
-        return None
+    both = {language for language, system, _ in points if system == "compressed"}
     found: list[Row] = []
     for language, system, mean in points:
-        sizes, compressed = bytes_per_token(content, language)
-        if compressed and system in sizes:  # one that stayed exact says nothing of compression
+        sizes, _ = bytes_per_token(content, language)
+        if language in both and system in sizes:
             found.append((language, system, sizes[system], mean["measures"]["nDCG@10"]))
-    return _scatter(found, "bytes on disk per token vector", new)
+    return _scatter(found, "bytes on disk per token vector", files)
 
 
-def _latency(content: Content, new: Any) -> Any:
+def _latency(content: Content, files: Sequence[Path]) -> bool:
     """nDCG@10 against the median latency of a search with its encoding, the mean over the tasks."""
     found: list[Row] = []
     for language, system, mean in _points(content):
@@ -172,52 +160,31 @@ def _latency(content: Content, new: Any) -> Any:
         ]
         if times:
             found.append((language, system, float(np.mean(times)), mean["measures"]["nDCG@10"]))
-    return _scatter(found, "median latency with encoding, ms", new)
+    return _scatter(found, "median latency with encoding, ms", files)
 
 
-def _scatter(rows: list[Row], label: str, new: Any) -> Any:
+def _scatter(rows: list[Row], label: str, files: Sequence[Path]) -> bool:
+    """A point for each language and system, those of one language joined."""
     if len(rows) < 2:
-        return None
-    figure = new(figsize=(4.6, 3.2), layout="constrained")
-    axes = figure.subplots()
-    crowded = len({row[0] for row in rows}) > 4
-    for system in ("exact", "compressed"):
-        chosen = [row for row in rows if row[1] == system]
-        if not chosen:
-            continue
-        axes.scatter(
-            [row[2] for row in chosen],
-            [row[3] for row in chosen],
-            s=16 if crowded else 28,
-            alpha=0.45 if crowded else 1.0,
-            linewidths=0,
-            color=_COLOURS[system],
-            marker=_MARKERS[system],
-            label=_LABELS[system],
-            zorder=3,
-        )
-    if crowded:
-        for language, _, x, y in (row for row in rows if row[1] == "exact"):
-            axes.annotate(
-                language, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7, color="#777777"
-            )
-        points = [_centre(rows, system) for system in _MARKERS if any(row[1] == system for row in rows)]
-        for system, x, y in points:
-            axes.scatter(
-                x, y, s=90, color=_COLOURS[system], marker=_MARKERS[system], edgecolor="white", zorder=4
-            )
-        _join(axes, [(x, y) for _, x, y in points], "mean")
-    else:
+        return False
+    with drawing((4.6, 3.2), *files, extra="eval") as figure:
+        axes = figure.subplots()
+        for system, marker in _MARKERS.items():
+            chosen = [row[2:] for row in rows if row[1] == system]
+            if chosen:
+                look = {"color": _COLOURS[system], "marker": marker, "label": _LABELS[system]}
+                axes.scatter(*zip(*chosen, strict=True), s=24, linewidths=0, zorder=3, **look)
         for language in dict.fromkeys(row[0] for row in rows):
-            _join(axes, [(row[2], row[3]) for row in rows if row[0] == language], language)
-    axes.set(xlabel=label, ylabel="nDCG@10")
-    axes.set_xlim(0, 1.12 * max(row[2] for row in rows))
-    axes.set_ylim(*_range([row[3] for row in rows]))
-    axes.grid(color="#e4e4e4", linewidth=0.7)
-    axes.set_axisbelow(True)
-    if len({row[1] for row in rows}) > 1:
-        figure.legend(loc="outside upper right", ncols=2, handletextpad=0.2)
-    return figure
+            points = sorted(row[2:] for row in rows if row[0] == language)
+            axes.plot(*zip(*points, strict=True), color="0.72", linewidth=0.9, zorder=2)
+        axes.set(xlabel=label, ylabel="nDCG@10")
+        axes.set_xlim(0, 1.12 * max(row[2] for row in rows))
+        axes.set_ylim(*_range([row[3] for row in rows]))
+        axes.grid()
+        if len({row[1] for row in rows}) > 1:
+            figure.legend(loc="outside upper right", ncols=2, handletextpad=0.2)
+        _name_points(figure, axes, rows)
+    return True
 
 
 def _range(values: list[float]) -> tuple[float, float]:
@@ -227,15 +194,29 @@ def _range(values: list[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _centre(rows: list[Row], system: str) -> tuple[str, float, float]:
-    """The mean over the languages."""
-    chosen = np.array([(row[2], row[3]) for row in rows if row[1] == system])
-    x, y = chosen.mean(axis=0)
-    return system, float(x), float(y)
+_SIDES = [(x, y) for y in (0, 7, -7, 14, -14, 21, -21) for x in (6, -16)]
+"""Where a label may stand beside its point, in points of a 72th of an inch; the first that is free."""
 
 
-def _join(axes: Any, points: list[tuple[float, float]], label: str) -> None:
-    """A thin line from point to point, and a label at the right end."""
-    points = sorted(points)
-    axes.plot(*zip(*points, strict=True), color="#b8b8b8", linewidth=0.9, zorder=2)
-    axes.annotate(label, points[-1], xytext=(7, 0), textcoords="offset points", va="center", color="#333333")
+def _name_points(figure: Any, axes: Any, rows: list[Row]) -> None:
+    """Each language's name beside its rightmost point, where it covers neither a name nor a point."""
+    figure.draw_without_rendering()  # the layout moves the axes
+    scale = figure.dpi / 72
+    taken = [tuple(axes.transData.transform(row[2:]) / scale) for row in rows]
+
+    def is_free(x: float, y: float) -> bool:
+        return all(not (-4 < tx - x < 14 and abs(ty - y) < 7) for tx, ty in taken)
+
+    for language in dict.fromkeys(row[0] for row in rows):
+        point = max(row[2:] for row in rows if row[0] == language)
+        x, y = axes.transData.transform(point) / scale
+        dx, dy = next((side for side in _SIDES if is_free(x + side[0], y + side[1])), _SIDES[0])
+        taken += [(x + dx, y + dy), (x + dx + 9, y + dy)]
+        axes.annotate(
+            *(language, point),
+            xytext=(dx, dy),
+            textcoords="offset points",
+            va="center",
+            color="0.25",
+            fontsize=8,
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..readers import read_lines
+from .metrics import GRADES
 
-__all__ = ["Run", "make_run", "read_run", "write_qrels", "write_run"]
+__all__ = ["Run", "make_run", "read_run", "unword", "word", "write_qrels", "write_run"]
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 """Query id → documents with scores, strictly decreasing, the best first."""
@@ -58,13 +60,10 @@ def make_run(ranking: Mapping[str, Iterable[tuple[str, float]]]) -> dict[str, li
 def write_run(run: Run, path: str | os.PathLike[str], tag: str) -> None:
     """Write ``query Q0 document rank score tag``: ranks from 1, scores in all digits of single precision.
 
-    Raises
-    ------
-    InvalidInputError
-        If an id holds white space, which the format can't.
+    White space in ids is escaped, see `word`.
     """
     lines = (
-        f"{_word(query)} Q0 {_word(document)} {rank} {score:.9g} {tag}\n"
+        f"{word(query)} Q0 {word(document)} {rank} {score:.9g} {tag}\n"
         for query, rows in run.items()
         for rank, (document, score) in enumerate(rows, 1)
     )
@@ -72,9 +71,9 @@ def write_run(run: Run, path: str | os.PathLike[str], tag: str) -> None:
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | os.PathLike[str]) -> None:
-    """Write judgements as TREC has them: ``query 0 document grade``."""
+    """Write judgements as TREC has them: ``query 0 document grade``, no grade below -1 (see `GRADES`)."""
     lines = (
-        f"{_word(query)} 0 {_word(document)} {grade}\n"
+        f"{word(query)} 0 {word(document)} {max(GRADES[0], grade)}\n"
         for query, grades in qrels.items()
         for document, grade in grades.items()
     )
@@ -95,6 +94,7 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, list[tuple[str, float]]]
             continue
         try:
             query, _, document, rank, score, _ = fields
+            query, document = unword(query), unword(document)
             value = float(score)
             place = int(rank)
         except ValueError:
@@ -116,7 +116,7 @@ def read_run(path: str | os.PathLike[str]) -> dict[str, list[tuple[str, float]]]
 
 
 def write_lines(lines: Iterable[str], path: Path) -> None:
-    """Write a file as a whole: it is there, complete, or not at all; OSError where the disk is full."""
+    """Write a file as a whole: it is there, complete, or not at all; an OSError names it."""
     partial = path.with_name(path.name + ".part")
     try:
         with partial.open("w", encoding="utf-8") as stream:
@@ -124,12 +124,33 @@ def write_lines(lines: Iterable[str], path: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk, it doesn't name the file
+            why = f"{error.strerror or error}; make room, or see to the disk, and run again"
+            raise OSError(error.errno, why, str(path)) from error
         raise
 
 
-def _word(id: str) -> str:
-    if not id or any(character.isspace() for character in id):
-        raise InvalidInputError(f"the id {id!r} is empty or holds white space, which a TREC file can't hold")
-    return id
+_SPACE = re.compile(r"\s|\\(?=u[0-9a-f]{4})")
+_ESCAPED = re.compile(r"\\u([0-9a-f]{4})")
+
+
+def word(id: str) -> str:
+    """An id as a TREC file has it: white space as JSON escapes it, ``a b`` as ``a\\u0020b``.
+
+    A backslash that would be read as the beginning of such is escaped, too; any other id stays as it is.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is empty.
+    """
+    if not id:
+        raise InvalidInputError("an id is empty, which a TREC file can't hold")
+    return _SPACE.sub(lambda found: f"\\u{ord(found[0]):04x}", id)
+
+
+def unword(text: str) -> str:
+    """The id of a word in a TREC file; see `word`."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text) if "\\u" in text else text

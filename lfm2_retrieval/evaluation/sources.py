@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError, MissingExtraError
+from ..hub import fetch, is_whole
 from .datasets import Dataset, DatasetRef, beir_ref, find_file
 from .parquet import PARTS, find_parquet_sets, load_parquet, patterns
 
@@ -66,7 +67,7 @@ def _refuse_twice(refs: Sequence[DatasetRef], who: str) -> None:
 def _search(home: Path, split: str, depth: int) -> Iterable[DatasetRef]:
     if any(find_file(home / name).is_file() for name in ("corpus.jsonl", "queries.jsonl")):
         yield beir_ref(home, split)
-    elif found := find_parquet_sets(home):
+    elif found := find_parquet_sets(home, split=split):
         yield from found
     elif depth:
         for child in sorted(home.iterdir()):
@@ -166,52 +167,35 @@ def _load_from_hub(  # noqa: PLR0917
 ) -> Dataset:
     name = repository.format(language=language)
     wanted = patterns(layout, task, language)
+    at = f" at revision {revision}" if revision else ""
+    what = f"{task} [{language}]: {', '.join(wanted.values())} of the data set {name}{at}"
+    copy = f"copy the files to DIR/{name.rsplit('/', maxsplit=1)[-1]}/ and give --data DIR"
     if folder is not None:
         found = _in_folder(repository, task, language, folder)
         if found is None:
-            raise InvalidInputError(f"{task} [{language}]: {_remedy(name, revision, wanted, folder)}")
+            raise InvalidInputError(f"{what} are not below {folder}; {copy}")
         return found.load()
-    root = _download(name, revision, task, language, wanted, hub)
+    files = [*wanted.values(), *(one.replace("-*", "/*") for one in wanted.values())]
+    try:
+        root = fetch(name, files, revision=revision, data=True, offline=hub.offline)
+    except OSError as error:
+        problem = "are not in the local cache" if hub.offline else "could not be fetched"
+        hub.offline |= isinstance(error, FileNotFoundError)  # the hub can't be reached
+        raise InvalidInputError(
+            f"{what} {problem} ({error}); run again with a network and without --offline, or {copy}"
+        ) from error
+    for file in (found for pattern in files for found in sorted(root.glob(pattern))):
+        if not is_whole(file):
+            raise InvalidInputError(
+                f"{task} [{language}]: {file.resolve()} is damaged, its checksum is not the hub's; delete "
+                "it, so that it is fetched again"
+            )
     notes = {"location": f"{name} on the Hugging Face hub", "repository": name, "revision": root.name}
     own = language if "{language}" in repository else None
     for ref in find_parquet_sets(root, own, notes):
         if (ref.task, ref.language) == (task, language):
             return ref.load()
-    raise InvalidInputError(f"{task} [{language}]: {_remedy(name, revision, wanted, None)}")
-
-
-def _download(  # noqa: PLR0917
-    name: str, revision: str | None, task: str, language: str, wanted: Mapping[str, str], hub: _Hub
-) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                repo_type="dataset",
-                revision=revision,
-                allow_patterns=[*wanted.values(), *(one.replace("-*", "/*") for one in wanted.values())],
-                local_files_only=hub.offline,
-            )
-        )
-    except (OSError, ValueError) as error:
-        hub.offline |= isinstance(error, LocalEntryNotFoundError)  # not: no such repository
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InvalidInputError(
-            f"{task} [{language}]: {_remedy(name, revision, wanted, None)} ({reason})"
-        ) from error
-
-
-def _remedy(name: str, revision: str | None, wanted: Mapping[str, str], folder: Path | None) -> str:
-    at = f" at revision {revision}" if revision else ""
-    where = "not in the local cache and not to be fetched" if folder is None else f"not below {folder}"
-    return (
-        f"{', '.join(wanted.values())} of the data set {name}{at}: {where}. With a network, run again "
-        "without "
-        f"--offline; without, copy the files to DIR/{name.rsplit('/', maxsplit=1)[-1]}/ and give --data DIR"
-    )
+    raise InvalidInputError(f"{what} are not there; {copy}")
 
 
 def _in_folder(repository: str, task: str, language: str, folder: Path) -> DatasetRef | None:
@@ -266,10 +250,11 @@ def _load_ir_dataset(task: str, facts: Mapping[str, Any], offline: bool) -> Data
                 f"{task} [en]: without a network these files are missing: {problem}; {remedy}"
             )
         try:
-            dataset = ir_datasets.load(facts["id"])
-            for read in (dataset.qrels_iter, dataset.queries_iter, dataset.docs_iter):
-                next(iter(read()), None)
-        except (OSError, RuntimeError, ValueError) as error:
+            collection, _, name = facts["id"].partition("/")
+            downloads = ir_datasets.util.DownloadConfig.context(collection, root.parent)
+            for part in (file.stem for file in absent):  # not by docs_iter, which has a store of its own
+                downloads[f"{name}/{'docs' if part == 'corpus' else part}"].path()
+        except (OSError, RuntimeError, ValueError, LookupError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InvalidInputError(
                 f"{task} [en]: these files could not be fetched: {problem} ({reason}); {remedy}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,23 @@ from ..encoder.config import BackboneConfig
 
 __all__ = ["count_flops", "matmul_peak", "measure_throughput"]
 
-Encode = Callable[[Sequence[str]], TokenEmbeddings]
-
 _BATCHES = (1, 8, 32)
+_MIX = 64
+"""Real documents to measure on."""
 _FILLER = "water stone bridge garden winter letter music train market harbour silver window"
 _SIDES = {"cpu": 1024}
 _SIDE_ELSEWHERE = 8192
 """A GPU needs large matrices to show what it can do."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Texts to encode, so many at a time."""
+
+    what: str
+    texts: Sequence[str]
+    batch: int
+    queries: bool
 
 
 def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float = 1.0) -> dict[str, Any]:
@@ -32,7 +44,7 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     encoder
         What encodes.
     texts
-        Real documents, for the mix, as many as there are up to 64.
+        Real documents, for the mix: 64 of them at even distances, or all.
     seconds
         For each figure, at least, and three rounds, of which the median counts.
 
@@ -45,23 +57,23 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     """
     peak = matmul_peak(encoder)
     lengths = [length for length in (256, 512) if length <= (encoder.settings.document_length or 512)]
-    work = [
-        ("query, 32 tokens", [_text_of(encoder, 32, queries=True)], True),
-        *((f"document, {length} tokens", [_text_of(encoder, length)], False) for length in lengths),
+    alike = [
+        ("query, 32 tokens", _text_of(encoder, 32, queries=True), True),
+        *((f"document, {length} tokens", _text_of(encoder, length), False) for length in lengths),
     ]
-    samples = [(what, texts * batch, queries) for what, texts, queries in work for batch in _BATCHES]
+    work = [
+        _Work(what, [text] * batch, batch, queries) for what, text, queries in alike for batch in _BATCHES
+    ]
     if real := [text for text in texts if text.strip()]:
-        samples.append(("real documents", real[:: max(1, len(real) // 64)][:64], False))
-    rows = []
-    for what, some, queries in samples:
-        encode, lengths_read = _encoder(encoder, queries=queries), _lengths(encoder, some, queries=queries)
-        rows.append({"what": what, **_row(encoder, encode, some, lengths_read, seconds, peak)})
+        mix = real[:: max(1, len(real) // _MIX)][:_MIX]
+        batches = (*(batch for batch in _BATCHES if batch < len(mix)), len(mix))
+        work += [_Work("real documents", mix, batch, False) for batch in batches]
     return {
         "peak_flops": peak,
         "peak_side": _side(encoder),
         "threads": torch.get_num_threads(),
         "dtype": str(encoder.dtype),
-        "rows": rows,
+        "rows": [_row(encoder, some, seconds, peak) for some in work],
     }
 
 
@@ -104,42 +116,31 @@ def _wait(encoder: Encoder) -> None:
         torch.cuda.synchronize()
 
 
-def _row(  # noqa: PLR0917
-    encoder: Encoder,
-    encode: Encode,
-    texts: Sequence[str],
-    lengths: Sequence[int],
-    seconds: float,
-    peak: float,
-) -> dict[str, Any]:
-    encode(texts)  # warms up
+def _row(encoder: Encoder, work: _Work, seconds: float, peak: float) -> dict[str, Any]:
+    encode = _queries if work.queries else _documents
+    batches = [work.texts[start : start + work.batch] for start in range(0, len(work.texts), work.batch)]
+    lengths = list(chain.from_iterable(encoder.sequences(work.texts, queries=work.queries)))
+    for batch in batches:  # warms up
+        encode(encoder, batch)
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < seconds:
         start = time.perf_counter()
-        encode(texts)
+        for batch in batches:
+            encode(encoder, batch)
         times.append(time.perf_counter() - start)
     median = float(np.median(times))
     flops = count_flops(encoder.config, encoder.dim, lengths) / median
     return {
-        "batch": len(texts),
-        "texts_per_second": len(texts) / median,
+        "what": work.what,
+        "batch": work.batch,
+        "texts_per_second": len(work.texts) / median,
         "tokens_per_second": sum(lengths) / median,
-        "mean_tokens": sum(lengths) / len(lengths),
+        "mean_tokens": sum(lengths) / len(work.texts),
         "flops": flops,
         "share_of_peak": flops / peak,
         "rounds": len(times),
     }
-
-
-def _encoder(encoder: Encoder, *, queries: bool) -> Encode:
-    return (lambda some: _queries(encoder, some)) if queries else (lambda some: _documents(encoder, some))
-
-
-def _lengths(encoder: Encoder, texts: Sequence[str], *, queries: bool) -> list[int]:
-    """Tokens that the model reads of each text: more than come out, where a skiplist drops some."""
-    tokenizer = encoder._tokenizer
-    return [len(one.ids) for one in (tokenizer.queries(texts) if queries else tokenizer.documents(texts))]
 
 
 def _text_of(encoder: Encoder, tokens: int, *, queries: bool = False) -> str:

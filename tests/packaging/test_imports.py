@@ -18,17 +18,20 @@ NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path /
 
 BELOW: dict[str, set[str]] = {}
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
-BELOW["errors"] = set()
+BELOW["errors"] = BELOW["hub"] = set()
 BELOW["datatypes"] = {"errors"}
-BELOW["readers"] = BELOW["encoder"] = BELOW["indexes"] = {"errors", "datatypes"}
+BELOW["readers"] = BELOW["indexes"] = {"errors", "datatypes"}
+BELOW["encoder"] = {"errors", "datatypes", "hub"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
 BELOW["changes"] = BELOW["ingest"] | {"ingest"}
 BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes"}
-BELOW["evaluation"] = BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
-BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation"}
+BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
+BELOW["figures"] = {"errors"}
+BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
+BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation", "figures"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"errors", "datatypes", "encoder", "indexes", "retriever"}

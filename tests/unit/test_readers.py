@@ -62,6 +62,12 @@ def test_rows_without_an_id_are_called_by_file_and_line(tmp_path):
     assert [row["id"] for row in read(path)] == [f"{path}:2", f"{path}:4"]
 
 
+def test_ids_that_are_whole_numbers_count_as_their_digits(tmp_path):
+    numbers = (5, 0, -7, 2**70)
+    path = put(tmp_path, "a.jsonl", "".join(f'{{"_id":{one},"text":"t"}}\n' for one in numbers))
+    assert [row["id"] for row in read(path)] == [str(one) for one in numbers]
+
+
 def test_metadata_is_what_is_left_over(tmp_path):
     path = put(tmp_path, "a.jsonl", '{"_id":"a","id":7,"text":"t","metadata":{"url":"u"},"n":[1]}')
     assert read(path) == [document("a", "t", id=7, url="u", n=[1])]
@@ -122,7 +128,9 @@ def test_long_fields_and_many_files(tmp_path):
         ("a.jsonl", b'{"_id":"a","body":"t"}', ":1: no 'text'; it has 'body'"),
         ("a.jsonl", b'{"_id":"a","text":null}', ":1: no 'text'"),
         ("a.jsonl", b'{"_id":"a","text":["t"]}', ":1: 'text' must be a string, not "),
-        ("a.jsonl", b'{"_id":5,"text":"t"}', ":1: 'id' must be a string, not 5"),
+        ("a.jsonl", b'{"_id":5.0,"text":"t"}', ":1: 'id' must be a string or a whole number, not 5.0"),
+        ("a.jsonl", b'{"_id":true,"text":"t"}', ":1: 'id' must be a string or a whole number, not true"),
+        ("a.jsonl", b'{"_id":[5],"text":"t"}', r":1: 'id' must be a string or a whole number, not \[5\]"),
         ("a.jsonl", b'{"_id":"a","text":"t","title":3}', ":1: 'title' must be a string"),
         ("a.jsonl", b'{"text":"a"}\n{"text":"\xff"}', ":2: not UTF-8: byte 0xff at position 9"),
         ("a.jsonl", '{"text":"a"}'.encode("utf-16"), ":1: not UTF-8"),

@@ -55,6 +55,14 @@ def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
         assert {f"{tmp_path}/a.csv:2", "b.md"} < set(index.ids())
 
 
+def test_ids_that_are_whole_numbers(run, tmp_path, model):
+    (tmp_path / "a.jsonl").write_text('{"_id":7,"text":"fox"}\n{"_id":"x","text":"dog"}\n')
+    result = run("index", tmp_path / "index", "--input", tmp_path / "a.jsonl", "--model", model)
+    assert result.exit_code == 0, result.stderr
+    with ExactIndex.open(tmp_path / "index") as index:
+        assert index.ids() == ["7", "x"]
+
+
 def test_stdin(run, tmp_path, model):
     arguments = ["index", tmp_path / "index", "--input", "-", "--format", "lines", "--model", model]
     assert run(*arguments, input="one\ntwo\n").exit_code == 0
@@ -89,7 +97,7 @@ def test_texts_that_were_cut_are_counted_once(run, tmp_path, model):
     [
         (['{"text":"a"}', "{"], "bad.jsonl:2: not valid JSON"),
         (['{"_id":"x","text":"a"}', '{"_id":"x","text":"b"}'], "'x' comes twice"),
-        (['{"_id":1,"text":"a"}'], "bad.jsonl:1: 'id' must be a string"),
+        (['{"_id":1.5,"text":"a"}'], "bad.jsonl:1: 'id' must be a string or a whole number"),
         (['{"_id":"x","text":1}'], "bad.jsonl:1: 'text' must be a string"),
     ],
 )

@@ -34,8 +34,41 @@ def test_a_collection_is_its_judged_queries(tmp_path, packed):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "q1\td1\t2\nq1\td2\t0\n",
+        "qid\tdocid\tRelevance\r\nq1\td1\t2\r\nq1\td2\t0",
+        "\ufeffquery-id\tcorpus-id\tscore\n\nq1\td1\t2.0\nq1\td2\t0\nq1\td2\t0\n",
+    ],
+)
+def test_judgements_have_a_heading_or_none(tmp_path, text):
+    assert load_collection(write(tmp_path, **{"qrels/test.tsv": text})).qrels == {"q1": {"d1": 2, "d2": 0}}
+
+
+def test_ids_may_be_whole_numbers(tmp_path):
+    numbers = {
+        "corpus.jsonl": '{"_id":1,"text":"x"}\n{"_id":"2","text":"y"}\n',
+        "queries.jsonl": '{"_id":10,"text":"x?"}\n',
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\n10\t1\t1\n10\t2\t0\n",
+    }
+    collection = load_collection(write(tmp_path, **numbers))
+    assert [row["id"] for row in collection.corpus()] == ["1", "2"]
+    assert collection.queries == {"10": "x?"}
+    assert collection.qrels == {"10": {"1": 1, "2": 0}}
+    twice = write(
+        tmp_path / "twice",
+        **(numbers | {"queries.jsonl": '{"_id":10,"text":"a"}\n{"_id":"10","text":"b"}\n'}),
+    )
+    with pytest.raises(InvalidInputError, match="'10' comes twice"):
+        load_collection(twice)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("qrels/test.tsv", "1\t0\t1234\t1\n", r"test\.tsv:1: query id, document id"),
+        ("qrels/test.tsv", "q1\td1\t0.5\n", r"test\.tsv:1: query id, document id and a whole number"),
+        ("qrels/test.tsv", "q1\td1\t1\nquery-id\tcorpus-id\tscore\n", r"test\.tsv:2"),
         ("qrels/test.tsv", "q1\td1\t1\nq1\td2\n", r"test\.tsv:2: query id, document id"),
         ("qrels/test.tsv", "q1\td1\thigh\n", r"test\.tsv:1"),
         ("qrels/test.tsv", "q1\td1\t1\nq1\td1\t2\n", r"test\.tsv:2: another grade of 'd1'"),
@@ -54,6 +87,14 @@ def test_a_missing_file_is_named(tmp_path, name):
     (write(tmp_path) / name).unlink()
     with pytest.raises(InvalidInputError, match=f"{Path(name).name}: no such file"):
         load_collection(tmp_path)
+
+
+def test_the_splits_that_are_there_are_named(tmp_path):
+    home = write(tmp_path, packed=True)
+    (home / "qrels/dev.tsv").write_text("q1\td1\t1\n")
+    assert load_collection(home, "dev").qrels == {"q1": {"d1": 1}}
+    with pytest.raises(InvalidInputError, match=r"no split 'train'; there are dev, test: --split"):
+        load_collection(home, "train")
 
 
 @pytest.mark.parametrize("folder", BUNDLED, ids=lambda folder: folder.name)

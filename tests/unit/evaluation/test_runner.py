@@ -10,8 +10,9 @@ import pytest
 from small_sets import QRELS, WORDS, queries, write_beir
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, run_suite, write_reports
+from lfm2_retrieval.evaluation.comparison import compare_runs
 from lfm2_retrieval.evaluation.results import read_queries, read_results
 from lfm2_retrieval.evaluation.systems import Bm25, Compat, words
 
@@ -200,6 +201,17 @@ def test_scores_that_are_no_numbers_fail_the_cell(family, encoder, tmp_path, mon
     assert bm25["error"] == "the score of document 'd0' for query 'q0' is nan"
 
 
+def test_bm25_is_measured_where_no_index_can_be_made(family, encoder, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise IndexWriteError("the disk is full")
+
+    monkeypatch.setattr("lfm2_retrieval.evaluation.systems.CompressedIndex.create", full)
+    content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", bm25=True)
+    exact, bm25 = content["cells"]
+    assert (exact["status"], exact["error"]) == ("failed", "the disk is full")
+    assert bm25["status"] == "done"
+
+
 def test_queries_and_documents_without_text_find_nothing(encoder, tmp_path):
     dataset = Dataset(
         "odd",
@@ -215,6 +227,35 @@ def test_queries_and_documents_without_text_find_nothing(encoder, tmp_path):
         assert set(values["q1"].values()) == {0.0}
         assert cell["without_results"] == 1
     assert content["corpora"]["odd.en"]["encoded"] == 2
+
+
+def test_ids_of_any_kind_are_measured_and_read_by_other_tools(encoder, tmp_path):
+    home = tmp_path / "odd-en"
+    (home / "qrels").mkdir(parents=True)
+    ids = {
+        1: "fox",
+        "two words": "rain on hills",
+        "https://a.example/%20b": "river",
+        " ": "dog",
+        "ü\u00a0": "boat",
+    }
+    rows = [{"_id": id, "text": text} for id, text in ids.items()]
+    (home / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (home / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (home / "qrels/test.tsv").write_text("".join(f"{id}\t{id}\t1\n" for id in ids))
+    out = tmp_path / "out"
+    content, _ = evaluated([*from_folder(home)], encoder, out, index="compressed", bm25=True)
+    for cell in content["cells"]:
+        assert cell["status"] == "done"
+        run = ir_measures.read_trec_run(str(out / cell["files"]["run"]))
+        qrels = ir_measures.read_trec_qrels(str(out / cell["files"]["qrels"]))
+        again = ir_measures.calc_aggregate([ir_measures.nDCG @ 10], qrels, run)
+        assert cell["measures"]["nDCG@10"] == pytest.approx(again[ir_measures.nDCG @ 10])
+        assert cell["measures"]["nDCG@10"] > 0.3
+        assert set(read_queries(out / cell["files"]["queries"])) == {str(id) for id in ids}
+    run = next(out.glob("*.exact.trec"))
+    mean = compare_runs(run, run)["sets"][0]["mean_a"]
+    assert mean == pytest.approx(content["means"][0]["measures"]["nDCG@10"])
 
 
 def many():

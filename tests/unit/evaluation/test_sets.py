@@ -320,6 +320,29 @@ def test_plain_parquet_folders_and_the_hubs_cache_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "named", ["corpus/corpus-00000-of-00001", "corpus/test-00000-of-00001", "corpus/0000"]
+)
+def test_a_folder_of_one_task_may_have_splits(tmp_path, named):
+    parts, home = parquet_parts("de"), tmp_path / "mine-de"
+    for part, rows in parts.items():
+        if part != "qrels":
+            write_table(home / f"{named.replace('corpus', part)}.parquet", rows)
+    for split, rows in {
+        "dev": parts["qrels"][:1],
+        "test": parts["qrels"],
+        "train": parts["qrels"][1:3],
+    }.items():
+        write_table(home / f"qrels/{split}-00000-of-00001.parquet", rows)
+    (ref,) = from_folder(tmp_path)
+    assert (ref.task, ref.language) == ("mine", "de")
+    is_whole(ref.load(), "de")
+    (dev,) = from_folder(tmp_path, "dev")
+    assert dev.load().qrels == {"q0": {"d0": 1}}
+    with pytest.raises(InvalidInputError, match="is missing"):
+        from_folder(tmp_path, "validation")[0].load()
+
+
+@pytest.mark.parametrize(
     ("part", "rows", "message"),
     [
         (

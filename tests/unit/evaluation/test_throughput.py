@@ -8,7 +8,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.evaluation import throughput
 from lfm2_retrieval.evaluation.environment import PeakMemory
 from lfm2_retrieval.evaluation.throughput import count_flops, matmul_peak, measure_throughput
 
@@ -17,7 +16,7 @@ from lfm2_retrieval.evaluation.throughput import count_flops, matmul_peak, measu
 def test_the_flops_are_those_that_torch_counts(checkpoint, lengths):
     encoder = Encoder.load(checkpoint(bidirectional=True))
     texts = [" ".join(["fox"] * length) for length in lengths]
-    read = throughput._lengths(encoder, texts, queries=False)
+    read = [sum(lengths) for lengths in encoder.sequences(texts)]
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it misses the CPU's own
         encoder.encode_documents(texts)
     taps = sum(kind == "conv" for kind in encoder.config.layer_types)
@@ -37,7 +36,12 @@ def test_causal_attention_counts_the_pairs_that_see_each_other(checkpoint):
 def test_skipped_tokens_are_read_too(checkpoint):
     encoder = Encoder.load(checkpoint())
     text = "fox , dog . rain !"
-    assert throughput._lengths(encoder, [text], queries=False)[0] >= len(encoder.encode_documents([text])[0])
+    ((read,),) = encoder.sequences([text])
+    assert read >= len(encoder.encode_documents([text])[0])
+    assert encoder.sequences(["fox", text], queries=True) == [[32], [32]]
+    in_windows = encoder.with_options(long_documents="window", document_length=16)
+    assert [len(windows) > 1 for windows in in_windows.sequences([text, text * 20])] == [False, True]
+    assert max(in_windows.sequences([text * 20])[0]) == 16
 
 
 def test_rows_have_batches_and_lengths(checkpoint):
@@ -46,7 +50,7 @@ def test_rows_have_batches_and_lengths(checkpoint):
     assert {(row["what"], row["batch"]) for row in found["rows"]} == {
         *((what, batch) for what in ("query, 32 tokens", "document, 256 tokens") for batch in (1, 8, 32)),
         *(("document, 512 tokens", batch) for batch in (1, 8, 32)),
-        ("real documents", 2),
+        *(("real documents", batch) for batch in (1, 2)),
     }
     for row in found["rows"]:
         assert row["share_of_peak"] == pytest.approx(row["flops"] / found["peak_flops"])
