@@ -142,7 +142,9 @@ def text_means(student: Student, teacher: Teacher, texts: list[str]) -> tuple[Te
     return torch.stack([part.mean(0) for part in vectors.split(lengths)]), torch.stack(taught)
 
 
-def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) -> None:
+def train(
+    work: Path, minutes: float, start: Path | None = None, peak_rate: float = PEAK_RATE, seed: int = 0
+) -> None:
     torch.manual_seed(seed)
     teacher, student = Teacher(), Student(work)
     texts = Texts(seed)
@@ -161,7 +163,7 @@ def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) 
     rest = [p for p in student.parameters() if p.ndim != 2]
     optimiser = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
-        lr=PEAK_RATE,
+        lr=peak_rate,
         betas=(0.9, 0.98),
         fused=True,
     )
@@ -180,7 +182,7 @@ def train(work: Path, minutes: float, start: Path | None = None, seed: int = 0) 
             0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent / (minutes * 60)))
         )
         for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * rate
+            group["lr"] = peak_rate * rate
         loss = lessons.loss()
         mean[0] += loss.item() / 50
         if step > 300 and step % 3 == 0:
@@ -221,5 +223,6 @@ if __name__ == "__main__":
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--start", type=Path)
+    parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
     arguments = parser.parse_args()
-    train(arguments.work, arguments.minutes, arguments.start)
+    train(arguments.work, arguments.minutes, arguments.start, arguments.rate)

@@ -48,12 +48,18 @@ def config() -> dict[str, Any]:
     }
 
 
-def export(work: Path, folder: Path, share: float) -> None:
+def export(work: Path, folder: Path, share: float, other: Path | None = None) -> None:
+    """Write stage 1 moved by ``share`` towards stage 2; the mean of that and of an ``other`` checkpoint."""
     first, second = (
         torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")
     )
     student = Student(work)
-    student.load_state_dict({name: value.lerp(second[name], share) for name, value in first.items()})
+    weights = {name: value.lerp(second[name], share) for name, value in first.items()}
+    if other is not None:
+        student.load(other)
+        earlier = student.state_dict()
+        weights = {name: value.lerp(earlier[name], 0.5) for name, value in weights.items()}
+    student.load_state_dict(weights)
     dense = folder / "1_Dense"
     dense.mkdir(parents=True, exist_ok=True)
     halves = {
@@ -105,5 +111,6 @@ if __name__ == "__main__":
     parser.add_argument("work", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--mean-with", type=Path, help="a checkpoint of an earlier student")
     arguments = parser.parse_args()
-    export(arguments.work, arguments.folder, arguments.share)
+    export(arguments.work, arguments.folder, arguments.share, arguments.mean_with)
