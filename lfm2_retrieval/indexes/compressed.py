@@ -98,7 +98,7 @@ class CompressedIndex(ExactIndex):
     def _drifted(self) -> bool:
         """Whether what the newest codec encoded fits it badly."""
         facts, errors = self.codec_facts, self.settings.get("errors")
-        return facts is not None and bool(errors) and has_drifted(facts, errors)
+        return facts is not None and errors is not None and has_drifted(facts, errors)
 
     def _loses_recall(self) -> bool:
         """Whether documents that fit the codec badly are found less well than they should be."""
