@@ -25,8 +25,9 @@ def choose(which, n, rng):
 
 
 def survive(folder, tier, which, corpus, n_queries):
-    """Recall of each query, against MaxSim of the vectors as given, before a merge, after it, and in an index of
-    the survivors alone. Half of the queries were made from survivors, half from any document.
+    """Recall of each query, against MaxSim of the vectors as given: before a merge, after it, without the dead.
+
+    Half of the queries were made from survivors, half from any document.
     """
     documents, rng = corpus.documents(), np.random.default_rng(1)
     n = len(documents)
