@@ -8,6 +8,7 @@ A condition compares a **field**, a dotted path into the metadata (``author.name
 - ``!=``, ``NOT IN`` and ``NOT`` are the exact opposite of ``=``, ``IN`` and of what follows: they hold
   where the field is missing.
 - ``LIKE`` has ``%`` and ``_``, and ignores the case of ASCII letters.
+- Of a string with a NUL character SQLite may see only what stands before it.
 - ``IS NULL`` and ``None`` hold where the field is null or missing; ``$exists`` tells the two apart.
 
 The same filter in both forms::
@@ -48,6 +49,8 @@ _OPERATORS = {"$eq": "=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _MIRRORED = {"=": "=", ">": "<", ">=": "<=", "<": ">", "<=": ">="}
 _NAMES = (*_OPERATORS, "$ne", "$in", "$nin", "$exists", "$and", "$or", "$not")
 _DEEPEST = 100
+_PARTS = ("this", "expression", "expressions", "low", "high", "negate", "table", "db", "catalog")
+"""The parts of sqlglot's trees that are looked at."""
 _REMEMBERED = 16
 
 
@@ -76,6 +79,7 @@ def parse_where(where: Where, fields: Sequence[str] = ()) -> Condition:
         found = _Mappings(Fields(fields)).condition(where, 0)
     else:
         raise InvalidTypeError(f"where must be a str or a mapping, not {type(where).__name__}")
+    found.check()
     return replace(found, where=where)
 
 
@@ -247,7 +251,14 @@ class _Translator:
             return inner if kind is sql.Paren else ~inner
         if kind not in self._kinds:
             raise self._refusal(tree)
-        return self._kinds[kind](tree)
+        self._check(tree)
+        found = self._kinds[kind](tree)
+        return ~found if tree.args.get("negate") else found
+
+    def _check(self, tree: Any) -> None:
+        """Refuse a tree with a part that isn't looked at, whose meaning would be lost."""
+        if any(value for name, value in tree.args.items() if name not in _PARTS):
+            raise self._refusal(tree)
 
     def _comparison(self, tree: Any) -> Condition:
         operator, left, right = self._comparisons[type(tree)], tree.this, tree.expression
@@ -257,7 +268,7 @@ class _Translator:
         return ~found if type(tree) is self._sql.NEQ else found
 
     def _in(self, tree: Any) -> Condition:
-        if not tree.expressions or tree.args.get("query"):
+        if not tree.expressions:
             raise self._refusal(tree)
         return self._fields.is_in(self._field(tree.this), [self._value(part) for part in tree.expressions])
 
@@ -289,6 +300,7 @@ class _Translator:
             return str(tree.this)
         if not isinstance(tree, sql.Column) or isinstance(tree.this, sql.Star):
             raise self._refusal(tree)
+        self._check(tree)
         return ".".join(part.name for part in tree.parts)
 
     def _value(self, tree: Any) -> Any:
@@ -303,7 +315,10 @@ class _Translator:
             raise self._refusal(tree)
         if tree.is_string:
             return str(tree.this)
-        return float(tree.this) if set(tree.this) & set(".eE") else int(tree.this)
+        try:
+            return float(tree.this) if set(tree.this) & set(".eE") else int(tree.this)
+        except ValueError:  # of thousands of digits
+            raise self._refusal(tree) from None
 
     def _refusal(self, tree: Any) -> InvalidInputError:
         return InvalidInputError(

@@ -25,7 +25,7 @@ def choose(which, n, rng):
 
 
 def survive(folder, tier, which, corpus, n_queries):
-    """Recall of each query, against MaxSim of the vectors as given: before a merge, after it, without the dead.
+    """Recall of each query, against MaxSim of the vectors as given: before a merge, after it, with none dead.
 
     Half of the queries were made from survivors, half from any document.
     """
