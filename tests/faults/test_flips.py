@@ -152,6 +152,14 @@ def empty_stretches(folder):
     return [("index.db", at) for found in stretches for at in range(found.start() + 16, found.end() - 16)]
 
 
+def is_covered(place):
+    """Whether one checksum covers a byte and thousands beside it: arrays, and pages in the journal."""
+    name, at = place
+    if name.endswith("-wal"):
+        return at >= 32 and (at - 32) % (24 + 4096) >= 24  # after the headers of the journal and of the page
+    return name.endswith(".npy") and at >= 128
+
+
 @pytest.mark.parametrize("journal", [False, True])
 def test_some_bytes(tmp_path, journal):
     folder = tmp_path / "index"
@@ -170,7 +178,8 @@ def test_some_bytes(tmp_path, journal):
 def test_every_byte(tmp_path, kind):
     """Of an index, of one with a journal, and of one with a codec.
 
-    What lies amid zeros is changed many bytes at a time: either nothing reads that, or all is found.
+    What lies amid zeros is changed many bytes at a time: either nothing reads that, or all is found. Of what
+    one checksum covers, which no change of a byte escapes, one in eight is taken.
     """
     folder = tmp_path / "index"
     if kind == "compressed":
@@ -179,7 +188,8 @@ def test_every_byte(tmp_path, kind):
         make(folder, kind == "journal")
     rng = random.Random(2)
     places = all_bytes(folder)
-    chosen = places[rng.randrange(EVERY) :: EVERY]
+    chosen = [place for place in places if not is_covered(place) or place[1] % 8 == 3]
+    chosen = chosen[rng.randrange(EVERY) :: EVERY]
     empty = set(empty_stretches(folder))
     flips = Flips(folder, tmp_path / "scratch", rng)
     flips.some(sorted(empty & set(chosen)), TOGETHER)
@@ -187,5 +197,11 @@ def test_every_byte(tmp_path, kind):
     flips.each([place for place in chosen if place not in empty])
     report(
         f"flips-{kind}",
-        {"one in": EVERY, "bytes": len(chosen), "of these amid zeros": n_empty, **flips.counts},
+        {
+            "one in": EVERY,
+            "bytes": len(places),
+            "changed": len(chosen),
+            "of these amid zeros": n_empty,
+            **flips.counts,
+        },
     )
