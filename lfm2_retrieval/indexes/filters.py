@@ -203,12 +203,13 @@ def _from_sql(text: str, fields: Fields) -> Condition:
     except ImportError as error:
         raise MissingExtraError("a filter in SQL (mappings work without)", "sql") from error
     try:
-        trees = sqlglot.parse(text, read="sqlite")
+        # Not as statements, or fields called "comment" or "begin" would begin one.
+        trees = sqlglot.Dialect.get_or_raise("sqlite").parse_into(sql.Condition, text)
         if len(trees) != 1 or trees[0] is None:
             raise InvalidInputError(f"the filter must be one condition, like lang = 'de'; not {text!r}")
         return _Translator(sql, text, fields).condition(trees[0])
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
-        first = str(error).split("\n", 1)[0] or "it is nested too deep"
+        first = str(error.__cause__ or error).split("\n", 1)[0] or "it is nested too deep"
         raise InvalidInputError(f"the filter {text!r} is not SQL: {first}") from error
 
 

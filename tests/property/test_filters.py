@@ -132,6 +132,8 @@ def test_a_mapping_means_in_sqlite_what_it_means_in_python(record, where):
     assert matches(record, parse_where(where)) == holds(record, where)
 
 
+WORDS = ["comment", "begin", "use", "set", "order", "group", "date", "key", "user", "left", "end", "desc"]
+"""Words of SQL that are names of fields, too."""
 PAIRS = [
     ("lang = 'de' AND year >= 2020", {"lang": "de", "year": {"$gte": 2020}}),
     ("lang = 'de' OR NOT (year < 3)", {"$or": [{"lang": "de"}, {"$not": {"year": {"$lt": 3}}}]}),
@@ -152,6 +154,7 @@ PAIRS = [
     ("NOT draft", {"$not": {"draft": True}}),
     ("a.b.c.d.e.f = 1", {"a.b.c.d.e.f": 1}),
     ("TRUE", {}),
+    *((f"{word} = 5 AND a.{word} < 3", {word: 5, f"a.{word}": {"$lt": 3}}) for word in WORDS),
 ]
 
 
@@ -160,6 +163,13 @@ PAIRS = [
 @given(record=records)
 def test_sql_means_what_the_mapping_means(text, mapping, record):
     assert matches(record, parse_where(text)) == holds(record, mapping)
+
+
+def test_refusals_say_why():
+    with pytest.raises(InvalidInputError, match=r"^the filter 'lang = ' is not SQL: Required keyword"):
+        parse_where("lang = ")
+    with pytest.raises(InvalidInputError, match=r"nested too deep|not SQL"):
+        parse_where("(" * 5000)
 
 
 def test_like():
