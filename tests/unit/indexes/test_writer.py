@@ -116,7 +116,7 @@ def test_an_error_in_the_commit_leaves_the_last_one(index, monkeypatch, name):
     def broken(*arguments):
         raise OSError(5, "Input/output error")
 
-    module = "writer" if name == "json.dumps" else "arrays"
+    module = "transaction" if name == "json.dumps" else "arrays"
     with pytest.raises(OSError, match="Input/output"), index.writer() as writer:  # noqa: PT012
         writer.add(["b"], embeddings([1]))
         monkeypatch.setattr(f"lfm2_retrieval.indexes.{module}.{name}", broken)
