@@ -171,9 +171,11 @@ class SearchParams:
         How many centroids each query vector looks into. None, here and below: what the index was tuned to, or
         else its default.
     candidates
-        How many documents are scored by their compressed vectors, at least ``rerank``.
+        How many documents are scored by their compressed vectors, at least ``rerank``. By default those that
+        may still be among the best ``k``, as far as the compression's error leaves that open.
     rerank
-        How many of these are scored by MaxSim on the best vectors stored, at least ``k``.
+        How many of these are scored by MaxSim on the best vectors stored, at least ``k``. By default those
+        that may still be among the best ``k``.
     exact
         Score every document by MaxSim on the best vectors stored.
     threads

@@ -72,6 +72,8 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    from ..indexes.recall import in_words
+
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.6), layout="constrained")
         axes = figure.subplots()
@@ -99,7 +101,7 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
             axes.plot(
                 *_points(front), "o-", color=COLOURS[0], ms=4.5, lw=1.3, label="best trade-offs", zorder=3
             )
-        chosen = f"chosen: nprobe {best.nprobe}, candidates {best.candidates}, rerank {best.rerank}"
+        chosen = f"chosen: {in_words(best.nprobe, best.candidates, best.rerank)}"
         axes.plot(
             [best.milliseconds],
             [best.recall],

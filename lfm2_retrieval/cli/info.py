@@ -114,6 +114,8 @@ def _size_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str, str]]:
+    from ..indexes.recall import in_words
+
     lines = []
     if recall := settings.get("recall"):
         error = f" ± {recall['error']:.3f}" if "error" in recall else ""
@@ -130,7 +132,7 @@ def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str
         lines.append(
             (
                 "tuned",
-                f"nprobe {tuned['nprobe']}, candidates {tuned['candidates']}, rerank {tuned['rerank']}, "
+                f"{in_words(tuned['nprobe'], tuned['candidates'], tuned['rerank'])}, "
                 f"for recall {tuned['target_recall']:g} at k = {tuned['k']}",
             )
         )

@@ -137,6 +137,8 @@ def _facts(tuning: Tuning) -> dict[str, Any]:
 
 
 def _print(tuning: Tuning, index: CompressedIndex) -> None:
+    from ..indexes.recall import in_words
+
     best = tuning.best
     if not tuning.tried:
         click.echo(
@@ -147,7 +149,7 @@ def _print(tuning: Tuning, index: CompressedIndex) -> None:
     _print_table(tuning)
     click.echo(_origin(best))
     found = f"finds {best.recall:.3f} ± {best.error:.3f} of the exact top {best.k}"
-    chosen = f"nprobe {best.nprobe}, candidates {best.candidates}, rerank {best.rerank}"
+    chosen = in_words(best.nprobe, best.candidates, best.rerank)
     if tuning.reached:
         click.echo(f"Stored as the default: {chosen} {found} in {best.milliseconds:,.2f} ms.")
     else:
@@ -178,11 +180,10 @@ def _print_table(tuning: Tuning) -> None:
         table.add_column(name, justify="right")
     table.add_column("")
     for one in tuning.finalists:
+        numbers = one.nprobe, one.candidates, one.rerank
         marks = ["front"] * (one in front) + ["chosen"] * (one is tuning.best)
         table.add_row(
-            str(one.nprobe),
-            str(one.candidates),
-            str(one.rerank),
+            *("as needed" if number is None else str(number) for number in numbers),
             f"{one.recall:.3f}",
             f"{one.milliseconds:,.2f}",
             ", ".join(marks),

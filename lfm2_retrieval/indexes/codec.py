@@ -167,6 +167,13 @@ class Codec:
         """How centroids are numbered on disk."""
         return id_dtype(self.n_centroids)
 
+    @cached_property
+    def deviations(self) -> Errors:
+        """The roots of the mean squares of a component's error; 0 where they weren't noted."""
+        squares = (self.facts.get(name) for name in Errors._fields)
+        means = (float(square) if isinstance(square, (int, float)) else 0.0 for square in squares)
+        return Errors(*(math.sqrt(mean / self.dim) if 0 < mean < math.inf else 0.0 for mean in means))
+
     def encode(
         self, vectors: NDArray[np.float32], every: int = 1
     ) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from ..datatypes import SearchParams, TokenEmbeddings
+from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import DamagedIndexError, IndexLockedError, InvalidInputError
 from .codec import Tier
 from .drift import has_drifted, misfits
@@ -25,6 +25,7 @@ from .policy import (
     worth_compressing,
 )
 from .recall import Recall, Trials, draw_queries
+from .searching import Question
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
 
@@ -32,6 +33,8 @@ __all__ = ["CompressedIndex"]
 
 _ENOUGH_RECALL = 0.95
 _QUERIES_FOR_DRIFT = 50
+_NUMBERS = ("nprobe", "candidates", "rerank")
+"""What is tuned."""
 
 
 class CompressedIndex(ExactIndex):
@@ -234,9 +237,10 @@ class CompressedIndex(ExactIndex):
             If there is no query, or the index is empty.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
-        trials = self._trials(queries, sample, params)
+        trials = self._trials(queries, sample, params, as_tuned=True)
         trials.run([params], len(trials))
-        result = self._recall(trials, params, queries is None)
+        used = self._resolve(params, self._snapshot())
+        result = self._recall(trials, params, used, queries is None)
         if store:
             self._store({"recall": result.to_json()})
         return result
@@ -273,17 +277,17 @@ class CompressedIndex(ExactIndex):
             raise InvalidInputError(f"target_recall must be above 0 and at most 1, not {target_recall!r}")
         default = SearchParams(k)
         on_progress("finding the exact hits")
-        trials = self._trials(queries, sample, self._planned(default) if self._compressed else default)
+        trials = self._trials(queries, sample, default, as_tuned=False)
         if not self._compressed:
             trials.run([default], len(trials))
-            best = self._recall(trials, default, queries is None)
+            best = self._recall(trials, default, default, queries is None)
             self._store({"recall": best.to_json()})
             return Tuning(best, target_recall)
         chosen = find_fastest(trials, target_recall, on_progress)
-        results = {one: self._recall(trials, one, queries is None) for one in trials.tried}
+        results = {one: self._recall(trials, one, one, queries is None) for one in trials.tried}
         best = results[chosen]
         tuned = {
-            **{name: getattr(best, name) for name in ("nprobe", "candidates", "rerank")},
+            **{name: getattr(best, name) for name in _NUMBERS},
             **{"target_recall": target_recall, "k": k, "n_documents": best.n_documents},
         }
         self._store({"tuned": tuned, "recall": best.to_json()})
@@ -302,15 +306,15 @@ class CompressedIndex(ExactIndex):
         tuned = snapshot.settings.get("tuned")
         if not tuned or params.exact:
             return params
-        names = ("k", "nprobe", "candidates", "rerank")
-        if not isinstance(tuned, dict) or not all(_is_count(tuned.get(name)) for name in names):
+        if not _is_tuned(tuned):
             raise DamagedIndexError(f"{self.path}: the setting tuned is damaged; tune the index again")
         more = max(1.0, params.k / tuned["k"])
+        candidates, rerank = tuned["candidates"], tuned["rerank"]
         return replace(
             params,
             nprobe=params.nprobe or tuned["nprobe"],
-            candidates=params.candidates or round(tuned["candidates"] * more),
-            rerank=params.rerank or round(tuned["rerank"] * more),
+            candidates=params.candidates or (candidates and round(candidates * more)),
+            rerank=params.rerank or (rerank and round(rerank * more)),
         )
 
     def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,21 +328,23 @@ class CompressedIndex(ExactIndex):
     def _compressed(self) -> bool:
         return any(part.compressed for part in self._snapshot().parts)
 
-    def _planned(self, params: SearchParams) -> SearchParams:
-        """The defaults of this version as numbers, whatever the index was tuned to."""
-        from .pipeline import plan
-
-        numbers = plan(params, n_documents=len(self))
-        return replace(params, nprobe=numbers.nprobe, candidates=numbers.candidates, rerank=numbers.rerank)
-
-    def _trials(self, queries: TokenEmbeddings | None, sample: int, reference: SearchParams) -> Trials:
+    def _trials(
+        self, queries: TokenEmbeddings | None, sample: int, reference: SearchParams, *, as_tuned: bool
+    ) -> Trials:
         """Queries with their exact hits, ready to be asked."""
+
+        def search(queries: TokenEmbeddings, params: SearchParams) -> list[list[Hit]]:
+            if as_tuned:
+                return self.search(queries, params)
+            question = Question(queries, None, params)
+            return self._read(lambda snapshot: self._searcher.answer(snapshot, question, _as_said))
+
         if sample < 1:
             raise InvalidInputError(f"sample must be at least 1, not {sample}")
         chosen = self._choose(queries, sample)
         exact = self.search(chosen, SearchParams(reference.k, exact=True))
-        self.search(chosen.select([0]), reference)  # compiles and reads what is needed
-        return Trials(self.search, chosen, exact, reference)
+        search(chosen.select([0]), reference)  # compiles and reads what is needed
+        return Trials(search, chosen, exact, reference)
 
     def _choose(self, queries: TokenEmbeddings | None, sample: int) -> TokenEmbeddings:
         snapshot = self._snapshot()
@@ -352,11 +358,7 @@ class CompressedIndex(ExactIndex):
             raise InvalidInputError("there is no query with a vector: give some, or None")
         return queries.select(rng.permutation(asked)[:sample])
 
-    def _recall(self, trials: Trials, params: SearchParams, drawn: bool) -> Recall:
-        numbers: tuple[int | None, ...] = (None, None, None)
-        if self._compressed:
-            used = self._planned(self._resolve(params, self._snapshot()))
-            numbers = (used.nprobe, used.candidates, used.rerank)
+    def _recall(self, trials: Trials, params: SearchParams, used: SearchParams, drawn: bool) -> Recall:
         return Recall(
             recall=trials.recall(params),
             error=trials.error(params),
@@ -364,9 +366,9 @@ class CompressedIndex(ExactIndex):
             n_queries=trials.n_queries(params),
             from_documents=drawn,
             milliseconds=trials.milliseconds(params),
-            nprobe=numbers[0],
-            candidates=numbers[1],
-            rerank=numbers[2],
+            nprobe=used.nprobe,
+            candidates=used.candidates,
+            rerank=used.rerank,
             n_documents=len(self),
             n_tokens=self.n_tokens,
         )
@@ -377,8 +379,16 @@ class CompressedIndex(ExactIndex):
             writer.set(settings)
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value > 0
+def _as_said(params: SearchParams, snapshot: Snapshot) -> SearchParams:
+    """Whatever the index was tuned to."""
+    return params
+
+
+def _is_tuned(value: object) -> bool:
+    if not isinstance(value, dict) or not value.keys() >= {"k", *_NUMBERS}:
+        return False
+    counts = [value["k"], *(value[name] for name in _NUMBERS if value[name] is not None)]
+    return all(type(count) is int and count > 0 for count in counts)
 
 
 def _tier(name: object) -> Tier:

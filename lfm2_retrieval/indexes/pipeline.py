@@ -7,6 +7,10 @@ those left. Prune. MaxSim on centroids and codes, of the tokens of each query to
 document only. Prune. The same of all tokens whose centroid comes near that. Prune. What is left goes to exact
 scoring.
 
+Where the caller doesn't say how many to keep, a step keeps those that may still belong to the best ``k``: a
+score is as uncertain as the codec's error makes it, and those within so many standard deviations of the
+``k``-th stay. Of scores far apart that is few, and of scores as near each other as their errors it is many.
+
 All of it is in whole numbers of one unit, so that neither threads nor batches change a bit of the result.
 """
 
@@ -16,7 +20,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +36,13 @@ from .tables import Lookup, Tables, lookup
 
 __all__ = ["Plan", "plan", "shortlist"]
 
-_GATHERED, _LENGTH, _MOST = 2, 180, 7
-"""How many documents of 180 vectors are scored by centroids for each that is scored by codes; of shorter ones
-as many as have as many vectors, up to 7 times as many."""
+_LENGTH, _LONGEST = 180, 7
+"""Documents have so many vectors as a rule; of shorter ones as many are scored by centroids as have as many
+vectors, up to 7 times as many."""
+_SURE = 6.5
+"""Standard deviations, as by errors that are independent: two real encoders need 5 to 7, as theirs aren't."""
+_WIDER = 8
+"""So many times as many documents as the fewest are scored by codes at most, and reranked, 24 more each."""
 _GROWN = 1 << 15
 """Beyond so many documents, each doubling adds a fifth to the default short lists."""
 _REFINED = 4
@@ -50,11 +58,23 @@ Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`SearchParams` with nothing left open: ``k`` ≤ ``rerank`` ≤ ``candidates``."""
+    """How much to look at: ``k`` ≤ ``rerank`` ≤ ``candidates``, each the fewest and the most.
 
+    Parameters
+    ----------
+    k, nprobe
+        As in `SearchParams`.
+    gathered
+        How many documents of usual length are scored by centroids.
+    candidates, rerank
+        As in `SearchParams`: (fewest, most), the same where the caller said how many.
+    """
+
+    k: int
     nprobe: int
-    candidates: int
-    rerank: int
+    gathered: int
+    candidates: tuple[int, int]
+    rerank: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,27 @@ class _Probed:
     lookup: Lookup
     centroids: NDArray[np.int32]
     gains: NDArray[np.int32]
+
+
+Margins = Callable[[Tables], NDArray[np.int16] | None]
+"""What a step gives ``refine`` as margins; None: it looks at centroids alone."""
+
+
+class _Step(NamedTuple):
+    """Scores documents by ``margins``, and keeps those within ``margin`` of the best ``k``."""
+
+    margins: Margins
+    fewest: int
+    most: int
+    margin: float
+
+    def how_many(self, scores: Sequence[NDArray[np.float32]], k: int) -> int:
+        """How many to keep, of which ``fewest`` ≥ k."""
+        if self.fewest == self.most:
+            return self.fewest
+        joined = np.concatenate(scores)
+        bar = np.partition(joined, len(joined) - k)[len(joined) - k] - self.margin
+        return min(max(self.fewest, int(np.count_nonzero(joined >= bar))), self.most)
 
 
 class _Scratch(threading.local):
@@ -89,7 +130,8 @@ _scratch = _Scratch()
 
 
 def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Plan:
-    """Fill in the defaults, which were measured: on 20,000 real passages and on a million short documents.
+    """Fill in the defaults, which were measured: on 20,000 real passages, by two encoders, and on a million
+    short documents.
 
     Parameters
     ----------
@@ -102,10 +144,14 @@ def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Pl
     """
     k = params.k
     growth = 1 + max(0.0, math.log2(max(n_documents, 1) / _GROWN)) / 5
-    rerank = max(params.rerank or round(growth * (10 + (2 if precise else 1) * k)), k)
-    wanted = 1200 + 30 * k if precise else 600 + 20 * k
-    candidates = max(params.candidates or round(growth * wanted), rerank)
-    return Plan(params.nprobe or 16, candidates, rerank)
+    few = max(params.rerank or round(growth * ((2 if precise else 10) + k)), k)
+    rerank = few, few if params.rerank or not precise else _WIDER * (few + 24)
+    if params.candidates:
+        few = max(params.candidates, few)
+        return Plan(k, params.nprobe or 16, 2 * few, (few, few), (rerank[0], min(rerank[1], few)))
+    few = max(round(growth * (200 + 10 * k)), few)
+    wider = _WIDER if precise else 2
+    return Plan(k, params.nprobe or 16, (6 if precise else 3) * few, (few, wider * few), rerank)
 
 
 def shortlist(
@@ -138,18 +184,22 @@ def shortlist(
             used = sum(len(probe.lookup.groups) for probe in probes.values())
             probes[codec.id] = _probe(lookup(query, codec, threads, used), codec, limits.nprobe)
     kept = _gather([part for _, part in parts], segments, probes, limits)
-    steps: tuple[tuple[Margins, int], ...] = (
-        (lambda group: None, limits.candidates),
-        (lambda group: group.nearest, limits.rerank * _REFINED),
-        (lambda group: group.margins, limits.rerank),
+    lengths = [(probes[segment.codec.id].lookup.length, segment.codec.deviations) for segment in segments]
+    by_centroid = _SURE * max(length * deviations.mean_square_to_centroid for length, deviations in lengths)
+    by_codes = _SURE * max(length * deviations.mean_square_error for length, deviations in lengths)
+    (few, most), refined = limits.rerank, _REFINED
+    steps = (
+        _Step(lambda group: None, *limits.candidates, by_centroid),
+        _Step(lambda group: group.nearest, few * refined, most * refined, by_codes),
+        _Step(lambda group: group.margins, few, most, by_codes),
     )
-    for margins, n in steps:
-        if sum(map(len, kept)) > n:
+    for step in steps:
+        if sum(map(len, kept)) > step.fewest:
             scores = [
-                _score(segment, probes[segment.codec.id].lookup, margins, positions, threads)
+                _score(segment, probes[segment.codec.id].lookup, step.margins, positions, threads)
                 for segment, positions in zip(segments, kept, strict=True)
             ]
-            kept = _cut(kept, scores, n)
+            kept = _cut(kept, scores, step.how_many(scores, limits.k))
     numbers = np.repeat([number for number, _ in parts], [len(positions) for positions in kept])
     return numbers.astype(np.int64), np.concatenate(kept)
 
@@ -179,8 +229,8 @@ def _gather(
     """The positions, part by part, of the documents that are worth a look at all their centroids."""
     n_documents = sum(segment.info.n_documents for segment in segments)
     n_tokens = sum(segment.info.n_tokens for segment in segments)
-    longer = min(max(_LENGTH * n_documents / max(n_tokens, 1), 1), _MOST)
-    wanted = int(limits.candidates * _GATHERED * longer)
+    longer = min(max(_LENGTH * n_documents / max(n_tokens, 1), 1), _LONGEST)
+    wanted = int(limits.gathered * longer)
     n_alive = sum(int(np.count_nonzero(part.found)) for part in parts)
     while True:
         n_listed = 0
@@ -194,7 +244,7 @@ def _gather(
             _through_lists(part, segment, probes[segment.codec.id], wanted)
             for part, segment in zip(parts, segments, strict=True)
         ]
-        if sum(len(positions) for positions, _ in listed) >= limits.candidates:
+        if 2 * sum(len(positions) for positions, _ in listed) >= limits.gathered:
             return _cut([positions for positions, _ in listed], [totals for _, totals in listed], wanted)
         # Of what may be found, little is in these lists: after a filter, or for a query of one token.
         codecs = {segment.codec.id: segment.codec for segment in segments}
@@ -225,10 +275,6 @@ def _through_lists(
         raise segment.damaged("documents.npy")
     positions = kernels.select(totals, touched[:n], wanted)
     return positions, totals[positions] * np.float32(probed.lookup.unit)
-
-
-Margins = Callable[[Tables], NDArray[np.int16] | None]
-"""What a step gives ``refine`` as margins; None: it looks at centroids alone."""
 
 
 def _score(

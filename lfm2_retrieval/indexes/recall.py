@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from .snapshot import Snapshot
 
-__all__ = ["Recall", "Trials", "draw_queries", "share_found"]
+__all__ = ["Recall", "Trials", "draw_queries", "in_words", "share_found"]
 
 Search = Callable[[TokenEmbeddings, SearchParams], list[list[Hit]]]
 
@@ -41,7 +41,8 @@ class Recall:
     milliseconds
         Median time of a search for one query.
     nprobe, candidates, rerank
-        How it searched; None where nothing is compressed and every document is scored.
+        How it searched; None: by default, or not at all, where nothing is compressed and every document is
+        scored.
     n_documents, n_tokens
         How large the index was.
     """
@@ -61,6 +62,13 @@ class Recall:
     def to_json(self) -> dict[str, Any]:
         """As the settings of an index keep it."""
         return asdict(self)
+
+
+def in_words(nprobe: int | None, candidates: int | None, rerank: int | None) -> str:
+    """The numbers of a search as people read them."""
+    named = {"nprobe": nprobe, "candidates": candidates, "rerank": rerank}
+    said = [f"{name} {number}" for name, number in named.items() if number is not None]
+    return ", ".join(said) or "no fixed numbers"
 
 
 class Trials:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -47,10 +48,23 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A query in tables of one codec; an int16 is worth ``unit`` in all of them."""
+    """A query in tables of one codec.
+
+    Parameters
+    ----------
+    groups
+        The tables.
+    unit
+        What an int16 is worth in all of them.
+    length
+        The root of the sum of the squares of the query's vectors: of a score that adds up their similarities
+        with vectors of some error, the standard deviation is this times that of a component, taken as
+        independent.
+    """
 
     groups: list[Tables]
     unit: float
+    length: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,7 @@ def lookup(query: NDArray[np.float32], codec: Codec, threads: int = 1, number: i
         lane_margins[: last - first] = margins[first:last]
         groups.append(_tables(codec, columns, last - first, lane_margins, number + len(groups), threads))
         first = last
-    return Lookup(groups, 1 / scale if scale else 0.0)
+    return Lookup(groups, 1 / scale if scale else 0.0, math.sqrt(float(squares.sum(dtype=np.float64))))
 
 
 def _tables(  # noqa: PLR0917

@@ -60,7 +60,7 @@ def test_measuring_stores_what_it_found(index):
     assert (result.from_documents, result.n_queries, result.k) == (True, 20, 5)
     assert (result.n_documents, result.n_tokens) == (N, index.n_tokens)
     assert result.milliseconds > 0
-    assert result.nprobe
+    assert (result.nprobe, result.candidates, result.rerank) == (None, None, None)
     cheap = index.measure_recall(
         corpus(40, seed=1), SearchParams(5, nprobe=1, candidates=5, rerank=5), store=False
     )
@@ -110,17 +110,25 @@ def test_tuning_chooses_what_reaches_the_target(index):
         tuning.best.nprobe,
         tuning.best.rerank,
     )
-    assert index._resolve(SearchParams(50), index._snapshot()).rerank == 10 * tuning.best.rerank
-    assert index._resolve(SearchParams(5, nprobe=3), index._snapshot()).nprobe == 3
+
+
+def test_tuned_numbers_are_the_default(index):
+    with index.writer() as writer:
+        writer.set({"tuned": {"nprobe": 4, "candidates": 30, "rerank": None, "k": 5}})
+    snapshot = index._snapshot()
+    assert index._resolve(SearchParams(5), snapshot) == SearchParams(5, nprobe=4, candidates=30)
+    assert index._resolve(SearchParams(50), snapshot) == SearchParams(50, nprobe=4, candidates=300)
+    assert index._resolve(SearchParams(5, nprobe=3, rerank=9), snapshot) == SearchParams(
+        5, nprobe=3, candidates=30, rerank=9
+    )
+    assert index._resolve(SearchParams(5, exact=True), snapshot) == SearchParams(5, exact=True)
 
 
 def test_tuning_again_starts_from_the_library_s_defaults(index):
     first = index.tune(0.5, k=5, sample=10)
     second = index.tune(0.5, k=5, sample=10)
-    default = index._planned(SearchParams(5))
-    numbers = (default.nprobe, default.candidates, default.rerank)
     for tuning in (first, second):
-        assert numbers in {(one.nprobe, one.candidates, one.rerank) for one in tuning.tried}
+        assert (None, None, None) in {(one.nprobe, one.candidates, one.rerank) for one in tuning.tried}
 
 
 def test_nothing_compressed_is_nothing_to_tune(exact):
