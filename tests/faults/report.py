@@ -14,7 +14,7 @@ _ABOUT = {
     "kills-repair": "SIGKILL at one system call after another of a repair",
     "syscalls": "a system call of a job fails, below Python and SQLite",
     "power": "power loss after a system call: what wasn't synced is gone, there or torn",
-    "flips-plain": "a byte changed",
+    "flips": "a byte changed",
     "flips-journal": "a byte changed where the newest commits are in SQLite's journal",
     "flips-compressed": "a byte changed in an index with a codec",
     "concurrency": "two writers, eight readers",

@@ -9,7 +9,7 @@ from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
 from lfm2_retrieval.indexes import DriftWarning
 from lfm2_retrieval.indexes.drift import Tally, has_drifted, misfits
 
-DIM, LENGTH = 32, 30
+DIM, LENGTH = 32, 12
 K = 10
 
 
@@ -46,9 +46,9 @@ def fill(index, embeddings, name):
     index.build(force=True)
 
 
-@pytest.mark.parametrize("share", [0.2, 1.0])
-def test_merge_trains_anew_where_drift_cost_recall(tmp_path, share):
-    first, later = documents(1500, 0, 1, 5.0), documents(round(1500 * share), 0, 2, 0.5)
+def test_merge_trains_anew_where_drift_cost_recall(tmp_path):
+    """A fifth of the documents suffer: in the mean of all, neither error nor recall would tell."""
+    first, later = documents(5000, 0, 1, 5.0), documents(1250, 0, 2, 0.3)
     with CompressedIndex.create(tmp_path / "index", DIM) as index:
         fill(index, first, "a")
         assert recall(index, first) > 0.95
@@ -58,6 +58,7 @@ def test_merge_trains_anew_where_drift_cost_recall(tmp_path, share):
         assert has_drifted(index.codec_facts, index.settings["errors"])
         lost = recall(index, later)
         assert lost < 0.8
+        assert recall(index, first) > 0.95
 
         assert index.merge()
         assert index.codec_facts["n_tokens"] == index.n_tokens > before["n_tokens"]
