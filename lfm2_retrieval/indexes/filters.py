@@ -21,8 +21,8 @@ BETWEEN LIKE IS NULL AND OR NOT`` and parentheses; ``"a field"`` in double quote
 word. SQL is read by sqlglot (the extra ``sql``), and no part of it reaches the database: names and values
 are bound as parameters, operators come from a fixed list.
 
-A filter makes at most 2,000 comparisons, each with a list of 10,000 values at most, on 24 levels of AND, OR and
-NOT: what every SQLite takes.
+A filter makes at most 2,000 comparisons, each with a list of 10,000 values at most, on 24 levels of AND, OR
+and NOT: what every SQLite takes.
 """
 
 from __future__ import annotations
