@@ -8,22 +8,22 @@ which it was, and the next one goes on from there.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
-from .codec import Codec, Errors, Tier, sample_size, to_int8, train
+from .codec import Codec, Tier, sample_size, to_int8, train
 from .compress import Built, Compressor
 from .compressed_segment import Block, CompressedBuilder, CompressedSegment
 from .connections import storing
+from .drift import Tally
 from .lock import WriterLock
 from .merge import empty_workshop
-from .policy import DRIFT, DriftWarning, Limits, Progress
+from .policy import Limits, Progress
 from .segment import Segment
 from .threads import in_order
 
@@ -37,7 +37,6 @@ _BLOCK_TOKENS = 1 << 14
 _RELEASE_TOKENS = 1 << 18
 _MEASURED = 16
 """One vector in so many is decoded again to measure the error."""
-_FEWEST_MEASURED = 64
 
 
 class Encoded(NamedTuple):
@@ -162,7 +161,7 @@ class Build:
         for portion in portions:
             new = Tally()
             built = self._build(portion, codec, tier, new, total)
-            fresh.join(new)
+            fresh.add(new.sums, new.n)
             with Compressor(self._catalogue, self._timeout) as compressor:
                 settings = {"errors": new.added_to(self._load().settings.get("errors"), codec)}
                 ids = [part.segment.info.id for part in portion.parts]
@@ -191,7 +190,7 @@ class Build:
                 for encoded in in_order(encode, _tasks(part)):
                     with storing(self._catalogue.folder):
                         builder.append(encoded.block)
-                    tally.add(encoded)
+                    tally.add(encoded.sums, encoded.measured)
                     self._done += len(encoded.block.ids)
                     since += len(encoded.block.ids)
                     if since >= _RELEASE_TOKENS:
@@ -207,46 +206,6 @@ class Build:
         except BaseException:
             builder.abandon()
             raise
-
-
-class Tally:
-    """Squared errors, summed up."""
-
-    def __init__(self) -> None:
-        self.sums = np.zeros(2)
-        self.n = 0
-
-    def add(self, encoded: Encoded) -> None:
-        """Count a block."""
-        self.sums += encoded.sums
-        self.n += encoded.measured
-
-    def join(self, other: Tally) -> None:
-        """Count what another counted."""
-        self.sums += other.sums
-        self.n += other.n
-
-    def added_to(self, before: dict[str, Any] | None, codec: Codec) -> dict[str, Any]:
-        """The setting ``errors``: the means over all that this codec encoded."""
-        sums, n = self.sums, self.n
-        if before and before["codec"] == codec.id:
-            sums = sums + before["measured"] * np.array([before[name] for name in Errors._fields])
-            n += before["measured"]
-        means = [round(float(value), 6) for value in sums / max(n, 1)]
-        return {"codec": codec.id, "measured": n, **Errors(*means)._asdict()}
-
-    def warn_of_drift(self, codec: Codec) -> None:
-        """Say so if these vectors lose much more than the codec's own."""
-        trained = float(codec.facts.get("mean_square_error", 0))
-        if self.n < _FEWEST_MEASURED or self.sums[1] / self.n <= DRIFT * trained + 1e-6:
-            return
-        warnings.warn(
-            f"newly compressed vectors lose {self.sums[1] / self.n / max(trained, 1e-9):.1f} times as much "
-            "as those that the index's codec was trained on, and are found less well: "
-            "build(retrain=True) trains another",
-            DriftWarning,
-            stacklevel=6,
-        )
 
 
 def _is_spent(snapshot: Snapshot, newest: Codec) -> bool:

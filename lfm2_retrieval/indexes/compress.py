@@ -21,7 +21,7 @@ from .graves import dead_positions
 from .rows import checksum
 from .schema import write_settings
 from .segment import SegmentInfo
-from .writer import Writer
+from .transaction import Transaction
 
 __all__ = ["Built", "Compressor"]
 
@@ -35,8 +35,8 @@ class Built(NamedTuple):
     sources: Sequence[tuple[int, NDArray[np.int64]]]
 
 
-class Compressor(Writer):
-    """A writer that compresses; used like its parent, in a ``with`` statement."""
+class Compressor(Transaction):
+    """A transaction that compresses; used like its parent, in a ``with`` statement."""
 
     def name_codec(self, codec: Codec) -> Codec:
         """Commit a trained codec, so that no build has to train it again. Returns it with its number."""

@@ -12,9 +12,9 @@ import numpy as np
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import DamagedIndexError, IndexLockedError, InvalidInputError
 from .codec import Tier
+from .drift import has_drifted, misfits
 from .exact import ExactIndex, make_settings
 from .policy import (
-    DRIFT,
     Estimate,
     Limits,
     Progress,
@@ -32,6 +32,7 @@ from .tuning import Tuning, find_fastest
 __all__ = ["CompressedIndex"]
 
 _ENOUGH_RECALL = 0.95
+_QUERIES_FOR_DRIFT = 50
 _NUMBERS = ("nprobe", "candidates", "rerank")
 """What is tuned."""
 
@@ -86,9 +87,9 @@ class CompressedIndex(ExactIndex):
     def merge(self, *, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
         """As `ExactIndex.merge`; and compress what is due, and train another codec if that is called for.
 
-        It is if what was compressed lost half as much again as what the codec was trained on, and a
-        measurement (50 queries made from documents) finds less than the recall that the index was tuned for,
-        or than .95. A compact index keeps no vectors to encode anew.
+        It is if some of what was compressed lost half as much again as what the codec was trained on, and a
+        measurement (50 queries made from such documents) finds less than the recall that the index was tuned
+        for, or than .95. A compact index keeps no vectors to encode anew.
         """
         self._refuse_in_transaction("merge()")
         built = self.build(memory=memory, timeout=timeout)
@@ -100,13 +101,18 @@ class CompressedIndex(ExactIndex):
     def _drifted(self) -> bool:
         """Whether what the newest codec encoded fits it badly."""
         facts, errors = self.codec_facts, self.settings.get("errors")
-        if not facts or not errors:
-            return False
-        return bool(errors["mean_square_error"] > DRIFT * float(facts.get("mean_square_error", 0)) + 1e-6)
+        return facts is not None and errors is not None and has_drifted(facts, errors)
 
     def _loses_recall(self) -> bool:
-        target = (self.settings.get("tuned") or {}).get("target_recall", _ENOUGH_RECALL)
-        return self.measure_recall(sample=50, store=False).recall < float(target)
+        """Whether documents that fit the codec badly are found less well than they should be."""
+        snapshot = self._snapshot()
+        rng = np.random.default_rng(int(snapshot.settings.get("seed", 0)))
+        odd = misfits(snapshot, rng)
+        if odd is None:
+            return False
+        target = (snapshot.settings.get("tuned") or {}).get("target_recall", _ENOUGH_RECALL)
+        queries = draw_queries(odd, _QUERIES_FOR_DRIFT, rng)
+        return self.measure_recall(queries, store=False).recall < float(target)
 
     def _tidy(self, timeout: float) -> None:
         self.build(timeout=timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import InvalidInputError, InvalidTypeError
@@ -14,6 +14,9 @@ from .fields import columns, field_path
 __all__ = ["Condition", "Fields", "join"]
 
 _MOST_VALUES = 10_000
+_MOST_CONDITIONS, _DEEPEST = 2_000, 24
+"""What SQLite is sure to parse: comparisons in a statement, and levels of AND, OR and NOT."""
+_LONGEST_PATTERN = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,36 @@ class Condition:
         What its question marks stand for, in order.
     where
         The filter that it is, as a caller wrote it.
+    size, depth
+        How many comparisons there are in it, and how many levels of AND, OR and NOT.
     """
 
     sql: str
     parameters: tuple[Any, ...] = ()
     where: Any = field(default=None, compare=False)
+    size: int = field(default=1, compare=False)
+    depth: int = field(default=0, compare=False)
 
     def __invert__(self) -> Condition:
-        return Condition(f"NOT {self.sql}", self.parameters)
+        if self.sql.startswith("NOT "):
+            return replace(self, sql=self.sql.removeprefix("NOT "), depth=self.depth - 1)
+        return replace(self, sql=f"NOT {self.sql}", depth=self.depth + 1)
+
+    def check(self) -> None:
+        """Refuse what SQLite couldn't parse.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is too long or too deep.
+        """
+        if self.depth > _DEEPEST:
+            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep: simplify it")
+        if self.size > _MOST_CONDITIONS:
+            raise InvalidInputError(
+                f"the filter makes {self.size} comparisons, at most {_MOST_CONDITIONS} are possible: IN, or "
+                "$in, compares with a whole list"
+            )
 
 
 class Fields:
@@ -57,6 +82,8 @@ class Fields:
                 return Condition(f"({column}_type IN ('', 'null'))")
             return Condition("(coalesce(json_type(metadata, ?), 'null') = 'null')", (field_path(name),))
         types, bound = _typed(name, value)
+        if operator == "LIKE" and len(value.encode()) > _LONGEST_PATTERN:
+            raise InvalidInputError(f"the pattern for {name!r} is longer than {_LONGEST_PATTERN} bytes")
         if types in ("'true'", "'false'"):
             if operator != "=":
                 raise InvalidInputError(f"the filter on {name!r} orders booleans; they are only equal or not")
@@ -123,12 +150,20 @@ def _typed(field: str, value: Any) -> tuple[str, Any]:
             value.encode()
         except UnicodeEncodeError as error:
             raise InvalidInputError(f"the filter on {field!r} compares with a lone surrogate") from error
+        if "\0" in value:
+            raise InvalidInputError(
+                f"the filter on {field!r} compares with a NUL character, where strings of SQLite end"
+            )
         return "'text'", value
     if isinstance(value, int):
-        return "'integer', 'real'", value if -(1 << 63) <= value < 1 << 63 else float(value)
+        if -(1 << 63) <= value < 1 << 63:
+            return "'integer', 'real'", value
+        value = _to_float(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidInputError(f"the filter on {field!r} compares with {value}, which no JSON value is")
+            raise InvalidInputError(
+                f"the filter on {field!r} compares with NaN or with a number beyond those of 64-bit floats"
+            )
         return "'integer', 'real'", value
     raise InvalidTypeError(
         f"the filter on {field!r} compares with a {type(value).__name__}; "
@@ -136,11 +171,25 @@ def _typed(field: str, value: Any) -> tuple[str, Any]:
     )
 
 
+def _to_float(value: int) -> float:
+    """Infinity where it is too large for a float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def join(word: str, conditions: Sequence[Condition]) -> Condition:
-    """All or any of some conditions; of none, true or false."""
+    """All or any of some conditions, joined in pairs, as SQLite takes few levels; of none, true or false."""
     if not conditions:
         return Condition("(1)" if word == "AND" else "(0)")
     if len(conditions) == 1:
         return conditions[0]
-    sql = f" {word} ".join(condition.sql for condition in conditions)
-    return Condition(f"({sql})", tuple(p for condition in conditions for p in condition.parameters))
+    halves = conditions[: len(conditions) // 2], conditions[len(conditions) // 2 :]
+    left, right = (join(word, half) for half in halves)
+    return Condition(
+        f"({left.sql} {word} {right.sql})",
+        left.parameters + right.parameters,
+        size=left.size + right.size,
+        depth=max(left.depth, right.depth) + 1,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,10 @@ class Row:
     text: bytes | None
     metadata: str
 
+
+_DEEPEST = 500
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')
+"""A string of JSON, or a bracket outside of one."""
 
 COLUMNS = "row, key, n_tokens, born, died, crc32, id, text, metadata"
 """What `decode_row` reads of the table ``documents``."""
@@ -200,9 +205,24 @@ def _encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
     if not all(isinstance(key, str) for key in metadata):
         raise InvalidTypeError(f"the keys in the metadata of document {id!r} must be str")
     try:
-        return json.dumps(dict(metadata), allow_nan=False)
+        encoded = json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the metadata of document {id!r} is not JSON: {error}") from error
+    if _is_deep(encoded):
+        raise InvalidInputError(f"the metadata of document {id!r} is nested more than {_DEEPEST} deep")
+    return encoded
+
+
+def _is_deep(encoded: str) -> bool:
+    """Whether JSON is nested more deeply than every SQLite reads."""
+    if encoded.count("[") + encoded.count("{") <= _DEEPEST:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(encoded):
+        depth += (bracket in "[{") - (bracket in "]}")
+        if depth > _DEEPEST:
+            return True
+    return False
 
 
 def known_ids(ids: Sequence[str]) -> DuplicateIdError:

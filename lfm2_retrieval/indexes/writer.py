@@ -1,71 +1,31 @@
-"""Adding, changing and deleting documents: the only code that changes an index."""
+"""Adding, changing and deleting documents."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError
-from .catalogue import IDS_PER_QUERY
-from .cleaning import clean, forget
-from .connections import storing
+from ..errors import InvalidInputError, InvalidTypeError
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
-from .graves import dig
-from .lock import WriterLock
-from .rows import (
-    COLUMNS,
-    Entry,
-    Row,
-    checksum,
-    decode_row,
-    decode_text,
-    encode_rows,
-    encode_text,
-    known_ids,
-    unknown_ids,
-)
+from .rows import Entry, Row, decode_text, encode_rows, encode_text, known_ids, unknown_ids
 from .schema import last_row, read_settings, write_settings
-from .segment import SegmentBuilder, SegmentInfo
-from .snapshot import Snapshot, load
-from .word_tables import add_words
+from .transaction import Transaction
 
 if TYPE_CHECKING:
-    import sqlite3
-    from types import TracebackType
-
     from ..datatypes import TokenEmbeddings
-    from .catalogue import Catalogue
 
 __all__ = ["OnConflict", "Writer"]
 
 OnConflict = Literal["error", "replace", "skip"]
 """What `Writer.add` does with an id that the index holds."""
 
-SEGMENT_TOKENS = 1 << 20
-"""A segment ends with the document that reaches so many vectors, so that compressing frees its disk soon."""
-_FORGOTTEN_AT_ONCE = 1000
-"""Dead rows that a writer deletes when it begins; the others are left to later ones, or to a merge."""
 
-
-class _Known(NamedTuple):
-    """A living document's row in the catalogue."""
-
-    id: bytes
-    row: int
-    key: int
-    n_tokens: int
-    born: int
-
-
-class Writer:
+class Writer(Transaction):
     """Changes an index in one transaction; made by `ExactIndex.writer` and used in a ``with`` statement.
 
     Entering takes the index's writer lock. Leaving commits what was done since the last `commit`, or, on an
@@ -91,51 +51,6 @@ class Writer:
     IndexLockedError
         On entering, if another writer is at work for longer than ``timeout``.
     """
-
-    def __init__(
-        self,
-        catalogue: Catalogue,
-        timeout: float = 30.0,
-        replace: Mapping[str, Any] | None = None,
-        *,
-        known: Snapshot | None = None,
-        on_commit: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._catalogue = catalogue
-        self._timeout = timeout
-        self._replace = replace
-        self._snapshot = known
-        self._on_commit = on_commit
-        self._open = False
-        self._builder: SegmentBuilder | None = None
-        self._connection: sqlite3.Connection
-        self._commit: int
-        self._last_row: int
-        self._written: list[tuple[int, int, NDArray[np.int64]]] = []  # segment, first position, keys
-        self._graves: dict[int, list[NDArray[np.int64]]] = {}
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.enter_context(WriterLock(self._catalogue.folder / "lock", self._timeout))
-            self._connection = stack.enter_context(self._catalogue.writing())
-            with storing(self._catalogue.folder):
-                clean(self._connection, self._catalogue.folder, _FORGOTTEN_AT_ONCE)
-            settings = self._replace or read_settings(self._connection)
-            self._dim = int(settings["dim"])
-            self._lexical = bool(settings.get("lexical"))
-            self._stack = stack.pop_all()
-        self._open = True
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._stack:
-            try:
-                if kind is None:
-                    self.commit()
-            finally:
-                self.abandon()
 
     def add(
         self,
@@ -319,27 +234,6 @@ class Writer:
         self._check_open()
         return self._last_row if self._connection.in_transaction else last_row(self._connection)
 
-    def commit(self) -> None:
-        """Make what was done durable and visible, all of it at once. The writer can go on."""
-        self._check_open()
-        if self._replace is None and not self._connection.in_transaction:
-            return
-        try:
-            with storing(self._catalogue.folder):
-                self._begin()
-                if self._builder is not None:
-                    self._name_segment(self._builder.finish())
-                self._dig()
-                self._connection.execute("COMMIT")
-        except BaseException:
-            self.abandon()
-            raise
-        finally:
-            self._on_commit()
-        self._builder = None
-        self._replace = None
-        self._written = []
-
     def set(self, settings: Mapping[str, Any]) -> None:
         """Change settings (JSON values), in the commit of what was done."""
         self._check_open()
@@ -375,196 +269,6 @@ class Writer:
                     self._connection, derive(self._connection, read_settings(self._connection), wanted)
                 )
                 self._lexical = wanted["lexical"]
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise IndexClosedError(
-                "this writer is closed, or failed; begin another: with index.writer() as w: …"
-            )
-
-    @contextmanager
-    def _storing(self) -> Iterator[None]:
-        try:
-            with storing(self._catalogue.folder):
-                if self._replace is not None:
-                    self._begin()
-                yield
-        except InvalidInputError:  # before anything was written
-            raise
-        except BaseException:  # also Ctrl-C: files and rows may disagree now
-            self.abandon()
-            raise
-
-    def _begin(self) -> None:
-        """Begin the transaction, if there is none; with ``replace``, retire what was there."""
-        connection = self._connection
-        if connection.in_transaction:
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        cursor = connection.execute("INSERT INTO commits (time, crc32) VALUES (?, 0)", (now,))
-        self._commit = cursor.lastrowid or 0
-        connection.execute(
-            "UPDATE commits SET crc32 = ? WHERE id = ?", (checksum(self._commit, now), self._commit)
-        )
-        self._last_row = last_row(connection)
-        if self._replace is not None:
-            for table in ("documents", "segments", "codecs"):
-                self._retire(table, "died IS NULL")
-            derived = derive(connection, read_settings(connection), self._replace)
-            write_settings(connection, {**self._replace, **derived}, replace=True)
-
-    def _retire(self, table: str, condition: str, values: Iterable[tuple[Any, ...]] = ((),)) -> None:
-        """Let rows die with this commit."""
-        self._connection.executemany(
-            f"UPDATE {table} SET died = ?, crc32 = bury(crc32, ?) WHERE {condition}",
-            ((self._commit, self._commit, *bound) for bound in values),
-        )
-
-    def _find_ids(self, ids: Sequence[bytes]) -> dict[bytes, _Known]:
-        """The living among these documents."""
-        found: dict[bytes, _Known] = {}
-        for start in range(0, len(ids), IDS_PER_QUERY):
-            some = ids[start : start + IDS_PER_QUERY]
-            rows = self._select(f"died IS NULL AND id IN ({','.join('?' * len(some))})", some)
-            found.update((row.id, row) for row in rows)
-        return found
-
-    def _select(self, condition: str, parameters: Sequence[Any]) -> list[_Known]:
-        return [
-            _Known(*row)
-            for row in self._connection.execute(
-                f"SELECT id, row, key, n_tokens, born FROM documents WHERE {condition}", parameters
-            )
-        ]
-
-    def _stored(self, known: _Known) -> tuple[Entry, Row]:
-        """What the catalogue holds of a document, checked."""
-        values = self._connection.execute(
-            f"SELECT {COLUMNS} FROM documents WHERE row = ?", (known.row,)
-        ).fetchone()
-        id, text, metadata = values[-3:]
-        return decode_row(values), Row(id, text, metadata)
-
-    def _bury(self, known: Iterable[_Known], *, places: bool) -> None:
-        """Let rows of documents die, and, with ``places``, their vectors."""
-        buried = list(known)
-        if not buried:
-            return
-        forget(self._connection, [(one.row,) for one in buried if one.born == self._commit])
-        self._retire("documents", "row = ?", [(one.row,) for one in buried if one.born != self._commit])
-        if places:
-            self._mark(np.array([one.key for one in buried], np.int64))
-
-    def _mark(self, keys: NDArray[np.int64]) -> None:
-        """Note where documents lie, in segments committed and in those being written."""
-        if self._replace is None:
-            self._snapshot = load(self._catalogue, self._snapshot)
-            for part in self._snapshot.parts:
-                if len(positions := np.flatnonzero(np.isin(part.keys, keys))):
-                    self._graves.setdefault(part.segment.info.id, []).append(positions)
-        for segment, first, written in self._written:
-            if len(positions := np.flatnonzero(np.isin(written, keys))):
-                self._graves.setdefault(segment, []).append(first + positions)
-
-    def _dig(self) -> None:
-        """Write the tombstones of this commit."""
-        places = {segment: np.concatenate(some) for segment, some in self._graves.items()}
-        dig(self._connection, self._commit, places)
-        self._graves = {}
-
-    def _number_rows(self, rows: Sequence[Row], known: Mapping[bytes, _Known]) -> NDArray[np.int64]:
-        """int64 ``[n, 2]``: row numbers, and keys: the number of a document's first row."""
-        first = self._last_row + 1
-        self._last_row += len(rows)
-        return np.array(
-            [
-                (number, known[row.id].key if row.id in known else number)
-                for number, row in enumerate(rows, first)
-            ],
-            np.int64,
-        )
-
-    def _write(
-        self,
-        rows: Sequence[Row],
-        known: Mapping[bytes, _Known],
-        vectors: NDArray[np.float16],
-        embeddings: TokenEmbeddings,
-    ) -> None:
-        offsets, token_ids = embeddings.offsets, embeddings.token_ids
-        numbers = self._number_rows(rows, known)
-        first = 0
-        while first < len(rows):
-            if self._builder is None:
-                number = self._number_segment()
-                self._builder = SegmentBuilder(self._catalogue.folder / "segments", number, self._dim)
-            builder = self._builder
-            # Up to the document that fills the segment.
-            full = offsets[first] + SEGMENT_TOKENS - builder.n_tokens
-            last = min(int(np.searchsorted(offsets[first + 1 :], full)) + first + 1, len(rows))
-            tokens = slice(int(offsets[first]), int(offsets[last]))
-            lengths, keys = np.diff(offsets[first : last + 1]), numbers[first:last, 1]
-            self._written.append((builder.number, builder.n_documents, keys))
-            builder.append(vectors[tokens], lengths, None if token_ids is None else token_ids[tokens], keys)
-            self._insert(rows[first:last], lengths, numbers[first:last])
-            if builder.n_tokens >= SEGMENT_TOKENS:
-                self._name_segment(builder.finish())
-                self._builder = None
-            first = last
-
-    def _insert(self, rows: Sequence[Row], lengths: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
-        born = self._commit
-        self._connection.executemany(
-            "INSERT INTO documents (row, key, n_tokens, born, crc32, id, text, metadata) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (*place, born, checksum(*place, born, row.id, row.text, row.metadata), *_columns(row))
-                for row, place in zip(rows, np.column_stack([numbers, lengths]).tolist(), strict=True)
-            ),
-        )
-        if self._lexical:
-            pairs = zip(rows, numbers.tolist(), strict=True)
-            add_words(self._connection, ((*place, born, row.text) for row, place in pairs))
-
-    def _number_segment(self) -> int:
-        """Reserve the number of a new segment; only one at a time can be without a name."""
-        cursor = self._connection.execute(
-            "INSERT INTO segments (name, codec, n_documents, n_tokens, files, born, crc32) "
-            "VALUES ('', '', 0, 0, '', ?, 0)",
-            (self._commit,),
-        )
-        return cursor.lastrowid or 0
-
-    def _name_segment(self, info: SegmentInfo) -> None:
-        """Fill in the row of a segment whose files are durable."""
-        facts = (
-            info.name,
-            info.codec,
-            info.codec_id,
-            info.n_documents,
-            info.n_tokens,
-            json.dumps(info.files),
-        )
-        self._connection.execute(
-            "UPDATE segments SET name = ?, codec = ?, codec_id = ?, n_documents = ?, n_tokens = ?, "
-            "files = ?, crc32 = ? WHERE id = ?",
-            (*facts, checksum(info.id, *facts, self._commit), info.id),
-        )
-
-    def abandon(self) -> None:
-        """Drop what isn't committed; the writer is of no further use."""
-        self._open = False
-        self._snapshot = None
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        if self._builder is not None:
-            self._builder.abandon()
-            self._builder = None
-
-
-def _columns(row: Row) -> tuple[bytes, bytes | None, str]:
-    return row.id, row.text, row.metadata
 
 
 def _to_half(ids: Sequence[str], embeddings: TokenEmbeddings, dim: int) -> NDArray[np.float16]:

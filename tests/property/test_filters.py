@@ -1,6 +1,7 @@
 """Filters in SQLite, held to the same filters in plain Python."""
 
 import json
+import random
 import sqlite3
 from contextlib import contextmanager
 
@@ -131,11 +132,17 @@ def test_a_mapping_means_in_sqlite_what_it_means_in_python(record, where):
     assert matches(record, parse_where(where)) == holds(record, where)
 
 
+WORDS = ["comment", "begin", "use", "set", "order", "group", "date", "key", "user", "left", "end", "desc"]
+"""Words of SQL that are names of fields, too."""
 PAIRS = [
     ("lang = 'de' AND year >= 2020", {"lang": "de", "year": {"$gte": 2020}}),
     ("lang = 'de' OR NOT (year < 3)", {"$or": [{"lang": "de"}, {"$not": {"year": {"$lt": 3}}}]}),
     ("2020 <= year", {"year": {"$gte": 2020}}),
     ("year BETWEEN -1 AND 2.5", {"year": {"$gte": -1, "$lte": 2.5}}),
+    ("lang NOT LIKE 'd%'", {"$not": {"$and": [{"lang": {"$gte": "d"}}, {"lang": {"$lt": "e"}}]}}),
+    ("NOT (lang NOT LIKE 'd%')", {"lang": {"$gte": "d", "$lt": "e"}}),
+    ("year NOT BETWEEN -1 AND 2.5", {"$not": {"year": {"$gte": -1, "$lte": 2.5}}}),
+    ("NOT NOT year = 3", {"year": 3}),
     ("lang IN ('de', 'en', NULL)", {"lang": {"$in": ["de", "en", None]}}),
     ("lang NOT IN ('de', 'en')", {"lang": {"$nin": ["de", "en"]}}),
     ("lang != 'it''s'", {"lang": {"$ne": "it's"}}),
@@ -147,6 +154,7 @@ PAIRS = [
     ("NOT draft", {"$not": {"draft": True}}),
     ("a.b.c.d.e.f = 1", {"a.b.c.d.e.f": 1}),
     ("TRUE", {}),
+    *((f"{word} = 5 AND a.{word} < 3", {word: 5, f"a.{word}": {"$lt": 3}}) for word in WORDS),
 ]
 
 
@@ -155,6 +163,13 @@ PAIRS = [
 @given(record=records)
 def test_sql_means_what_the_mapping_means(text, mapping, record):
     assert matches(record, parse_where(text)) == holds(record, mapping)
+
+
+def test_refusals_say_why():
+    with pytest.raises(InvalidInputError, match=r"^the filter 'lang = ' is not SQL: Required keyword"):
+        parse_where("lang = ")
+    with pytest.raises(InvalidInputError, match=r"nested too deep|not SQL"):
+        parse_where("(" * 5000)
 
 
 def test_like():
@@ -186,6 +201,15 @@ HOSTILE = [
     "lang REGEXP '.*'",
     "* = 1",
     "lang = x'00'",
+    "lang = '\x00'",
+    "year = 1e999",
+    "year < " + "9" * 400,
+    "year = " + "9" * 5000,
+    "year BETWEEN SYMMETRIC 3 AND 1",
+    "lang LIKE ANY ('a', 'b')",
+    "lang ILIKE 'DE'",
+    "lang LIKE '" + "%a" * 30_000 + "'",
+    " OR ".join(["lang = 'de'"] * 5_000),
     "year > NULL",
     "draft > TRUE",
     "(" * 500 + "a" + ")" * 500,
@@ -225,6 +249,12 @@ def test_other_sql_is_refused(text):
         {"lang": {"$gt": True}},
         {"lang": float("nan")},
         {"lang": "\ud800"},
+        {"lang": "a\x00b"},
+        {"lang": {"$in": ["a\x00b"]}},
+        {"year": 10**400},
+        {"year": {"$gt": -(10**400)}},
+        {"year": {"$in": [1, 10**400]}},
+        {"$or": [{"year": 1}] * 2_001},
         {"": 1},
         {"a..b": 1},
         {'a"b': 1},
@@ -254,6 +284,26 @@ def test_nesting_and_lists_have_a_limit():
         parse_where({"a": {"$in": list(range(20_000))}})
     assert matches({"a": 4999}, parse_where({"a": {"$in": list(range(5_000))}}))
     assert matches({"a": 1 << 70}, parse_where({"a": {"$gte": 1 << 69}}))
+    most = {"$or": [{"a": number} for number in range(2_000)]}
+    for declared in ([], ["a"]):
+        with table([{"a": 1999}, {"a": 2000}, {"a": [7]}], declared) as connection:
+            assert chosen(connection, parse_where(most, declared)) == {0, 2}
+
+
+@pytest.mark.parametrize("declared", [[], ["a", "b"]])
+@pytest.mark.parametrize("levels", [3, 12, 21])
+def test_what_is_deep_but_not_too_deep_means_the_same(declared, levels):
+    """Each level is an AND, an OR or a NOT, so that none of them can be left out."""
+    rng = random.Random(levels)
+    some = [{"a": a, "b": [b, a]} for a in range(4) for b in range(4)]
+    for _ in range(5):
+        where = {"a": {"$in": [rng.randrange(4), "x", None, True]}}
+        for _ in range(levels):
+            other = {rng.choice("ab"): rng.randrange(4)}
+            where = rng.choice([{"$and": [other, where]}, {"$or": [other, where]}, {"$not": where}])
+        with table(some, declared) as connection:
+            expected = {key for key, record in enumerate(some) if holds(record, where)}
+            assert chosen(connection, parse_where(where, declared)) == expected
 
 
 # Declared fields

@@ -26,7 +26,7 @@ from lfm2_retrieval.indexes import (
     codec,
     policy,
     threads,
-    writer,
+    transaction,
 )
 from lfm2_retrieval.indexes.compress import Compressor
 from lfm2_retrieval.indexes.lock import WriterLock
@@ -218,7 +218,7 @@ def test_a_small_addition_rewrites_little(several, monkeypatch):
 
 
 def test_fp16_segments_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "SEGMENT_TOKENS", 1000)
+    monkeypatch.setattr(transaction, "SEGMENT_TOKENS", 1000)
     batch = clustered()
     with CompressedIndex.create(tmp_path / "index", DIM) as index:
         with index.writer() as some:
@@ -546,8 +546,8 @@ import faiss
 faiss.omp_set_num_threads(1)
 from support import DIM
 from test_compressed import clustered
-from lfm2_retrieval.indexes import CompressedIndex, policy, writer
-policy.SEGMENT_TOKENS, policy.FOLD_TOKENS, writer.SEGMENT_TOKENS = 3000, 500, 700
+from lfm2_retrieval.indexes import CompressedIndex, policy, transaction
+policy.SEGMENT_TOKENS, policy.FOLD_TOKENS, transaction.SEGMENT_TOKENS = 3000, 500, 700
 with CompressedIndex.open(sys.argv[1]) as index:
     rng = random.Random(int(sys.argv[2]))
     print("ready", flush=True)

@@ -13,7 +13,7 @@ from support import DIM, embeddings, naive_search, pairs, start
 from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams, TokenEmbeddings
 from lfm2_retrieval.datatypes import ScoreKind
 from lfm2_retrieval.errors import DamagedIndexError, InvalidInputError, InvalidTypeError
-from lfm2_retrieval.indexes import Tier, policy, writer
+from lfm2_retrieval.indexes import Tier, policy, transaction
 
 TIERS = ["compact", "balanced", "accurate"]
 N = 700
@@ -197,7 +197,7 @@ def test_a_tier_of_exact_is_never_compressed(tmp_path, monkeypatch):
 def test_enough_vectors_are_compressed_without_asking(tmp_path, monkeypatch):
     monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
     monkeypatch.setattr(policy, "SEGMENT_TOKENS", 2000)
-    monkeypatch.setattr(writer, "SEGMENT_TOKENS", 500)
+    monkeypatch.setattr(transaction, "SEGMENT_TOKENS", 500)
     with CompressedIndex.create(tmp_path / "index", DIM) as index:
         index.add(names(100), clustered().select(np.arange(100)))
         assert not index._snapshot().codecs

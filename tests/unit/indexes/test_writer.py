@@ -79,6 +79,22 @@ def test_a_refused_add_leaves_the_rest_of_the_transaction(index):
     index.verify()
 
 
+def test_metadata_that_not_every_sqlite_reads_is_refused(index):
+    def nested(depth):
+        value = 1
+        for _ in range(depth - 1):
+            value = [value]
+        return {"a": value, "brackets in a string": "[{" * 2000 + '\\"['}
+
+    ids = ["deep", "flat"]
+    index.add(ids, embeddings([1, 1]), metadata=[nested(500), {"a": [[]] * 1000}])
+    assert index.get("deep").metadata == nested(500)
+    assert index.count(where={"a": {"$exists": True}}) == 2
+    with pytest.raises(InvalidInputError, match="500 deep"):
+        index.add(["deeper"], embeddings([1]), metadata=[nested(501)])
+    assert index.ids() == ids
+
+
 def test_an_error_in_writing_fails_the_writer(index, monkeypatch):
     def full_disk(*arguments):
         raise OSError(28, "No space left on device")
@@ -100,7 +116,7 @@ def test_an_error_in_the_commit_leaves_the_last_one(index, monkeypatch, name):
     def broken(*arguments):
         raise OSError(5, "Input/output error")
 
-    module = "writer" if name == "json.dumps" else "arrays"
+    module = "transaction" if name == "json.dumps" else "arrays"
     with pytest.raises(OSError, match="Input/output"), index.writer() as writer:  # noqa: PT012
         writer.add(["b"], embeddings([1]))
         monkeypatch.setattr(f"lfm2_retrieval.indexes.{module}.{name}", broken)
