@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -191,16 +190,7 @@ class _Maker:
         return self._last
 
     def _name(self, info: SegmentInfo) -> None:
-        values = (
-            info.id,
-            info.name,
-            info.codec,
-            info.codec_id,
-            info.n_documents,
-            info.n_tokens,
-            json.dumps(info.files),
-            self._commit,
-        )
+        values = info.id, *info.columns(), self._commit
         self._connection.execute(
             "INSERT INTO segments (id, name, codec, codec_id, n_documents, n_tokens, files, born, crc32) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

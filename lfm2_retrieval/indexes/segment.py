@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +39,11 @@ class SegmentInfo:
     n_documents: int
     n_tokens: int
     files: FileFacts
+
+    def columns(self) -> tuple[str, str, int | None, int, int, str]:
+        """What the catalogue's row has after the number, up to ``files`` as JSON."""
+        files = json.dumps(self.files)
+        return self.name, self.codec, self.codec_id, self.n_documents, self.n_tokens, files
 
 
 def half_shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -294,14 +293,7 @@ class Transaction:
 
     def _name_segment(self, info: SegmentInfo) -> None:
         """Fill in the row of a segment whose files are durable."""
-        facts = (
-            info.name,
-            info.codec,
-            info.codec_id,
-            info.n_documents,
-            info.n_tokens,
-            json.dumps(info.files),
-        )
+        facts = info.columns()
         self._connection.execute(
             "UPDATE segments SET name = ?, codec = ?, codec_id = ?, n_documents = ?, n_tokens = ?, "
             "files = ?, crc32 = ? WHERE id = ?",
