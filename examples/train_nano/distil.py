@@ -224,5 +224,6 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
+    parser.add_argument("--seed", type=int, default=0, help="another one draws other texts")
     arguments = parser.parse_args()
-    train(arguments.work, arguments.minutes, arguments.start, arguments.rate)
+    train(arguments.work, arguments.minutes, arguments.start, arguments.rate, arguments.seed)

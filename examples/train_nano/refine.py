@@ -197,5 +197,6 @@ if __name__ == "__main__":
     parser.add_argument("work", type=Path)
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--start", type=Path)
+    parser.add_argument("--seed", type=int, default=1, help="another one draws other groups")
     arguments = parser.parse_args()
-    train(arguments.work, arguments.minutes, arguments.start)
+    train(arguments.work, arguments.minutes, arguments.start, arguments.seed)
