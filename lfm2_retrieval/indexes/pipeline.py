@@ -41,6 +41,10 @@ _LENGTH, _LONGEST = 180, 7
 vectors, up to 7 times as many."""
 _SURE = 6.5
 """Standard deviations, as by errors that are independent: two real encoders need 5 to 7, as theirs aren't."""
+_ELSEWHERE = 0.5
+"""What a score by the tokens of the best centroids alone misses, as others may be nearer: of what centroids
+leave open. Made-up vectors need .3; on two real encoders' up to .6 costs nothing, as worse scores leave with
+the rest."""
 _WIDER = 8
 """So many times as many documents as the fewest are scored by codes at most, and reranked, 24 more each."""
 _GROWN = 1 << 15
@@ -187,10 +191,11 @@ def shortlist(
     lengths = [(probes[segment.codec.id].lookup.length, segment.codec.deviations) for segment in segments]
     by_centroid = _SURE * max(length * deviations.mean_square_to_centroid for length, deviations in lengths)
     by_codes = _SURE * max(length * deviations.mean_square_error for length, deviations in lengths)
+    by_nearest = math.hypot(by_codes, _ELSEWHERE * by_centroid)
     (few, most), refined = limits.rerank, _REFINED
     steps = (
         _Step(lambda group: None, *limits.candidates, by_centroid),
-        _Step(lambda group: group.nearest, few * refined, most * refined, by_codes),
+        _Step(lambda group: group.nearest, few * refined, most * refined, by_nearest),
         _Step(lambda group: group.margins, few, most, by_codes),
     )
     for step in steps:
