@@ -1,10 +1,11 @@
-"""Stage 2: rank as MiniLM ranks, by its tokens and its pooled vector together, among hard candidates.
+"""Stage 2: rank as MiniLM and BM25 together, among hard candidates.
 
     python examples/train_nano/refine.py WORK --minutes 35 [--start CHECKPOINT_FOLDER]
 
-Three losses: KL divergence from the teacher's ranking of each query's positive, its BM25 negatives and
-everyone else's; the token loss of stage 1 on the same passages, which keeps what was learnt there; and
-in other languages contrast within a batch, with translations. Resumes from WORK/refine.pt; ``--start``
+Three losses: KL divergence from a ranking of each query's positive, its BM25 negatives and everyone
+else's, by the sum of MiniLM's tokens, its pooled vector and BM25, which ranks better than any alone; the
+token loss of stage 1 on the same passages, which keeps what was learnt there; and in other languages
+contrast within a batch, with translations. Resumes from WORK/refine.pt; ``--start``
 begins half-way between stage 1 and an earlier refined student.
 """
 
@@ -14,19 +15,25 @@ import argparse
 import json
 import math
 import random
+import re
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import sources
 import torch
 import torch.nn.functional as F
+from bm25s.stopwords import STOPWORDS_EN
 from distil import Texts, align, translation_loss
 from student import DOCUMENT, PUNCTUATION, QUERY, Student
 from teacher import Teacher
 from torch import Tensor
 
+STOPWORDS = frozenset(STOPWORDS_EN)
 PEAK_RATE, WARM_UP, QUERIES_PER_STEP = 3e-4, 30, 6
-DENSE_SCALE, TOKEN_SCALE = 20.0, 30.0
+DENSE_SCALE, TOKEN_SCALE, LEXICAL_SCALE = 20.0, 30.0, 0.3
+K1, B = 0.9, 0.4
 
 
 class Groups:
@@ -81,6 +88,44 @@ def maxsim(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor
     return torch.stack([part.mean(0) for part in best.split([len(q) for q in queries])])
 
 
+class Lexical:
+    """BM25 (Lucene's form) of a few passages, with the document frequencies of many.
+
+    Parameters
+    ----------
+    passages
+        Those whose words are counted.
+    """
+
+    def __init__(self, passages: Iterable[str]) -> None:
+        words = [self.words(passage) for passage in passages]
+        self.average = sum(map(len, words)) / len(words)
+        frequencies = Counter(word for some in words for word in set(some))
+        self.weights = {
+            word: math.log1p((len(words) - n + 0.5) / (n + 0.5)) for word, n in frequencies.items()
+        }
+        self.unseen = math.log1p(2 * len(words) + 1)
+
+    @staticmethod
+    def words(text: str) -> list[str]:
+        return [word for word in re.findall(r"\b\w\w+\b", text.lower()) if word not in STOPWORDS]
+
+    def scores(self, queries: list[str], passages: list[str]) -> Tensor:
+        """``[n_queries, n_passages]``."""
+        counted = [Counter(self.words(passage)) for passage in passages]
+        norms = [K1 * (1 - B + B * counts.total() / self.average) for counts in counted]
+        rows = []
+        for query in queries:
+            asked = [(word, self.weights.get(word, self.unseen)) for word in self.words(query)]
+            rows.append(
+                [
+                    sum(weight * counts[word] / (counts[word] + norm) for word, weight in asked)
+                    for counts, norm in zip(counted, norms, strict=True)
+                ]
+            )
+        return torch.tensor(rows)
+
+
 class Refiner:
     def __init__(self, work: Path, seed: int) -> None:
         self.teacher, self.student = Teacher(), Student(work)
@@ -89,6 +134,8 @@ class Refiner:
         vocabulary = self.student.tokenizer.get_vocab()
         skipped = [i for token, i in vocabulary.items() if token.removeprefix("Ġ") in PUNCTUATION | {""}]
         self.skipped = torch.tensor(skipped)
+        groups = self.groups.groups
+        self.lexical = Lexical(text for group in groups for text in (group["positive"], *group["negatives"]))
 
     def documents(self, texts: list[str]) -> tuple[Tensor, tuple[Tensor, ...], list]:
         encodings = self.student.tokenizer.encode_batch(texts)
@@ -105,7 +152,7 @@ class Refiner:
         return vectors.split(lengths)
 
     def ranking_loss(self) -> tuple[Tensor, Tensor]:
-        """KL divergence from the teacher's ranking, and the token loss on the same passages."""
+        """KL divergence from the teachers' ranking, and the token loss on the same passages."""
         queries, passages, positives = self.groups.english()
         tokens = self.teacher.tokenize(queries + passages)
         states = self.teacher.states(tokens)
@@ -114,6 +161,7 @@ class Refiner:
         projected = [self.teacher.project(s) for s in states]
         target = DENSE_SCALE * pooled[:count] @ pooled[count:].T
         target = target + TOKEN_SCALE * maxsim(tuple(projected[:count]), tuple(projected[count:]))
+        target = target + LEXICAL_SCALE * self.lexical.scores(queries, passages)
         target[torch.arange(count), positives] += 1.0
         flat, documents, encodings = self.documents(passages)
         scores = self.student.scale.exp() * maxsim(self.queries(queries), documents)
