@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import jit
+from ._kernels import Ids, jit
 
-__all__ = ["add_up", "int8_scales", "to_int8", "turn"]
+__all__ = ["add_up", "int8_scales", "postings", "to_int8", "turn"]
 
 
 @jit
@@ -95,3 +95,38 @@ def add_up(
         counts[id] += 1
         for i in range(vectors.shape[1]):
             totals[id, i] += vectors[row, i]
+
+
+@jit
+def postings(centroids: Ids, offsets: NDArray[np.int64], lists: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Each centroid's documents, every document once, in order.
+
+    Parameters
+    ----------
+    centroids
+        Unsigned ``[n_tokens]``.
+    offsets
+        int64 ``[n_documents + 1]``.
+    lists
+        int64 ``[n_centroids + 1]``: zeros; filled in with where each centroid's documents begin.
+    """
+    n_centroids = len(lists) - 1
+    last = np.full(n_centroids, -1, np.int64)
+    for document in range(len(offsets) - 1):
+        for token in range(offsets[document], offsets[document + 1]):
+            if last[centroids[token]] != document:
+                last[centroids[token]] = document
+                lists[centroids[token] + 1] += 1
+    for centroid in range(n_centroids):
+        lists[centroid + 1] += lists[centroid]
+    documents = np.empty(lists[n_centroids], np.uint32)
+    free = lists[:n_centroids].copy()
+    last[:] = -1
+    for document in range(len(offsets) - 1):
+        for token in range(offsets[document], offsets[document + 1]):
+            centroid = centroids[token]
+            if last[centroid] != document:
+                last[centroid] = document
+                documents[free[centroid]] = document
+                free[centroid] += 1
+    return documents

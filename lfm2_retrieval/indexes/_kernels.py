@@ -17,7 +17,10 @@ import numpy as np
 from numba.core.caching import FunctionCache
 from numpy.typing import NDArray
 
-__all__ = ["jit", "reduce_block", "widen"]
+__all__ = ["Ids", "jit", "reduce_block", "widen"]
+
+Ids = NDArray[np.unsignedinteger[Any]]
+"""Numbers of centroids or documents: uint16 or uint32."""
 
 F = TypeVar("F", bound=Callable[..., object])
 

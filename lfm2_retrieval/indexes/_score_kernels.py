@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import jit
+from ._kernels import Ids, jit
 from ._lanes import add, larger, load, multiply, multiply_add, prefetch, splat, splat_at, store, widen
-from ._search_kernels import Ids
 
 __all__ = ["BLOCK", "score_float32", "score_int8", "score_pq"]
 
@@ -86,7 +85,7 @@ def score_int8(  # noqa: PLR0917  (compiled code takes positions)
     Parameters
     ----------
     vectors, scales
-        As for ``_search_kernels.decode_int8``.
+        As for ``_decode_kernels.decode_int8``.
     starts, ends
         int64 ``[n]``: the rows of each document, at least one.
     columns
@@ -185,7 +184,7 @@ def score_pq(  # noqa: PLR0917
     Parameters
     ----------
     centroids, codebooks, ids, codes, normalise
-        As for ``_search_kernels.decode_pq``.
+        As for ``_decode_kernels.decode_pq``.
     starts, ends, columns, n_tokens, scores
         As for `score_int8`; ``dim`` is ``M * width`` here.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._search_kernels import Ids
+from ._kernels import Ids
 
 __all__ = [
     "decode_int8",
@@ -100,7 +100,7 @@ def score(
 def decode_int8(
     vectors: NDArray[np.int8], scales: NDArray[np.float32], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """The twin of ``_search_kernels.decode_int8``, for any rows."""
+    """The twin of ``_decode_kernels.decode_int8``, for any rows."""
     chosen = vectors[rows].astype(np.float32)
     if len(scales):
         chosen *= scales[rows, None]
@@ -116,7 +116,7 @@ def decode_pq(
     codes: NDArray[np.uint8],
     normalise: bool,
 ) -> NDArray[np.float32]:
-    """The twin of ``_search_kernels.decode_pq``, for all rows."""
+    """The twin of ``_decode_kernels.decode_pq``, for all rows."""
     residuals = codebooks[np.arange(len(codebooks)), codes].reshape(len(codes), -1)
     decoded = centroids[ids] + residuals
     if normalise:
@@ -128,7 +128,7 @@ def decode_pq(
 def postings(
     centroids: Ids, offsets: NDArray[np.int64], n_centroids: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """The lists and documents of ``_search_kernels.postings``."""
+    """The lists and documents of ``_build_kernels.postings``."""
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     pairs = np.unique(np.column_stack([centroids.astype(np.int64), owners]), axis=0).reshape(-1, 2)
     lists = np.searchsorted(pairs[:, 0], np.arange(n_centroids + 1)).astype(np.int64)

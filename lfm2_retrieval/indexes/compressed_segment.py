@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..datatypes import ScoreKind
 from ..errors import DamagedIndexError
 from . import _build_kernels as build_kernels
-from . import _search_kernels as search_kernels
+from . import _decode_kernels as decode_kernels
 from .arrays import (
     HEADER_BYTES,
     REMEDY,
@@ -81,11 +81,11 @@ class CompressedSegment(Segment):
         """As `Segment.decode`: the int8 vectors, or else what centroids and codes say."""
         codec = self.codec
         if self.layout.int8:
-            search_kernels.decode_int8(self.steps, self.scales, starts, ends, decoded)
+            decode_kernels.decode_int8(self.steps, self.scales, starts, ends, decoded)
             return
         turned = np.empty((len(decoded), codec.rotation.shape[1]), np.float32)
         stored = self.centroids, self.codes, self.layout.unit
-        if not search_kernels.decode_pq(codec.turned, codec.codebooks, *stored, starts, ends, turned):
+        if not decode_kernels.decode_pq(codec.turned, codec.codebooks, *stored, starts, ends, turned):
             raise self.damaged("centroids.npy")
         codec.turn_back(turned, decoded)
 
@@ -165,7 +165,7 @@ class CompressedBuilder(FolderBuilder):
         """Make the files durable: what the catalogue will say of them, but for a number and a name."""
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(self._lengths))]).astype(np.int64)
         lists = np.zeros(self._codec.n_centroids + 1, np.int64)
-        documents = search_kernels.postings(np.concatenate(self._ids), offsets, lists)
+        documents = build_kernels.postings(np.concatenate(self._ids), offsets, lists)
         self.write("offsets.npy", "<i8", offsets)
         keys = np.concatenate(self._keys)
         self.write("keys.npy", "<i8", keys)

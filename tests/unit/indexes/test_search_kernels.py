@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lfm2_retrieval.indexes import _build_kernels, _decode_kernels
 from lfm2_retrieval.indexes import _score_kernels as scoring
 from lfm2_retrieval.indexes import _search_kernels as kernels
 from lfm2_retrieval.indexes import _twins as twins
@@ -50,7 +51,7 @@ def make_postings(rng, n_documents, n_centroids, ids=np.uint16):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     centroids = rng.integers(0, n_centroids, offsets[-1]).astype(ids)
     lists = np.zeros(n_centroids + 1, np.int64)
-    return offsets, centroids, lists, kernels.postings(centroids, offsets, lists)
+    return offsets, centroids, lists, _build_kernels.postings(centroids, offsets, lists)
 
 
 @IDS
@@ -154,7 +155,7 @@ def test_int8_decoding(seed):
     rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
     for scales in (np.empty(0, np.float32), rng.random(50).astype(np.float32)):
         decoded = np.empty((len(rows), 12), np.float32)
-        kernels.decode_int8(steps, scales, starts, ends, decoded)
+        _decode_kernels.decode_int8(steps, scales, starts, ends, decoded)
         np.testing.assert_allclose(decoded, twins.decode_int8(steps, scales, rows), rtol=1e-6)
 
 
@@ -170,10 +171,10 @@ def test_pq_decoding(width, normalise, ids):
     codes = rng.integers(0, 256, (30, len(codebooks)), dtype=np.uint8)
     decoded = np.empty((30, dim), np.float32)
     whole = np.array([0]), np.array([30])
-    assert kernels.decode_pq(centroids, codebooks, ids, codes, normalise, *whole, decoded)
+    assert _decode_kernels.decode_pq(centroids, codebooks, ids, codes, normalise, *whole, decoded)
     expected = twins.decode_pq(centroids, codebooks, ids, codes, normalise)
     np.testing.assert_allclose(decoded, expected, rtol=1e-5, atol=1e-6)
-    assert not kernels.decode_pq(centroids[:4], codebooks, ids, codes, normalise, *whole, decoded)
+    assert not _decode_kernels.decode_pq(centroids[:4], codebooks, ids, codes, normalise, *whole, decoded)
 
 
 SOME = np.array([0, 0, 5, 59]), np.array([1, 7, 59, 60])
