@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .codec import Codec
     from .snapshot import Snapshot
 
-__all__ = ["Tally", "has_drifted", "misfits"]
+__all__ = ["Tally", "has_drifted", "misfits", "widening"]
 
 _FEWEST_MEASURED = 64
 """The error of fewer vectors says nothing."""
@@ -75,6 +76,23 @@ def misfits(snapshot: Snapshot, rng: np.random.Generator) -> Snapshot | None:
     return found if found.count and found.count >= _FEWEST_MISFITS * len(drawn) else None
 
 
+def widening(snapshot: Snapshot) -> float:
+    """How many times as large as a codec's sample says errors may be: the worst segment's root mean square to
+    the sample's, at least 1.
+
+    Of the codec that encoded last: a newer one, half-way through a build, has encoded nothing.
+    """
+    errors = snapshot.settings.get("errors")
+    if not isinstance(errors, dict):
+        return 1.0
+    worst = errors.get("worst")
+    for trained in snapshot.codecs:
+        mean = trained.codec.facts.get("mean_square_error")
+        if trained.codec.id == errors.get("codec") and _is_positive(worst) and _is_positive(mean):
+            return max(1.0, math.sqrt(worst / mean))
+    return 1.0
+
+
 class Tally:
     """Squared errors of vectors that a codec encoded, to the centroid and in all, summed up."""
 
@@ -114,6 +132,10 @@ class Tally:
     @property
     def _mean_square_error(self) -> float:
         return float(self.sums[_ERROR] / max(self.n, 1))
+
+
+def _is_positive(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and 0 < value < math.inf
 
 
 def _is_much_more(error: float, facts: Mapping[str, Any]) -> bool:

@@ -159,7 +159,11 @@ def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Pl
 
 
 def shortlist(
-    parts: Sequence[tuple[int, Part]], query: NDArray[np.float32], limits: Plan, threads: int = 1
+    parts: Sequence[tuple[int, Part]],
+    query: NDArray[np.float32],
+    limits: Plan,
+    threads: int = 1,
+    wider: float = 1.0,
 ) -> Places:
     """The most promising documents of some compressed parts.
 
@@ -173,6 +177,8 @@ def shortlist(
         How much to look at.
     threads
         How many threads may work on it.
+    wider
+        How many times as large as the codecs say their errors may be.
 
     Returns
     -------
@@ -189,8 +195,9 @@ def shortlist(
             probes[codec.id] = _probe(lookup(query, codec, threads, used), codec, limits.nprobe)
     kept = _gather([part for _, part in parts], segments, probes, limits)
     lengths = [(probes[segment.codec.id].lookup.length, segment.codec.deviations) for segment in segments]
-    by_centroid = _SURE * max(length * deviations.mean_square_to_centroid for length, deviations in lengths)
-    by_codes = _SURE * max(length * deviations.mean_square_error for length, deviations in lengths)
+    sure = _SURE * wider
+    by_centroid = sure * max(length * deviations.mean_square_to_centroid for length, deviations in lengths)
+    by_codes = sure * max(length * deviations.mean_square_error for length, deviations in lengths)
     by_nearest = math.hypot(by_codes, _ELSEWHERE * by_centroid)
     (few, most), refined = limits.rerank, _REFINED
     steps = (

@@ -17,6 +17,7 @@ from ..datatypes import ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError
 from . import maxsim
 from ._pool import cpus, each
+from .drift import widening
 from .snapshot import Part, Snapshot
 
 __all__ = ["Found", "rescore", "search"]
@@ -88,10 +89,11 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     # One query is a matter of milliseconds, so that more threads pay only where they are asked for.
     threads = params.threads or (cpus() if len(asked) > 1 else 1)
     inner = 1 if len(asked) > 1 else threads
+    wider = widening(snapshot)
 
     def one(i: int) -> list[Found]:
         query = vectors[lanes[i] : lanes[i + 1]]
-        listed = _shortlist(compressed, query, params, inner) if compressed else _NOTHING
+        listed = _shortlist(compressed, query, params, inner, wider) if compressed else _NOTHING
         plausible = candidates[i].plausible(params.k).joined(listed)
         return _settle(snapshot.parts, query, plausible, params.k, inner)
 
@@ -156,14 +158,18 @@ def _scan(
 
 
 def _shortlist(
-    parts: Sequence[tuple[int, Part]], query: NDArray[np.float32], params: SearchParams, threads: int
+    parts: Sequence[tuple[int, Part]],
+    query: NDArray[np.float32],
+    params: SearchParams,
+    threads: int,
+    wider: float,
 ) -> Candidates:
     """The short list of one query; its scores are yet to be found."""
     from .pipeline import plan, shortlist
 
     precise = any(part.segment.score_kind is ScoreKind.MAXSIM for _, part in parts)
     n_documents = sum(part.segment.info.n_documents for _, part in parts)
-    numbers, positions = shortlist(parts, query, plan(params, precise, n_documents), threads)
+    numbers, positions = shortlist(parts, query, plan(params, precise, n_documents), threads, wider)
     keys = np.empty(len(numbers), np.int64)
     for number, part in parts:
         mine = numbers == number

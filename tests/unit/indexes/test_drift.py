@@ -1,13 +1,15 @@
 """Documents of another kind than the codec was trained on: told, measured, and put right by `merge`."""
 
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
 from lfm2_retrieval.indexes import DriftWarning
-from lfm2_retrieval.indexes.drift import Tally, has_drifted, misfits
+from lfm2_retrieval.indexes.drift import Tally, has_drifted, misfits, widening
 
 DIM, LENGTH = 32, 12
 K = 10
@@ -177,3 +179,25 @@ def test_errors_are_added_up_by_codec():
     few = tally(3, 0.9).added_to(once, OfCodec(1))
     assert (few["measured"], few["worst"]) == (303, 0.1)
     assert tally(0, 0.0).added_to(once, OfCodec(1)) == once
+
+
+def test_short_lists_are_as_wide_as_the_worst_segment_needs(tmp_path):
+    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+        fill(index, documents(5000, 0, 1, 5.0), "a")
+        assert widening(index._snapshot()) < 1.1
+        with pytest.warns(DriftWarning):
+            fill(index, documents(1250, 0, 2, 0.3), "b")
+        snapshot = index._snapshot()
+        errors, trained = index.settings["errors"], index.codec_facts["mean_square_error"]
+        assert widening(snapshot) == pytest.approx(np.sqrt(errors["worst"] / trained))
+        assert widening(snapshot) > 1.5
+        half_way = SimpleNamespace(codec=SimpleNamespace(id=99, facts=snapshot.codecs[0].codec.facts))
+        assert widening(replace(snapshot, codecs=(*snapshot.codecs, half_way))) == widening(snapshot)
+
+
+@pytest.mark.parametrize("errors", [None, [], {}, {"codec": 1}, {"codec": 1, "worst": "much"}])
+def test_without_a_measurement_nothing_is_wider(tmp_path, errors):
+    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+        fill(index, documents(500, 0, 1, 5.0), "a")
+        snapshot = index._snapshot()
+        assert widening(replace(snapshot, settings={**snapshot.settings, "errors": errors})) == 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support import embeddings
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.pipeline import plan
+from lfm2_retrieval.indexes.pipeline import plan, shortlist
 
 COUNTS = st.none() | st.integers(1, 50_000)
 
@@ -52,6 +52,13 @@ def test_scores_that_are_uncertain_are_looked_at_more_closely(index):
     assert of_fixed < 0.6
     assert recall(index, queries, SearchParams(10, candidates=1500)) > 0.9
     assert recall(index, queries, SearchParams(10)) > of_fixed + 0.2
+
+
+def test_larger_errors_than_the_codec_s_make_longer_lists(index):
+    query = embeddings([8], dim=128, seed=3).embeddings
+    parts = list(enumerate(index._snapshot().parts))
+    few, many = (len(shortlist(parts, query, plan(SearchParams(10)), wider=wider)[0]) for wider in (0.1, 1))
+    assert few < many
 
 
 @pytest.mark.parametrize("rank", [8, 32])
