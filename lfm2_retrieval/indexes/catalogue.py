@@ -160,6 +160,7 @@ class Catalogue:
 
         What isn't committed at the end is rolled back.
         """
+        self._check_open()
         path = self.folder / CATALOGUE
         with translated(path), closing(connect(path, "mode=rw")) as connection:
             harden(connection)
@@ -266,8 +267,7 @@ class Catalogue:
 
     def _lend(self) -> sqlite3.Connection:
         with self._guard:
-            if self._closed:
-                raise IndexClosedError(f"the index {self.folder} is closed; open it again")
+            self._check_open()
             if self._pid != os.getpid():
                 # SQLite's connections don't survive a fork: leave the parent's alone, unclosed.
                 _inherited.extend(self._idle)
@@ -286,6 +286,10 @@ class Catalogue:
                 connection.close()
                 raise
         return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise IndexClosedError(f"the index {self.folder} is closed; open it again")
 
     def _check_identity(self, connection: sqlite3.Connection) -> None:
         if self._identify(connection) != self._identity:

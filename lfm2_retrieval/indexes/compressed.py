@@ -13,7 +13,7 @@ from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import DamagedIndexError, IndexLockedError, InvalidInputError
 from .codec import Tier
 from .drift import has_drifted, misfits
-from .exact import ExactIndex, make_settings
+from .exact import ExactIndex
 from .policy import (
     Estimate,
     Limits,
@@ -26,6 +26,7 @@ from .policy import (
 )
 from .recall import Recall, Trials, draw_queries
 from .searching import Question
+from .settings import make_settings
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..errors import InvalidInputError, StoredIndexError
 from .catalogue import Catalogue, SweptError
 from .filters import Condition, Filter, Where, parse_where, with_columns
-from .rows import COLUMNS, Entry, decode_row, decode_text, encode_text, name_some
+from .rows import COLUMNS, Entry, decode_row, decode_text, encode_ids, name_some
 from .schema import CATALOGUE
 from .searching import Searcher
 from .segment import SegmentInfo
@@ -65,14 +65,14 @@ class StoredDocuments:
 
     def get_many(self, ids: Sequence[str]) -> list[Entry | None]:
         """The documents under some ids, in their order; None where there is none."""
-        encoded = [encode_text(id) for id in ids]
+        encoded = encode_ids(ids)
         wanted = list(dict.fromkeys(encoded))
         found = self._read(lambda snapshot: self._catalogue.fetch(snapshot.commit, "id", wanted))
         return [found.get(id) for id in encoded]
 
     def newest_ids(self, ids: Sequence[str]) -> set[str]:
         """Those of some ids that the newest commit has, whatever this index reads."""
-        return set(map(decode_text, self._catalogue.living([encode_text(id) for id in ids])))
+        return set(map(decode_text, self._catalogue.living(encode_ids(ids))))
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.get(id) is not None
@@ -133,7 +133,7 @@ class StoredDocuments:
         InvalidInputError
             If one of the ids is not in the index.
         """
-        encoded = [encode_text(id) for id in ids]
+        encoded = encode_ids(ids)
 
         def read(snapshot: Snapshot) -> TokenEmbeddings:
             keys = self._catalogue.keys(snapshot.commit, list(dict.fromkeys(encoded)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import threading
@@ -13,36 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
-
-from .. import __version__
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import (
     IndexExistsError,
     IndexLockedError,
-    IndexWriteError,
     InvalidInputError,
+    StoredIndexError,
     TransactionError,
 )
 from .catalogue import Catalogue, is_index, is_vacant
 from .documents import StoredDocuments
-from .fields import check_fields
 from .filters import Where, parse_where
 from .lock import WriterLock
 from .merge import Groups, merge, reclaim
 from .policy import MERGED_IN_PASSING, Limits, all_to_merge, parse_memory, to_merge
 from .schema import last_row
 from .searching import Question
+from .settings import make_settings
 from .snapshot import Snapshot
 from .verify import verify
 from .writer import OnConflict, Writer
 
 __all__ = ["ExactIndex"]
-
-_RESERVED = (
-    *("dim", "tier", "created_by", "uuid", "horizon", "seed"),
-    *("recall", "tuned", "errors", "lexical", "fields"),
-)
 
 
 class ExactIndex(StoredDocuments):
@@ -332,7 +323,7 @@ class ExactIndex(StoredDocuments):
             self._tidy(timeout)
         except IndexLockedError:
             pass  # the next commit will see to it
-        except IndexWriteError as error:
+        except StoredIndexError as error:  # who got an error would do the change again
             warnings.warn(f"the change is committed, but {error}", RuntimeWarning, stacklevel=4)
 
     def _tidy(self, timeout: float) -> None:
@@ -427,33 +418,3 @@ class ExactIndex(StoredDocuments):
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """The parameters, with what the caller left open."""
         return replace(params, exact=True)
-
-
-def make_settings(
-    dim: int, settings: Mapping[str, Any] | None, *, lexical: bool = True, fields: Sequence[str] = ()
-) -> dict[str, Any]:
-    """The settings of a new index.
-
-    Raises
-    ------
-    InvalidInputError
-        If ``dim`` is not a positive whole number, a setting is reserved or not JSON, or a field can't be
-        named.
-    """
-    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
-        raise InvalidInputError(f"dim must be a positive whole number, not {dim!r}")
-    if reserved := sorted(set(settings or {}) & set(_RESERVED)):
-        raise InvalidInputError(f"these settings are the index's own: {', '.join(reserved)}")
-    values = dict(settings or {})
-    try:
-        json.dumps(values, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"the settings are not JSON: {error}") from error
-    derived = {"lexical": bool(lexical), "fields": check_fields(fields)}
-    return {
-        "dim": int(dim),
-        "tier": "exact",
-        "created_by": f"lfm2-retrieval {__version__}",
-        **derived,
-        **values,
-    }

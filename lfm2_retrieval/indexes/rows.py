@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,11 @@ __all__ = [
     "Entry",
     "Row",
     "bury",
+    "check_id",
     "checksum",
     "decode_row",
     "decode_text",
+    "encode_ids",
     "encode_rows",
     "encode_text",
     "known_ids",
@@ -131,6 +133,32 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def encode_ids(ids: Iterable[str]) -> list[bytes]:
+    """Some ids to look for, as they are stored.
+
+    Raises
+    ------
+    InvalidTypeError
+        If they are one str, of which each letter would be looked for, or one of them is none.
+    """
+    if isinstance(ids, (str, bytes)):
+        raise InvalidTypeError(f"ids is a sequence of str, not one: {ids!r:.80}")
+    return [encode_text(check_id(id)) for id in ids]
+
+
+def check_id(id: object) -> str:
+    """An id.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it is no str.
+    """
+    if not isinstance(id, str):
+        raise InvalidTypeError(f"a document's id must be a str, not {type(id).__name__}: {id!r:.80}")
+    return id
+
+
 def decode_text(data: bytes) -> str:
     """The inverse of `encode_text`."""
     return data.decode("utf-8", "surrogatepass")
@@ -175,9 +203,7 @@ def encode_rows(
         if values is not None and len(values) != len(ids):
             raise InvalidInputError(f"{len(ids)} ids, but {len(values)} {name}")
     for id in ids:
-        if not isinstance(id, str):
-            raise InvalidTypeError(f"a document's id must be a str, not {type(id).__name__}: {id!r}")
-        if not id:
+        if not check_id(id):
             raise InvalidInputError("a document's id must not be empty")
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
@@ -185,7 +211,12 @@ def encode_rows(
         raise DuplicateIdError(f"the same id twice in one call: {name_some(twice)}")
     return [
         Row(encode_text(id), _encode_body(id, text), _encode_metadata(id, values))
-        for id, text, values in zip(ids, texts or [None] * len(ids), metadata or [{}] * len(ids), strict=True)
+        for id, text, values in zip(
+            ids,
+            [None] * len(ids) if texts is None else texts,
+            [{}] * len(ids) if metadata is None else metadata,
+            strict=True,
+        )
     ]
 
 

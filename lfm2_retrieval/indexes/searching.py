@@ -15,7 +15,7 @@ from .fields import field_path
 from .filters import Condition, Filter
 from .fusion import find
 from .grouping import choose
-from .rows import Entry, encode_text, name_some
+from .rows import Entry, check_id, encode_text, name_some
 from .search import Found, rescore, search
 from .snapshot import Snapshot
 
@@ -127,7 +127,7 @@ class Searcher:
             raise InvalidInputError(f"there are {len(queries)} queries, but {len(ids)} lists of ids")
         if isinstance(ids, str) or any(isinstance(some, str) for some in ids):
             raise InvalidTypeError("ids must be a list of str for each query")
-        encoded = {id: encode_text(id) for some in ids for id in some}
+        encoded = {id: encode_text(check_id(id)) for some in ids for id in some}
         known = self._catalogue.keys(snapshot.commit, list(dict.fromkeys(encoded.values())))
         if missing := [id for id, name in encoded.items() if name not in known]:
             raise InvalidInputError(f"not in the index: {name_some(missing)}")

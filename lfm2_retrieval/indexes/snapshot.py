@@ -20,15 +20,13 @@ from .pins import Pin
 from .rows import checksum, load_json
 from .schema import read_settings
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
+from .settings import WIDEST
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .compressed_segment import OpenCodec
 
 __all__ = ["Part", "Places", "Snapshot", "load", "newest_commit"]
-
-_WIDEST = 1 << 20
-"""No vector is wider; what says so is damaged."""
 
 
 class Places(NamedTuple):
@@ -282,7 +280,7 @@ def _check_row(crc32: object, *values: Any) -> None:
 
 def _dim(folder: Path, settings: dict[str, Any]) -> int:
     dim = settings.get("dim")
-    if not isinstance(dim, int) or not 1 <= dim <= _WIDEST:
+    if not isinstance(dim, int) or not 1 <= dim <= WIDEST:
         raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
     return dim
 

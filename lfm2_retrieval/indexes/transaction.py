@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import IndexClosedError, InvalidInputError
+from ..errors import IndexClosedError, InvalidInputError, MissingExtraError
 from .catalogue import IDS_PER_QUERY
 from .cleaning import clean, forget
 from .connections import storing
 from .derived import derive
+from .fields import check_fields
 from .graves import dig
 from .lock import WriterLock
 from .rows import COLUMNS, Entry, Row, checksum, decode_row
@@ -83,7 +84,10 @@ class Transaction:
             self._connection = stack.enter_context(self._catalogue.writing())
             with storing(self._catalogue.folder):
                 clean(self._connection, self._catalogue.folder, _FORGOTTEN_AT_ONCE)
-            settings = self._replace or read_settings(self._connection)
+            before = read_settings(self._connection)
+            settings = self._replace or before
+            # Once something is retired, there is no refusing what shall take its place.
+            check_fields([*(before.get("fields") or ()), *(settings.get("fields") or ())])
             self._dim = int(settings["dim"])
             self._lexical = bool(settings.get("lexical"))
             self._stack = stack.pop_all()
@@ -144,7 +148,7 @@ class Transaction:
                 if self._replace is not None:
                     self._begin()
                 yield
-        except InvalidInputError:  # before anything was written
+        except (InvalidInputError, MissingExtraError):  # before anything was written
             raise
         except BaseException:  # also Ctrl-C: files and rows may disagree now
             self.abandon()

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
-from .rows import Entry, Row, decode_text, encode_rows, encode_text, known_ids, unknown_ids
+from .rows import Entry, Row, decode_text, encode_ids, encode_rows, encode_text, known_ids, unknown_ids
 from .schema import last_row, read_settings, write_settings
+from .settings import check_settings
 from .transaction import Transaction
 
 if TYPE_CHECKING:
@@ -209,9 +210,7 @@ class Writer(Transaction):
                 found = self._select(f"died IS NULL AND {condition.sql}", condition.parameters)
             else:
                 wanted = [ids] if isinstance(ids, str) else list(ids or [])
-                if wrong := [id for id in wanted if not isinstance(id, str)]:
-                    raise InvalidTypeError(f"a document's id must be a str, not {wrong[0]!r}")
-                known = self._find_ids([encode_text(id) for id in dict.fromkeys(wanted)])
+                known = self._find_ids(list(dict.fromkeys(encode_ids(wanted))))
                 unknown = [id for id in wanted if encode_text(id) not in known]
                 if unknown and not missing_ok:
                     raise unknown_ids(unknown, "missing_ok=True passes over them")
@@ -225,7 +224,7 @@ class Writer(Transaction):
         """Those of some documents that the index holds, by id, as this transaction has them."""
         self._check_open()
         with self._storing():
-            known = self._find_ids([encode_text(id) for id in dict.fromkeys(ids)])
+            known = self._find_ids(list(dict.fromkeys(encode_ids(ids))))
             entries = [self._stored(row)[0] for row in known.values()]
             return {entry.id: entry for entry in entries}
 
@@ -237,6 +236,7 @@ class Writer(Transaction):
     def set(self, settings: Mapping[str, Any]) -> None:
         """Change settings (JSON values), in the commit of what was done."""
         self._check_open()
+        check_settings(settings)
         with self._storing():
             self._begin()
             write_settings(self._connection, settings)

@@ -6,7 +6,7 @@ import random
 import pytest
 from life import Life
 from report import EVERY, report
-from zygote import CREATE, FAIL, MAKE, RENAME, SHORT, SYNC, TRUNCATE, WRITE
+from zygote import CREATE, FAIL, MAKE, REMOVE, RENAME, SHORT, SYNC, TRUNCATE, WRITE
 
 from lfm2_retrieval import errors as library
 
@@ -31,6 +31,8 @@ FAULTS = {
     "sync error": (SYNC, FAIL, errno.EIO, 0),
     "rename error": (RENAME, FAIL, errno.EIO, 0),
     "truncation error": (TRUNCATE, FAIL, errno.EIO, 0),
+    "removal error": (REMOVE, FAIL, errno.EIO, 0),
+    "removal error for good": (REMOVE, FAIL, errno.EPERM, 1),
     "quota": (CREATE | MAKE | WRITE | RENAME, FAIL, errno.EDQUOT, 1),
     "read-only": (CREATE | MAKE | WRITE | RENAME | TRUNCATE, FAIL, errno.EROFS, 1),
 }

@@ -1,0 +1,119 @@
+"""What can't be used is refused by our errors, and before anything is changed."""
+
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from support import DIM, embeddings
+
+from lfm2_retrieval.errors import (
+    IndexClosedError,
+    InvalidInputError,
+    InvalidTypeError,
+    MissingExtraError,
+    StoredIndexError,
+)
+from lfm2_retrieval.indexes import ExactIndex
+
+
+@pytest.fixture
+def index(tmp_path):
+    with ExactIndex.create(tmp_path / "index", DIM) as index:
+        index.add(["a", "b"], embeddings([1, 1]))
+        yield index
+
+
+def reopened(index):
+    with ExactIndex.open(index.path) as again:
+        again.verify()
+        return again.ids()
+
+
+def test_a_closed_index_changes_nothing(index):
+    index.close()
+    for change in (
+        lambda: index.add(["c"], embeddings([1])),
+        lambda: index.update(["a"], None, ["text"]),
+        lambda: index.delete(["a"]),
+        lambda: index.configure(fields=["lang"]),
+    ):
+        with pytest.raises(IndexClosedError):
+            change()
+    with ExactIndex.open(index.path) as again:
+        assert (again.ids(), again.get("a").text, again.settings["fields"]) == (["a", "b"], None, [])
+
+
+def test_a_commit_is_no_error_whatever_comes_after_it(index, monkeypatch):
+    def fail(_):
+        raise StoredIndexError("nothing works")
+
+    monkeypatch.setattr(index, "_tidy", fail)
+    with pytest.warns(RuntimeWarning, match="is committed, but nothing works"):
+        assert index.add(["c"], embeddings([1])) == 1
+    assert index.ids() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("settings", [{5: 1}, {"\ud800": 1}, {"x": {1}}, {"x": float("nan")}])
+def test_settings_that_could_not_be_read_again_lose_nothing(index, settings):
+    with pytest.raises(InvalidInputError):
+        ExactIndex.create(index.path, DIM, settings=settings, if_exists="overwrite")
+    with pytest.raises(InvalidInputError):
+        index.writer(replace={"dim": DIM, **settings})
+    with index.writer() as writer, pytest.raises(InvalidInputError):
+        writer.set(settings)
+    assert reopened(index) == ["a", "b"]
+
+
+def test_a_width_that_could_not_be_read_again_loses_nothing(index):
+    with pytest.raises(InvalidInputError, match="at most 1048576"):
+        ExactIndex.create(index.path, 1 << 21, if_exists="overwrite")
+    with pytest.raises(InvalidInputError, match="at most 1048576"):
+        index.writer(replace={"dim": 1 << 21})
+    assert reopened(index) == ["a", "b"]
+
+
+def replace_stubbornly(index, fields):
+    """Everything by something narrower, and once more after it was refused."""
+    with index.writer(replace={"dim": 8, "fields": fields}) as writer:
+        with suppress(InvalidInputError):
+            writer.add(["c"], embeddings([1], dim=8))
+        writer.add(["c"], embeddings([1], dim=8))
+
+
+@pytest.mark.parametrize("field", ["one.more", "a..b"])
+def test_fields_that_cannot_be_declared_are_refused_before_anything_is_retired(index, field):
+    index.configure(fields=[f"f{number}" for number in range(64)])
+    with pytest.raises(InvalidInputError, match="field"):
+        replace_stubbornly(index, [field])
+    assert reopened(index) == ["a", "b"]
+
+
+def test_a_filter_without_its_extra_leaves_the_transaction(index, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sqlglot", None)
+    with index.transaction():
+        index.add(["c"], embeddings([1]))
+        with pytest.raises(MissingExtraError):
+            index.delete(where="lang = 'de'")
+    assert index.ids() == ["a", "b", "c"]
+
+
+def test_ids_of_another_type_are_refused_and_leave_the_transaction(index):
+    for ids in ([5], [None], [b"a"], "ab"):
+        for look in (index.get_many, index.embeddings, index.newest_ids):
+            with pytest.raises(InvalidTypeError):
+                look(ids)
+    with pytest.raises(InvalidTypeError):
+        index.get(5)
+    with pytest.raises(InvalidTypeError):
+        index.rerank(embeddings([1]), [[5]])
+    with index.writer() as writer:
+        writer.delete(["a"])
+        with pytest.raises(InvalidTypeError):
+            writer.find([5])
+    assert reopened(index) == ["b"]
+
+
+def test_texts_may_be_an_array(index):
+    index.add(["c", "d"], embeddings([1, 1]), np.array(["one", "two"]))
+    assert [entry.text for entry in index.get_many(["c", "d"])] == ["one", "two"]
