@@ -17,6 +17,7 @@ from ..errors import (
     IndexExistsError,
     IndexLockedError,
     InvalidInputError,
+    InvalidTypeError,
     StoredIndexError,
     TransactionError,
 )
@@ -387,7 +388,10 @@ class ExactIndex(StoredDocuments):
         InvalidInputError
             If an id is not in the index, the numbers differ, or the vectors can't be used.
         """
-        return self._read(lambda snapshot: self._searcher.rerank(snapshot, queries, ids))
+        if isinstance(ids, str) or any(isinstance(some, str) for some in ids):
+            raise InvalidTypeError("ids must be a list of str for each query")
+        lists = [list(some) for some in ids]  # read more than once
+        return self._read(lambda snapshot: self._searcher.rerank(snapshot, queries, lists))
 
     def verify(self) -> None:
         """Read every byte and hold it to its checksum.

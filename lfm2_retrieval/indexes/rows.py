@@ -233,15 +233,29 @@ def _encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
         raise InvalidTypeError(
             f"the metadata of document {id!r} must be a mapping, not {type(metadata).__name__}"
         )
-    if not all(isinstance(key, str) for key in metadata):
-        raise InvalidTypeError(f"the keys in the metadata of document {id!r} must be str")
     try:
         encoded = json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"the metadata of document {id!r} is not JSON: {error}") from error
     if _is_deep(encoded):
         raise InvalidInputError(f"the metadata of document {id!r} is nested more than {_DEEPEST} deep")
+    if not _has_str_keys(metadata):
+        raise InvalidTypeError(f"the keys in the metadata of document {id!r} must be str")
     return encoded
+
+
+def _has_str_keys(metadata: Mapping[str, Any]) -> bool:
+    """Whether all keys are, at any depth; ``json`` would make ``"1"`` of 1, and two of one name."""
+    left: list[Any] = [metadata]
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping):
+            if not all(isinstance(key, str) for key in value):
+                return False
+            left.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            left.extend(value)
+    return True
 
 
 def _is_deep(encoded: str) -> bool:

@@ -125,8 +125,6 @@ class Searcher:
         """The documents under some ids, those of each query in the order of their scores."""
         if len(ids) != len(queries):
             raise InvalidInputError(f"there are {len(queries)} queries, but {len(ids)} lists of ids")
-        if isinstance(ids, str) or any(isinstance(some, str) for some in ids):
-            raise InvalidTypeError("ids must be a list of str for each query")
         encoded = {id: encode_text(check_id(id)) for some in ids for id in some}
         known = self._catalogue.keys(snapshot.commit, list(dict.fromkeys(encoded.values())))
         if missing := [id for id, name in encoded.items() if name not in known]:

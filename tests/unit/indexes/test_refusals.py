@@ -117,3 +117,16 @@ def test_ids_of_another_type_are_refused_and_leave_the_transaction(index):
 def test_texts_may_be_an_array(index):
     index.add(["c", "d"], embeddings([1, 1]), np.array(["one", "two"]))
     assert [entry.text for entry in index.get_many(["c", "d"])] == ["one", "two"]
+
+
+@pytest.mark.parametrize("metadata", [{1: "one"}, {"a": {1: 2, "1": 3}}, {"a": [{"b": ({2: 3},)}]}])
+def test_keys_that_are_no_strings_are_refused_at_any_depth(index, metadata):
+    with pytest.raises(InvalidTypeError, match="'c' must be str"):
+        index.add(["c"], embeddings([1]), metadata=[metadata])
+    assert reopened(index) == ["a", "b"]
+
+
+def test_ids_to_rerank_may_be_given_once(index):
+    query = embeddings([2])
+    assert index.rerank(query, [iter(["b", "a"])]) == index.rerank(query, [["b", "a"]])
+    assert len(index.rerank(query, [iter(["b", "a"])])[0]) == 2
