@@ -95,11 +95,12 @@ def encoder_speed(content: Content) -> Section | None:
     text = [
         _machine(content, facts["run"]),
         f"{threads} thread{'s' * (threads > 1)}, {facts['dtype'].removeprefix('torch.')}. A batch is given "
-        "to the encoder at once; tokens are those that it reads. The last column is the share of what the "
+        "to the encoder at once; texts are about as long as their names say, and tokens are those that it "
+        "reads of each. The last column is the share of what the "
         f"machine's matrix product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square "
         f"matrices of {facts['peak_side']:,}.",
     ]
-    columns = ["text", "batch", "tokens", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
+    columns = ["text", "batch", "tokens each", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
     return Section("The encoder's speed", text, [Table(columns, rows)])
 
 
