@@ -12,7 +12,7 @@ from .published import load_published
 from .results import means_of, read_results
 from .runs import write_lines
 from .sections import sections
-from .tables import Content, Section, Table
+from .tables import Content, Section, Table, escaped
 
 __all__ = ["html", "latex", "markdown", "summary", "write_reports"]
 
@@ -101,15 +101,11 @@ def _markdown_section(part: Section, figure: Figure) -> str:
 
 def _markdown_table(table: Table) -> list[str]:
     rows = [
-        [f"**{_cell(text)}** ✗" if (i, j) in table.marked else _cell(text) for j, text in enumerate(row)]
+        [f"**{escaped(text)}** ✗" if (i, j) in table.marked else escaped(text) for j, text in enumerate(row)]
         for i, row in enumerate(table.rows)
     ]
     heading = ["---" if _is_text(table, j) else "---:" for j in range(len(table.columns))]
-    return [f"| {' | '.join(line)} |" for line in ([_cell(name) for name in table.columns], heading, *rows)]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return [f"| {' | '.join(line)} |" for line in ([escaped(name) for name in table.columns], heading, *rows)]
 
 
 def _is_text(table: Table, column: int) -> bool:
@@ -121,6 +117,7 @@ def latex(title: str, parts: list[Section]) -> str:
     chosen = [part for part in parts if part.title.startswith(("Quality", "Across", "By task", "What"))]
     lines = [f"% {' '.join(title.split())}", "% \\usepackage{booktabs}"]
     for part in chosen:
+        lines += ["", *(f"% {' '.join(paragraph.split())}" for paragraph in part.text)]
         for table in part.tables:
             columns = "".join("l" if _is_text(table, j) else "r" for j in range(len(table.columns)))
             lines += ["", f"% {part.title}", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
