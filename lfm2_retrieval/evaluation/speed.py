@@ -30,6 +30,10 @@ def speed(content: Content) -> Section | None:
             f"Run {run}: {_machine(content, run)}"
             for run in sorted({facts["run"] for facts in corpora.values()})
         ]
+    text.append(
+        "Indexing is counted without encoding. Latency is that of queries asked one by one (k = 10, 50 "
+        "queries at most): p50, p95 and p99 of the search alone, and with the query's encoding."
+    )
     here = all(facts["memory"]["peak_memory_since"] == "here" for facts in corpora.values())
     text.append(
         "Memory is what the process had resident, interpreter, libraries and model included: before the "
@@ -39,10 +43,17 @@ def speed(content: Content) -> Section | None:
         "of its parts."
     )
     place = ["corpus", *(["run"] if several else []), "index"]
-    columns = ("documents", "tokens", "documents/s encoded", "queries/s encoded", "documents/s indexed", "MB")
+    columns = (
+        "documents",
+        "tokens",
+        "documents/s encoded",
+        "queries/s encoded",
+        "documents/s indexed",
+        "MB on disk",
+    )
     tables = [Table([*place, *columns, "MB memory before", "MB memory at most"], rows)]
     if latency:
-        times = [f"{p} ms{with_}" for with_ in ("", " with encoding") for p in ("p50", "p95", "p99")]
+        times = [f"{p} ms{with_}" for with_ in (" search", " with encoding") for p in ("p50", "p95", "p99")]
         tables.append(Table([*place, *times], latency))
     return Section("Speed and size", text, tables, ("latency",))
 
@@ -105,4 +116,4 @@ def encoder_speed(content: Content) -> Section | None:
 
 
 def _rate(count: int, seconds: float) -> str:
-    return f"{count / seconds:,.1f}" if seconds else "–"
+    return f"{count / seconds:,.1f}" if count and seconds else "–"

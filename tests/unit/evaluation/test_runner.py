@@ -283,6 +283,25 @@ def test_compression_is_measured_beside_exact(encoder, tmp_path):
     assert "What compression costs" in (tmp_path / "out/report.md").read_text()
 
 
+def test_means_over_fewer_tasks_are_marked_wherever_they_stand(encoder, tmp_path):
+    for name in ("set-en", "set-de", "other-en"):
+        write_beir(tmp_path / "family" / name, name[-2:])
+    out = tmp_path / "out"
+    refs = from_folder(tmp_path / "family")
+    content, _ = evaluated(refs, encoder, out, cross_lingual=True, index="compressed")
+    whole = {(mean["documents"], mean["queries"]): mean["complete"] for mean in content["means"]}
+    assert [pair for pair, complete in whole.items() if complete] == [("en", "en")]
+    write_reports(out)
+    parts = dict(part.split("\n", 1) for part in (out / "report.md").read_text().split("\n## ")[1:])
+    for title in ("Quality", "Across languages: exact index", "By task"):
+        assert "* Some tasks failed or are not there" in parts[title]
+        starred = [line for line in parts[title].splitlines() if line.startswith("|") and " * |" in line]
+        assert len(starred) == {"Q": 4, "A": 2, "B": 2}[title[0]], title
+    assert "| compressed index † |" in parts["Quality"]  # twelve documents stay exact
+    assert "MB on disk" in parts["Speed and size"]
+    assert "k = 10" in parts["Speed and size"]
+
+
 def test_reports_show_the_matrix(matrix):
     out, content, _ = matrix
     files = {path.name for path in write_reports(out)}
