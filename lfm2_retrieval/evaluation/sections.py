@@ -58,7 +58,8 @@ def _quality(content: Content) -> Section:
             label = f"{language}{'' if mean['complete'] else ' *'}"
             stayed = system == "compressed" and not bytes_per_token(content, language)[1]
             name = NAMES[system] + " †" * stayed
-            rows.append([label, name, with_interval(values["nDCG@10"], ends), *others])
+            count = f"{_queries(content, language, system):,}"
+            rows.append([label, name, count, with_interval(values["nDCG@10"], ends), *others])
     tasks = dict.fromkeys(cell["task"] for cell in content["cells"])
     note = (
         f"the macro mean over {len(tasks)} tasks"
@@ -86,10 +87,22 @@ def _quality(content: Content) -> Section:
             if len(known) > 1:
                 averages = [sum(one[name] for one in known) / len(known) for name in MEASURES]
                 rows.append(
-                    [f"mean{' *' * incomplete}", NAMES[system], *(score(value) for value in averages)]
+                    [f"mean{' *' * incomplete}", NAMES[system], "", *(score(value) for value in averages)]
                 )
     figures = ("bars",) if rows else ()
-    return Section("Quality", text, [Table(["language", "system", *MEASURES], rows)] if rows else (), figures)
+    return Section(
+        "Quality", text, [Table(["language", "system", "queries", *MEASURES], rows)] if rows else (), figures
+    )
+
+
+def _queries(content: Content, language: str, system: str) -> int:
+    """How many queries a language's mean is over, in all of its tasks."""
+    return sum(
+        cell["n_queries"]
+        for cell in content["cells"]
+        if (cell["status"], cell["system"]) == ("done", system)
+        and cell["documents"] == cell["queries"] == language
+    )
 
 
 def _matrices(content: Content) -> list[Section]:

@@ -297,7 +297,9 @@ def test_means_over_fewer_tasks_are_marked_wherever_they_stand(encoder, tmp_path
         assert "* Some tasks failed or are not there" in parts[title]
         starred = [line for line in parts[title].splitlines() if line.startswith("|") and " * |" in line]
         assert len(starred) == {"Q": 4, "A": 2, "B": 2}[title[0]], title
-    assert "| compressed index † |" in parts["Quality"]  # twelve documents stay exact
+    assert (
+        "| en | compressed index † | 12 |" in parts["Quality"]
+    )  # six queries in two tasks; twelve documents stay exact
     assert "MB on disk" in parts["Speed and size"]
     assert "k = 10" in parts["Speed and size"]
 
