@@ -183,7 +183,12 @@ def _report(  # noqa: PLR0917
     most: int,
     seed: int,
 ) -> dict[str, Any]:
-    results = {name: compare(first, second, seed=seed, most=most) for name, (first, second) in pairs.items()}
+    results = {}
+    for name, (first, second) in pairs.items():
+        try:
+            results[name] = compare(first, second, seed=seed, most=most)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{name}: {error}") from None
     randomisation = holm([result.p_randomisation for result in results.values()])
     student = holm([result.p_t for result in results.values()])
     rows = [

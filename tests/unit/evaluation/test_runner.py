@@ -12,7 +12,7 @@ from small_sets import QRELS, WORDS, queries, write_beir
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, run_suite, write_reports
-from lfm2_retrieval.evaluation.comparison import compare_runs
+from lfm2_retrieval.evaluation.comparison import compare_folders, compare_runs
 from lfm2_retrieval.evaluation.results import read_queries, read_results
 from lfm2_retrieval.evaluation.systems import Bm25, Compat, words
 
@@ -281,6 +281,14 @@ def test_compression_is_measured_beside_exact(encoder, tmp_path):
     files = {path.name for path in write_reports(tmp_path / "out")}
     assert {"report.md", "report.html", "table.tex", "bytes.png", "latency.svg", "bars.png"} <= files
     assert "What compression costs" in (tmp_path / "out/report.md").read_text()
+
+
+def test_folders_with_other_queries_are_told_with_the_set(encoder, tmp_path):
+    for name, grades in (("a", QRELS), ("b", {"q1": QRELS["q1"]})):
+        refs = from_folder(write_beir(tmp_path / name / "set-en", grades=grades))
+        evaluated(refs, encoder, tmp_path / f"out-{name}")
+    with pytest.raises(InvalidInputError, match=r"set \[en\]: the two have different queries, such as 'q0'"):
+        compare_folders(tmp_path / "out-a", tmp_path / "out-b", ("exact", "exact"))
 
 
 def test_means_over_fewer_tasks_are_marked_wherever_they_stand(encoder, tmp_path):
