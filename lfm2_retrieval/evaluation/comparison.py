@@ -14,6 +14,7 @@ from .metrics import evaluate_queries
 from .results import read_queries, read_results
 from .runs import read_run, unword, word
 from .statistics import compare, holm
+from .tables import escaped
 
 __all__ = ["compare_folders", "compare_runs", "markdown", "read_trec_qrels"]
 
@@ -76,6 +77,7 @@ def compare_runs(
         If a file can't be read, or a run is of another data set.
     """
     judged = read_trec_qrels(qrels or _beside(a))
+    known = set[str]().union(*judged.values())
     values = []
     for path in (a, b):
         run = read_run(path)
@@ -84,9 +86,10 @@ def compare_runs(
                 f"{path}:{_line_of(path, strange[0])}: the query {strange[0]!r} is not judged: the "
                 "run is of another data set"
             )
-        if run and not any(id in judged[query] for query, rows in run.items() for id, _ in rows):
+        # Of its own data set, a run that finds nothing still holds documents judged for other queries.
+        if run and not any(id in known for rows in run.values() for id, _ in rows):
             raise InvalidInputError(
-                f"{path}: none of its documents is judged for its query: the run is of another data set"
+                f"{path}: none of its documents is judged for any query: the run is of another data set"
             )
         ranking = {query: [id for id, _ in rows] for query, rows in run.items()}
         values.append(
@@ -111,11 +114,15 @@ def read_trec_qrels(path: Path) -> dict[str, dict[str, int]]:
             continue
         try:
             query, _, document, grade = fields
-            qrels.setdefault(unword(query), {})[unword(document)] = int(grade)
+            query, document, value = unword(query), unword(document), int(grade)
         except ValueError:
             raise InvalidInputError(
                 f"{path}:{number}: a judgement is expected: query, 0, document, grade"
             ) from None
+        if qrels.setdefault(query, {}).setdefault(document, value) != value:
+            raise InvalidInputError(
+                f"{path}:{number}: another grade of {document!r} for {query!r} than before"
+            )
     if not qrels:
         raise InvalidInputError(f"{path}: holds no judgements")
     return qrels
@@ -133,11 +140,20 @@ def markdown(report: Mapping[str, Any]) -> str:
     ]
     for row in report["sets"]:
         lines.append(
-            f"| {row['set']} | {row['n_queries']} | {row['mean_a']:.4f} | {row['mean_b']:.4f} | "
+            f"| {escaped(row['set'])} | {row['n_queries']} | {row['mean_a']:.4f} | {row['mean_b']:.4f} | "
             f"{row['difference']:+.4f} | [{row['low']:+.4f}, {row['high']:+.4f}] | "
             f"{_p(row['p_randomisation'])} ({_p(row['p_randomisation_holm'])}) | "
             f"{_p(row['p_t'])} ({_p(row['p_t_holm'])}) |"
         )
+    count = len(report["sets"])
+    legend = (
+        "Means are over the queries, intervals bootstrapped over them. The tests are paired and two-sided, "
+        "by randomisation (10,000 draws) and Student's t; in brackets p as Holm corrects it for the "
+        f"{count} row{'s' * (count > 1)}."
+    )
+    if any("←" in row["set"] for row in report["sets"]):
+        legend += " [X ← Y]: documents in X, queries in Y."
+    lines += ["", legend]
     if others := [row["set"] for row in report["sets"] if not row.get("same_data", True)]:
         lines += ["", f"Texts or judgements of A and B differ in {', '.join(others)}."]
     for row in report["sets"]:
@@ -149,7 +165,7 @@ def markdown(report: Mapping[str, Any]) -> str:
                 "| query | A | B |",
                 "| --- | ---: | ---: |",
             ]
-            lines += [f"| {query} | {a:.4f} | {b:.4f} |" for query, a, b in row["changed"]]
+            lines += [f"| {escaped(query)} | {a:.4f} | {b:.4f} |" for query, a, b in row["changed"]]
     return "\n".join(lines) + "\n"
 
 
@@ -167,7 +183,12 @@ def _report(  # noqa: PLR0917
     most: int,
     seed: int,
 ) -> dict[str, Any]:
-    results = {name: compare(first, second, seed=seed, most=most) for name, (first, second) in pairs.items()}
+    results = {}
+    for name, (first, second) in pairs.items():
+        try:
+            results[name] = compare(first, second, seed=seed, most=most)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{name}: {error}") from None
     randomisation = holm([result.p_randomisation for result in results.values()])
     student = holm([result.p_t for result in results.values()])
     rows = [

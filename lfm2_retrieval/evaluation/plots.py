@@ -75,7 +75,8 @@ def _bars(content: Content, files: Sequence[Path]) -> bool:
             errors = np.abs(np.stack([values - ends[:, 0], ends[:, 1] - values]))
             axes.bar(places, values, 0.92 * width, color=_COLOURS[name], label=_LABELS[name])
             axes.errorbar(places, values, errors, fmt="none", ecolor="0.15", elinewidth=0.9, capsize=2)
-        axes.set_xticks(range(len(rows)), [language for language, _ in rows])
+        whole = {language: all(mean["complete"] for mean in means.values()) for language, means in rows}
+        axes.set_xticks(range(len(rows)), [one if whole[one] else f"{one} *" for one in whole])
         axes.set(ylabel="nDCG@10", ylim=(0, 1))
         axes.yaxis.grid(visible=True)
         if len(names) > 1:
@@ -106,6 +107,7 @@ def _heatmap(content: Content, system: str, files: Sequence[Path]) -> bool:
         image = axes.imshow(values, cmap="cividis", vmin=low, vmax=high)
         for (row, column), value in np.ndenumerate(values):
             text = "–" if np.isnan(value) else f"{value:.2f}".removeprefix("0")
+            text += "" if (mean := means[row][column]) is None or mean["complete"] else "*"
             light = np.isnan(value) or value > low + 0.55 * (high - low)
             axes.text(
                 *(column, row, text),

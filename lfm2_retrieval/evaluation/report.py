@@ -12,7 +12,7 @@ from .published import load_published
 from .results import means_of, read_results
 from .runs import write_lines
 from .sections import sections
-from .tables import Content, Section, Table
+from .tables import Content, Section, Table, escaped
 
 __all__ = ["html", "latex", "markdown", "summary", "write_reports"]
 
@@ -101,15 +101,11 @@ def _markdown_section(part: Section, figure: Figure) -> str:
 
 def _markdown_table(table: Table) -> list[str]:
     rows = [
-        [f"**{_cell(text)}** ✗" if (i, j) in table.marked else _cell(text) for j, text in enumerate(row)]
+        [f"**{escaped(text)}** ✗" if (i, j) in table.marked else escaped(text) for j, text in enumerate(row)]
         for i, row in enumerate(table.rows)
     ]
     heading = ["---" if _is_text(table, j) else "---:" for j in range(len(table.columns))]
-    return [f"| {' | '.join(line)} |" for line in ([_cell(name) for name in table.columns], heading, *rows)]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return [f"| {' | '.join(line)} |" for line in ([escaped(name) for name in table.columns], heading, *rows)]
 
 
 def _is_text(table: Table, column: int) -> bool:
@@ -121,13 +117,19 @@ def latex(title: str, parts: list[Section]) -> str:
     chosen = [part for part in parts if part.title.startswith(("Quality", "Across", "By task", "What"))]
     lines = [f"% {' '.join(title.split())}", "% \\usepackage{booktabs}"]
     for part in chosen:
+        lines += ["", f"% {part.title}", *(f"% {_plain(paragraph)}" for paragraph in part.text)]
         for table in part.tables:
             columns = "".join("l" if _is_text(table, j) else "r" for j in range(len(table.columns)))
-            lines += ["", f"% {part.title}", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
+            lines += ["", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
             lines += [" & ".join(map(_escape, table.columns)) + r" \\", "\\midrule"]
             lines += [" & ".join(map(_escape, row)) + r" \\" for row in table.rows]
             lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
+
+
+def _plain(paragraph: str) -> str:
+    """A paragraph on one line, without Markdown's own characters."""
+    return " ".join(paragraph.split()).replace("\\*", "*").replace("`", "")
 
 
 _LATEX = {
@@ -165,7 +167,7 @@ def html(title: str, parts: list[Section], figure: Figure) -> str:
         raise MissingExtraError("the HTML report", "eval") from None
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE)
-    return template.render(title=title, parts=parts, figure=figure, is_text=_is_text)
+    return template.render(title=title, parts=parts, figure=figure, is_text=_is_text, plain=_plain)
 
 
 def _own_ids(svg: str, name: str) -> str:
@@ -203,7 +205,7 @@ figure svg { max-width: 100%; height: auto; }
 {% for part in parts %}
 <h2>{{ part.title }}</h2>
 {% for paragraph in part.text %}
-<p>{{ paragraph | replace("\\\\*", "*") | replace("`", "") }}</p>
+<p>{{ plain(paragraph) }}</p>
 {% endfor %}
 {% for table in part.tables %}
 <div class="scroll"><table>

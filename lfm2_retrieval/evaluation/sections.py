@@ -16,12 +16,15 @@ from .tables import (
     bytes_per_token,
     languages,
     mean_of,
+    mean_score,
     score,
     systems,
     with_interval,
 )
 
 __all__ = ["sections"]
+
+_FEWER = "\\* Some tasks failed or are not there: this mean is over fewer, and not to be compared."
 
 
 def sections(content: Content, published: Sequence[Published]) -> list[Section]:
@@ -53,7 +56,10 @@ def _quality(content: Content) -> Section:
             values, ends = mean["measures"], mean["intervals"]["nDCG@10"]
             others = [score(values[name]) for name in list(MEASURES)[1:]]
             label = f"{language}{'' if mean['complete'] else ' *'}"
-            rows.append([label, NAMES[system], with_interval(values["nDCG@10"], ends), *others])
+            stayed = system == "compressed" and not bytes_per_token(content, language)[1]
+            name = NAMES[system] + " †" * stayed
+            count = f"{_queries(content, language, system):,}"
+            rows.append([label, name, count, with_interval(values["nDCG@10"], ends), *others])
     tasks = dict.fromkeys(cell["task"] for cell in content["cells"])
     note = (
         f"the macro mean over {len(tasks)} tasks"
@@ -69,9 +75,9 @@ def _quality(content: Content) -> Section:
     if content["settings"]["shared_queries"]:
         text.append("Measured on the queries that all languages of a task have.")
     if incomplete:
-        text.append(
-            "\\* Some tasks failed or are not there: this mean is over fewer, and not to be compared."
-        )
+        text.append(_FEWER)
+    if any(row[1].endswith("†") for row in rows):
+        text.append("† Some or all of these indexes are too small to be compressed and stayed exact.")
     if absent := content["suite"].get("absent"):
         text.append(f"Of the suite, these were not there and are left out: {', '.join(absent)}.")
     if len(rows) > 2:
@@ -80,9 +86,23 @@ def _quality(content: Content) -> Section:
             known = [mean["measures"] for mean in means if mean is not None]
             if len(known) > 1:
                 averages = [sum(one[name] for one in known) / len(known) for name in MEASURES]
-                rows.append(["mean", NAMES[system], *(score(value) for value in averages)])
+                rows.append(
+                    [f"mean{' *' * incomplete}", NAMES[system], "", *(score(value) for value in averages)]
+                )
     figures = ("bars",) if rows else ()
-    return Section("Quality", text, [Table(["language", "system", *MEASURES], rows)] if rows else (), figures)
+    return Section(
+        "Quality", text, [Table(["language", "system", "queries", *MEASURES], rows)] if rows else (), figures
+    )
+
+
+def _queries(content: Content, language: str, system: str) -> int:
+    """How many queries a language's mean is over, in all of its tasks."""
+    return sum(
+        cell["n_queries"]
+        for cell in content["cells"]
+        if (cell["status"], cell["system"]) == ("done", system)
+        and cell["documents"] == cell["queries"] == language
+    )
 
 
 def _matrices(content: Content) -> list[Section]:
@@ -94,15 +114,16 @@ def _matrices(content: Content) -> list[Section]:
         rows = []
         for d in documents:
             means = [mean_of(content, d, q, system) for q in queries]
-            rows.append(
-                [d, *(score(None if mean is None else mean["measures"]["nDCG@10"]) for mean in means)]
-            )
+            rows.append([d, *map(mean_score, means)])
         pairs = [(d, q) for d in documents for q in queries if d != q]
         crossed = [mean for d, q in pairs if (mean := mean_of(content, d, q, system)) is not None]
         text = ["nDCG@10. Rows: the language of the documents; columns: of the queries."]
         if crossed:
             value = sum(mean["measures"]["nDCG@10"] for mean in crossed) / len(crossed)
-            text.append(f"The mean of the {len(crossed)} pairs of different languages is {value:.3f}.")
+            pair = "one pair" if len(crossed) == 1 else f"{len(crossed)} pairs"
+            text.append(f"The mean of the {pair} of different languages is {value:.3f}.")
+        if any(cell.endswith("*") for row in rows for cell in row):
+            text.append(_FEWER)
         title = f"Across languages: {NAMES[system]}"
         found.append(
             Section(title, text, [Table(["documents \\ queries", *queries], rows)], (f"heatmap-{system}",))
@@ -135,11 +156,12 @@ def _tasks(content: Content) -> Section | None:
             for task in tasks
         ]
         means = [mean_of(content, one, one, system) for one in codes]
-        rows.append(
-            ["mean", *(score(None if mean is None else mean["measures"]["nDCG@10"]) for mean in means)]
-        )
+        rows.append(["mean", *map(mean_score, means)])
         tables.append(Table([NAMES[system], *codes], rows))
-    return Section("By task", ["nDCG@10, queries and documents in one language."], tables)
+    text = ["nDCG@10, queries and documents in one language."]
+    if any(cell.endswith("*") for table in tables for cell in table.rows[-1]):
+        text.append(_FEWER)
+    return Section("By task", text, tables)
 
 
 def _compression(content: Content) -> Section | None:
@@ -168,7 +190,7 @@ def _compression(content: Content) -> Section | None:
             "and stayed exact."
         )
     columns = [
-        *("language", "exact", "compressed", "difference", "recall@10", "recall@100"),
+        *("language", "nDCG@10 exact", "nDCG@10 compressed", "difference", "recall@10", "recall@100"),
         *("B/token exact", "B/token compressed"),
     ]
     return Section("What compression costs", text, [Table(columns, rows)], ("bytes",))
@@ -198,7 +220,7 @@ def _mean_loss(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
 
     losses = [one["against_exact"] for one, _ in pairs]
     return [
-        f"{len(pairs)} pairs",
+        f"mean of {len(pairs)} pairs",
         score(mean([exact["measures"]["nDCG@10"] for _, exact in pairs])),
         score(mean([one["measures"]["nDCG@10"] for one, _ in pairs])),
         f"{mean([loss['difference'] for loss in losses]):+.4f}",

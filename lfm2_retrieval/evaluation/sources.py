@@ -15,7 +15,15 @@ from ..hub import fetch, is_whole
 from .datasets import Dataset, DatasetRef, beir_ref, find_file
 from .parquet import PARTS, find_parquet_sets, load_parquet, patterns
 
-__all__ = ["choose", "from_folder", "from_folders", "from_hub", "from_ir_datasets"]
+__all__ = [
+    "choose",
+    "from_folder",
+    "from_folders",
+    "from_hub",
+    "from_ir_datasets",
+    "plain_name",
+    "refuse_twice",
+]
 
 _DEPTH = 3
 
@@ -39,7 +47,7 @@ def from_folder(folder: str | os.PathLike[str], split: str = "test") -> list[Dat
             f"{home}: holds neither a collection in BEIR layout (corpus.jsonl, queries.jsonl, "
             f"qrels/{split}.tsv) nor NanoBEIR's parquet files, nor folders with such"
         )
-    _refuse_twice(refs, f"{home}: holds")
+    refuse_twice(refs, f"{home}: holds")
     return refs
 
 
@@ -52,11 +60,12 @@ def from_folders(folders: Sequence[str | os.PathLike[str]], split: str = "test")
         If one holds none, or two hold the same.
     """
     refs = [ref for folder in folders for ref in from_folder(folder, split)]
-    _refuse_twice(refs, "the folders hold")
+    refuse_twice(refs, "the folders hold")
     return refs
 
 
-def _refuse_twice(refs: Sequence[DatasetRef], who: str) -> None:
+def refuse_twice(refs: Sequence[DatasetRef], who: str) -> None:
+    """Raise InvalidInputError where two sets are of one task in one language."""
     seen: set[tuple[str, str]] = set()
     for ref in refs:
         if (ref.task, ref.language) in seen:
@@ -86,24 +95,26 @@ def choose(
         If one asked for is not there.
     """
 
-    def plain(name: str) -> str:
-        return name.casefold().removeprefix("nano")
-
     for what, wanted, have in (
-        ("task", tasks, {plain(ref.task): ref.task for ref in refs}),
-        ("language", languages, {plain(ref.language): ref.language for ref in refs}),
+        ("task", tasks, {plain_name(ref.task): ref.task for ref in refs}),
+        ("language", languages, {plain_name(ref.language): ref.language for ref in refs}),
     ):
         for name in wanted or ():
-            if plain(name) not in have:
+            if plain_name(name) not in have:
                 raise InvalidInputError(
                     f"there is no {what} {name!r}; there are {', '.join(sorted(have.values()))}"
                 )
     return [
         ref
         for ref in refs
-        if (not tasks or plain(ref.task) in map(plain, tasks))
-        and (not languages or plain(ref.language) in map(plain, languages))
+        if (not tasks or plain_name(ref.task) in map(plain_name, tasks))
+        and (not languages or plain_name(ref.language) in map(plain_name, languages))
     ]
+
+
+def plain_name(name: str) -> str:
+    """A task's name without what people leave out: case and a leading "Nano"."""
+    return name.casefold().removeprefix("nano")
 
 
 @dataclass

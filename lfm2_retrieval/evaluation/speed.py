@@ -30,6 +30,10 @@ def speed(content: Content) -> Section | None:
             f"Run {run}: {_machine(content, run)}"
             for run in sorted({facts["run"] for facts in corpora.values()})
         ]
+    text.append(
+        "Indexing is counted without encoding. Latency is that of queries asked one by one (k = 10, 50 "
+        "queries at most): p50, p95 and p99 of the search alone, and with the query's encoding."
+    )
     here = all(facts["memory"]["peak_memory_since"] == "here" for facts in corpora.values())
     text.append(
         "Memory is what the process had resident, interpreter, libraries and model included: before the "
@@ -39,10 +43,17 @@ def speed(content: Content) -> Section | None:
         "of its parts."
     )
     place = ["corpus", *(["run"] if several else []), "index"]
-    columns = ("documents", "tokens", "documents/s encoded", "queries/s encoded", "documents/s indexed", "MB")
+    columns = (
+        "documents",
+        "tokens",
+        "documents/s encoded",
+        "queries/s encoded",
+        "documents/s indexed",
+        "MB on disk",
+    )
     tables = [Table([*place, *columns, "MB memory before", "MB memory at most"], rows)]
     if latency:
-        times = [f"{p} ms{with_}" for with_ in ("", " with encoding") for p in ("p50", "p95", "p99")]
+        times = [f"{p} ms{with_}" for with_ in (" search", " with encoding") for p in ("p50", "p95", "p99")]
         tables.append(Table([*place, *times], latency))
     return Section("Speed and size", text, tables, ("latency",))
 
@@ -95,13 +106,14 @@ def encoder_speed(content: Content) -> Section | None:
     text = [
         _machine(content, facts["run"]),
         f"{threads} thread{'s' * (threads > 1)}, {facts['dtype'].removeprefix('torch.')}. A batch is given "
-        "to the encoder at once; tokens are those that it reads. The last column is the share of what the "
+        "to the encoder at once; texts are about as long as their names say, and tokens are those that it "
+        "reads of each. The last column is the share of what the "
         f"machine's matrix product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square "
         f"matrices of {facts['peak_side']:,}.",
     ]
-    columns = ["text", "batch", "tokens", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
+    columns = ["text", "batch", "tokens each", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
     return Section("The encoder's speed", text, [Table(columns, rows)])
 
 
 def _rate(count: int, seconds: float) -> str:
-    return f"{count / seconds:,.1f}" if seconds else "–"
+    return f"{count / seconds:,.1f}" if count and seconds else "–"

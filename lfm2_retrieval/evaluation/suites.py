@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError
 from .datasets import DatasetRef, beir_ref
-from .sources import choose, from_folder, from_folders, from_hub, from_ir_datasets
+from .sources import choose, from_folder, from_folders, from_hub, from_ir_datasets, plain_name, refuse_twice
 from .suite_files import check_suite
 
 __all__ = ["Suite", "data_folder", "load_suite", "suite_names"]
@@ -100,7 +101,7 @@ class Suite:
         elif source == "ir-datasets" and folder is None:
             refs = from_ir_datasets(self.facts["sets"], names, offline=offline)
         elif source == "ir-datasets" and folder is not None:
-            refs = _in_folder(folder, names, known) or _no_sets(folder)
+            refs = _in_folder(folder, self._names(names), known) or _no_sets(folder)
         else:
             refs = self._from_hub(repository, names, known, folder, offline)
         if folder is not None and not languages:
@@ -114,6 +115,12 @@ class Suite:
             *(task for task in self.facts.get("tasks", ()) if task not in tasks),
             *(f"[{one}]" for one in self.facts.get("languages", ()) if one not in languages),
         ]
+
+    def _names(self, tasks: Sequence[str]) -> dict[str, str]:
+        """What folders of the tasks may be called, in plain: their names, and ir-datasets' → task."""
+        sets = self.facts.get("sets", {})
+        theirs = {task: str(sets[task]["id"]).rpartition("/")[2] for task in tasks if task in sets}
+        return {plain_name(name): task for task in tasks for name in (task, theirs.get(task, task))}
 
     def _from_hub(
         self,
@@ -129,8 +136,10 @@ class Suite:
                 f"the suite {self.name} knows no repository {name!r}; {', '.join(repositories)}"
             )
         entry = repositories[name or next(iter(repositories))]
-        if folder is not None and name is None and (found := _in_folder(folder, tasks, languages)):
-            return found
+        if folder is not None and name is None:
+            with suppress(InvalidInputError):  # then this repository's files are looked for, by name
+                if found := _in_folder(folder, self._names(tasks), languages):
+                    return found
         return from_hub(
             entry["name"],
             entry.get("revisions", entry.get("revision")),
@@ -142,13 +151,26 @@ class Suite:
         )
 
 
-def _in_folder(folder: Path, tasks: Sequence[str], languages: Sequence[str]) -> list[DatasetRef]:
-    """The suite's sets in a folder, in any layout; none where it holds none."""
-    try:
-        refs = from_folder(folder)
-    except InvalidInputError:
-        return []
-    return [ref for ref in refs if ref.task in tasks and ref.language in languages]
+def _in_folder(folder: Path, names: Mapping[str, str], languages: Sequence[str]) -> list[DatasetRef]:
+    """The suite's sets in a folder, in any layout; none where it holds others.
+
+    Raises
+    ------
+    InvalidInputError
+        If the folder holds no set at all, or one twice.
+    """
+    found = [
+        _called(ref, task)
+        for ref in from_folder(folder)
+        if (task := names.get(plain_name(ref.task))) and ref.language in languages
+    ]
+    refuse_twice(found, f"{folder}: holds")
+    return found
+
+
+def _called(ref: DatasetRef, task: str) -> DatasetRef:
+    """A set under the suite's name for it."""
+    return ref if ref.task == task else replace(ref, task=task, load=lambda: replace(ref.load(), task=task))
 
 
 def _no_sets(folder: Path) -> list[DatasetRef]:

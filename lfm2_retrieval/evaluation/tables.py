@@ -12,8 +12,10 @@ __all__ = [
     "Section",
     "Table",
     "bytes_per_token",
+    "escaped",
     "languages",
     "mean_of",
+    "mean_score",
     "score",
     "systems",
     "with_interval",
@@ -40,6 +42,11 @@ class Section:
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[str] = field(default=())
+
+
+def escaped(text: str) -> str:
+    """A cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def languages(content: Content) -> tuple[list[str], list[str]]:
@@ -69,6 +76,13 @@ def mean_of(content: Content, documents: str, queries: str, system: str) -> Mapp
 def score(value: float | None) -> str:
     """Three digits, as the published tables have; a dash for what isn't there."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def mean_score(mean: Mapping[str, Any] | None) -> str:
+    """A macro mean's nDCG@10, with a star where it is over fewer tasks than others may be."""
+    if mean is None:
+        return score(None)
+    return score(mean["measures"]["nDCG@10"]) + ("" if mean["complete"] else " *")
 
 
 def with_interval(value: float, ends: Sequence[float]) -> str:

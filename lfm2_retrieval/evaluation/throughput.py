@@ -163,6 +163,7 @@ def _queries(encoder: Encoder, texts: Sequence[str]) -> TokenEmbeddings:
 
 
 def _documents(encoder: Encoder, texts: Sequence[str]) -> TokenEmbeddings:
+    encoder.forget_queries()  # a short document alone is kept as a query is
     return encoder.encode_documents(texts, on_cut=_ignore)
 
 

@@ -25,6 +25,7 @@ def test_latex_is_whole():
     text = latex("A title\nof two % lines", PARTS)
     body = [line for line in text.splitlines() if line and not line.startswith("%")]
     assert "Speed" not in text
+    assert "% Quality\n% * is 50 % of x" in latex("x", [Section("Quality", ["\\* is 50 % of\n`x`"])])
     rows = [line for line in body if line.endswith(r" \\")]
     assert len(rows) == 3
     for line in rows:

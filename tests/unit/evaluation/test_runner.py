@@ -12,7 +12,7 @@ from small_sets import QRELS, WORDS, queries, write_beir
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, run_suite, write_reports
-from lfm2_retrieval.evaluation.comparison import compare_runs
+from lfm2_retrieval.evaluation.comparison import compare_folders, compare_runs
 from lfm2_retrieval.evaluation.results import read_queries, read_results
 from lfm2_retrieval.evaluation.systems import Bm25, Compat, words
 
@@ -281,6 +281,35 @@ def test_compression_is_measured_beside_exact(encoder, tmp_path):
     files = {path.name for path in write_reports(tmp_path / "out")}
     assert {"report.md", "report.html", "table.tex", "bytes.png", "latency.svg", "bars.png"} <= files
     assert "What compression costs" in (tmp_path / "out/report.md").read_text()
+
+
+def test_folders_with_other_queries_are_told_with_the_set(encoder, tmp_path):
+    for name, grades in (("a", QRELS), ("b", {"q1": QRELS["q1"]})):
+        refs = from_folder(write_beir(tmp_path / name / "set-en", grades=grades))
+        evaluated(refs, encoder, tmp_path / f"out-{name}")
+    with pytest.raises(InvalidInputError, match=r"set \[en\]: the two have different queries, such as 'q0'"):
+        compare_folders(tmp_path / "out-a", tmp_path / "out-b", ("exact", "exact"))
+
+
+def test_means_over_fewer_tasks_are_marked_wherever_they_stand(encoder, tmp_path):
+    for name in ("set-en", "set-de", "other-en"):
+        write_beir(tmp_path / "family" / name, name[-2:])
+    out = tmp_path / "out"
+    refs = from_folder(tmp_path / "family")
+    content, _ = evaluated(refs, encoder, out, cross_lingual=True, index="compressed")
+    whole = {(mean["documents"], mean["queries"]): mean["complete"] for mean in content["means"]}
+    assert [pair for pair, complete in whole.items() if complete] == [("en", "en")]
+    write_reports(out)
+    parts = dict(part.split("\n", 1) for part in (out / "report.md").read_text().split("\n## ")[1:])
+    for title in ("Quality", "Across languages: exact index", "By task"):
+        assert "* Some tasks failed or are not there" in parts[title]
+        starred = [line for line in parts[title].splitlines() if line.startswith("|") and " * |" in line]
+        assert len(starred) == {"Q": 4, "A": 2, "B": 2}[title[0]], title
+    assert (
+        "| en | compressed index † | 12 |" in parts["Quality"]
+    )  # six queries in two tasks; twelve documents stay exact
+    assert "MB on disk" in parts["Speed and size"]
+    assert "k = 10" in parts["Speed and size"]
 
 
 def test_reports_show_the_matrix(matrix):

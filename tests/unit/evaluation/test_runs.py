@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, evaluate, evaluate_queries, make_run, read_run, write_run
-from lfm2_retrieval.evaluation.comparison import read_trec_qrels
+from lfm2_retrieval.evaluation.comparison import compare_runs, markdown, read_trec_qrels
 from lfm2_retrieval.evaluation.runs import unword, word, write_lines, write_qrels
 
 
@@ -116,6 +116,9 @@ def test_judgements_survive(tmp_path):
     (tmp_path / "bad.qrels").write_text("q 0 d\n")
     with pytest.raises(InvalidInputError, match=r"bad\.qrels:1: a judgement is expected"):
         read_trec_qrels(tmp_path / "bad.qrels")
+    (tmp_path / "bad.qrels").write_text("q 0 d 1\nq 0 d 1\nq 0 d 2\n")
+    with pytest.raises(InvalidInputError, match=r"bad\.qrels:3: another grade of 'd' for 'q' than before"):
+        read_trec_qrels(tmp_path / "bad.qrels")
 
 
 def plain(qrels, ranking):
@@ -171,3 +174,15 @@ def test_grades_that_trec_eval_cannot_take(tmp_path):
         evaluate({"q": {"d": 1_000_001}}, {"q": ["d"]})
     with pytest.raises(InvalidInputError, match=r"set \[en\].*the grade of 'd' for the query 'q' is"):
         Dataset("set", "en", {"d": "x"}, {"q": "y"}, {"q": {"d": 2**63}})
+
+
+def test_a_comparison_keeps_its_columns_and_says_what_they_are(tmp_path):
+    qrels = {"a|b": {"x": 1}, "c": {"y": 1}}
+    write_qrels(qrels, tmp_path / "x.qrels")
+    for name, document in (("a", "x"), ("b", "y")):
+        write_run({"a|b": [(document, 1.0)]}, tmp_path / f"{name}.trec", "t")
+    text = markdown(compare_runs(tmp_path / "a.trec", tmp_path / "b.trec", tmp_path / "x.qrels"))
+    assert "| a\\|b | 1.0000 | 0.0000 |" in text
+    assert "paired and two-sided, by randomisation (10,000 draws)" in text
+    assert "for the 1 row." in text
+    assert "documents in X" not in text

@@ -81,6 +81,19 @@ def test_suites_take_files_from_a_folder(tmp_path, layout):
     is_whole(refs[0].load(), "de")
 
 
+def test_a_suite_takes_files_as_ir_datasets_calls_them(tmp_path):
+    for name in ("nq", "climate-fever", "webis-touche2020"):
+        for part, rows in parquet_parts("en").items():
+            write_table(tmp_path / "nano-beir" / name / f"{part}.parquet", rows)
+    refs = load_suite("nanobeir").refs(folder=tmp_path)
+    assert sorted(ref.task for ref in refs) == ["NanoClimateFEVER", "NanoNQ", "NanoTouche2020"]
+    assert {ref.load().task for ref in refs} == {ref.task for ref in refs}
+    is_whole(refs[0].load(), "en")
+    write_nanobeir(tmp_path, "zeta-alpha", ("NanoNQ",), ("en",))
+    with pytest.raises(InvalidInputError, match=r"holds NanoNQ \[en\] twice"):
+        load_suite("nanobeir").refs(folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("layout", "part"),
     [

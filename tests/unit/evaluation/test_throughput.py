@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lfm2_retrieval import Encoder
+from lfm2_retrieval.encoder.engine import _Cache
 from lfm2_retrieval.evaluation.environment import PeakMemory
 from lfm2_retrieval.evaluation.throughput import count_flops, matmul_peak, measure_throughput
 
@@ -56,6 +57,14 @@ def test_rows_have_batches_and_lengths(checkpoint):
         assert row["share_of_peak"] == pytest.approx(row["flops"] / found["peak_flops"])
         assert row["tokens_per_second"] == pytest.approx(row["texts_per_second"] * row["mean_tokens"])
         assert 0 < row["share_of_peak"] < 1.2
+
+
+def test_nothing_measured_comes_from_the_cache(checkpoint, monkeypatch):
+    found, get = [], _Cache.get
+    monkeypatch.setattr(_Cache, "get", lambda self, key: found.append(get(self, key)) or found[-1])
+    measure_throughput(Encoder.load(checkpoint()), ["fox dog", "rain"], seconds=0.001)
+    assert found
+    assert all(one is None for one in found)
 
 
 def test_the_peak_is_that_of_a_matrix_product(checkpoint):
