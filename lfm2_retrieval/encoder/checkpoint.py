@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, ModelNotFoundError
 from ..hub import fetch
-from .settings import read_json
+from .values import Values, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +96,8 @@ def weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        listed = Values(read_json(index), str(index)).object("weight_map")
+        names = sorted({listed.string(tensor) for tensor in listed})
         if not names or any(Path(name).name != name for name in names):
             raise CheckpointError(f"{index} does not list plain file names beside it")
         missing = [name for name in names if not (folder / name).is_file()]

@@ -26,10 +26,11 @@ from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
 from .options import CONTEXT, DocumentKeywords, DocumentOptions
 from .projection import Projection
-from .settings import EncoderSettings, read_json
+from .settings import EncoderSettings
 from .streams import batched, in_order
 from .texts import checked, count_cut, each_checked, report_cut
 from .tokenization import TextTokenizer, Tokens, columns
+from .values import read_json
 from .weights import fuse_weights
 
 if TYPE_CHECKING:
@@ -324,7 +325,7 @@ class Encoder:
     ) -> TokenEmbeddings:
         """Encode queries: as :meth:`encode_documents`, with the query's prefix, length and expansion."""
         tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
-        report_cut(count_cut(tokens), len(tokens), "query", self.settings.query_length, on_cut)
+        report_cut(count_cut(tokens), len(tokens), "query", self._tokenizer.query_length, on_cut)
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 

@@ -141,6 +141,64 @@ def test_damaged_checkpoints_are_refused(copied: Path, file: str, content: bytes
         Encoder.load(copied)
 
 
+@pytest.mark.parametrize("content", [b"[]", b"null", b"3", b'["x"]', b"[" * 100_000, b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("config.json", "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+        *("1_Dense/config.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"),
+    ],
+)
+def test_files_of_another_kind_are_named(copied: Path, file: str, content: bytes) -> None:
+    (copied / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=file):
+        Encoder.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("config.json", {"hidden_size": "32"}),
+        ("config.json", {"hidden_size": -32}),
+        ("config.json", {"vocab_size": 400.0}),
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"num_key_value_heads": None}),
+        ("config.json", {"num_key_value_heads": 3}),
+        ("config.json", {"conv_L_cache": "3"}),
+        ("config.json", {"norm_eps": "1e-5"}),
+        ("config.json", {"rope_parameters": {"rope_theta": "large"}}),
+        ("config.json", {"block_auto_adjust_ff_dim": True, "block_multiple_of": 0}),
+        ("config_sentence_transformers.json", {"query_prefix": 3}),
+        ("config_sentence_transformers.json", {"query_length": "32"}),
+        ("config_sentence_transformers.json", {"document_length": True}),
+        ("config_sentence_transformers.json", {"do_query_expansion": "no"}),
+        ("config_sentence_transformers.json", {"skiplist_words": [1]}),
+        ("1_Dense/config.json", {"out_features": -3}),
+        ("tokenizer_config.json", {"mask_token": 7}),
+    ],
+)
+def test_values_of_another_kind_are_named(copied: Path, file: str, values: dict) -> None:
+    raw = json.loads((copied / file).read_text())
+    (copied / file).write_text(json.dumps(raw | values))
+    with pytest.raises(CheckpointError, match=file):
+        Encoder.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("expansion", "says"),
+    [
+        ({"strategy": "fixed", "length": 8, "token": "nope"}, "nope"),
+        ({"strategy": "other", "length": 8}, "strategy 'other'"),
+        ({"strategy": "fixed"}, "lacks 'length'"),
+        (True, "must be an object"),
+    ],
+)
+def test_an_expansion_that_nobody_knows_is_refused(checkpoint: Make, expansion: object, says: str) -> None:
+    folder = checkpoint(layout="sentence-transformers", settings={"query_expansion": expansion})
+    with pytest.raises(CheckpointError, match=says):
+        Encoder.load(folder)
+
+
 def test_pickled_weights_are_refused(copied: Path) -> None:
     (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="pickle"):
