@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.encoder.checkpoint import find_checkpoint
-from lfm2_retrieval.errors import CheckpointError, InvalidInputError, ModelNotFoundError
+from lfm2_retrieval.errors import CheckpointError, InvalidInputError, InvalidTypeError, ModelNotFoundError
 
 Make = Callable[..., Path]
 
@@ -98,10 +99,18 @@ def test_the_backbone_may_have_a_folder_of_its_own(checkpoint: Make, copied: Pat
     assert two.fingerprint != one.fingerprint
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "nowhere"])
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "/nowhere/at/all", "a/b/c", "nowhere", "", "x" * 5000, "~nobody/model", "a\0b"]
+)
 def test_an_unknown_model_names_the_remedies(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="nano"):
         Encoder.load(name)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"nano"])
+def test_a_model_that_is_no_name_is_refused(name: object) -> None:
+    with pytest.raises(InvalidTypeError, match="a name or a path"):
+        Encoder.load(name)  # type: ignore[arg-type]
 
 
 def test_a_hub_model_that_cannot_be_had_names_the_remedies() -> None:
@@ -212,6 +221,19 @@ def test_weights_that_do_not_fit_are_refused(copied: Path) -> None:
         Encoder.load(copied)
 
 
+@pytest.mark.parametrize("module", ["", "1_Dense"])
+@pytest.mark.parametrize("dtype", ["int8", "bool"])
+def test_quantized_weights_are_refused(copied: Path, module: str, dtype: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = copied / module / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if tensors[name].ndim == 2)
+    save_file(tensors | {name: tensors[name].to(getattr(torch, dtype))}, file)
+    with pytest.raises(CheckpointError, match=f"{name}.*{dtype}"):
+        Encoder.load(copied)
+
+
 def test_a_tokenizer_of_another_model_is_refused(checkpoint: Make, copied: Path) -> None:
     shutil.copy(checkpoint(vocabulary=700) / "tokenizer.json", copied)
     with pytest.raises(CheckpointError, match="do not belong together"):
@@ -219,7 +241,11 @@ def test_a_tokenizer_of_another_model_is_refused(checkpoint: Make, copied: Path)
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"device": "tpu9"}, {"device": "cuda:99"}, {"dtype": "int3"}, {"query_cache": -1}]
+    "kwargs",
+    [
+        *({"device": "tpu9"}, {"device": "cuda:99"}, {"device": "meta"}, {"device": None}),
+        *({"dtype": "int3"}, {"dtype": None}, {"query_cache": -1}, {"query_cache": "many"}),
+    ],
 )
 def test_a_device_or_dtype_that_is_not_there(checkpoint: Make, kwargs: dict) -> None:
     with pytest.raises(InvalidInputError, match=r"device|dtype|query_cache"):
