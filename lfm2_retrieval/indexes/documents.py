@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..errors import InvalidInputError, StoredIndexError
 from .catalogue import Catalogue, SweptError
 from .filters import Condition, Filter, Where, parse_where, with_columns
-from .rows import COLUMNS, Entry, decode_row, decode_text, encode_text, name_some
+from .rows import COLUMNS, Entry, check_ids, decode_row, decode_text, encode_text, name_some
 from .schema import CATALOGUE
 from .searching import Searcher
 from .segment import SegmentInfo
@@ -65,7 +65,7 @@ class StoredDocuments:
 
     def get_many(self, ids: Sequence[str]) -> list[Entry | None]:
         """The documents under some ids, in their order; None where there is none."""
-        encoded = [encode_text(id) for id in ids]
+        encoded = [encode_text(id) for id in check_ids(ids)]
         wanted = list(dict.fromkeys(encoded))
         found = self._read(lambda snapshot: self._catalogue.fetch(snapshot.commit, "id", wanted))
         return [found.get(id) for id in encoded]

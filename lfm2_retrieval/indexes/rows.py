@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +16,11 @@ __all__ = [
     "Entry",
     "Row",
     "bury",
+    "check_ids",
     "checksum",
     "decode_row",
     "decode_text",
+    "encode_metadata",
     "encode_rows",
     "encode_text",
     "known_ids",
@@ -184,9 +186,19 @@ def encode_rows(
         twice = [id for id in ids if id in seen or seen.add(id)]  # type: ignore[func-returns-value]
         raise DuplicateIdError(f"the same id twice in one call: {name_some(twice)}")
     return [
-        Row(encode_text(id), _encode_body(id, text), _encode_metadata(id, values))
+        Row(encode_text(id), _encode_body(id, text), encode_metadata(id, values))
         for id, text, values in zip(ids, texts or [None] * len(ids), metadata or [{}] * len(ids), strict=True)
     ]
+
+
+def check_ids(ids: Iterable[str]) -> list[str]:
+    """The ids asked for, as a list; InvalidTypeError where one is no string, or there is only one."""
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise InvalidTypeError(f"ids must be a list or another iterable of str, not {ids!r}")
+    wanted = list(ids)
+    if wrong := [id for id in wanted if not isinstance(id, str)]:
+        raise InvalidTypeError(f"a document's id must be a str, not {wrong[0]!r}")
+    return wanted
 
 
 def _encode_body(id: str, text: str | None) -> bytes | None:
@@ -197,7 +209,8 @@ def _encode_body(id: str, text: str | None) -> bytes | None:
     return encode_text(text)
 
 
-def _encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
+def encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
+    """Metadata as JSON in ASCII; InvalidInputError where they aren't JSON."""
     if not isinstance(metadata, Mapping):
         raise InvalidTypeError(
             f"the metadata of document {id!r} must be a mapping, not {type(metadata).__name__}"

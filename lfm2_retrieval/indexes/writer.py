@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
-from .rows import Entry, Row, decode_text, encode_rows, encode_text, known_ids, unknown_ids
+from .rows import Entry, Row, check_ids, decode_text, encode_rows, encode_text, known_ids, unknown_ids
 from .schema import last_row, read_settings, write_settings
 from .transaction import Transaction
 
@@ -208,9 +208,7 @@ class Writer(Transaction):
                 condition = parse_where(where, read_settings(self._connection).get("fields") or ())
                 found = self._select(f"died IS NULL AND {condition.sql}", condition.parameters)
             else:
-                wanted = [ids] if isinstance(ids, str) else list(ids or [])
-                if wrong := [id for id in wanted if not isinstance(id, str)]:
-                    raise InvalidTypeError(f"a document's id must be a str, not {wrong[0]!r}")
+                wanted = [ids] if isinstance(ids, str) else check_ids(ids or [])
                 known = self._find_ids([encode_text(id) for id in dict.fromkeys(wanted)])
                 unknown = [id for id in wanted if encode_text(id) not in known]
                 if unknown and not missing_ok:
