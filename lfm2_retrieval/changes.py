@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from .datatypes import Document, TokenEmbeddings
-from .encoder import Encoder
+from .encoder import Encoder, check_whole
 from .errors import DuplicateIdError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Entry, Writer
 from .indexes.filters import Where
@@ -120,6 +120,7 @@ class LivingDocuments(ABC):
             As for :meth:`add`.
         """
         refuse_one(documents)
+        check_whole("batch_size", batch_size, 1)
         stream = iter(documents)
         seen: set[str] = set()
 

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from .datatypes import Document, TokenEmbeddings
-from .encoder import Encoder, TruncationWarning, batched, numbered
+from .encoder import Encoder, TruncationWarning, batched, check_whole, numbered
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Estimate
+from .indexes.rows import encode_metadata
 
 __all__ = [
     "Ingest",
@@ -196,8 +197,7 @@ def batches(
     store
         An index that must not hold any of their ids.
     """
-    if size < 1:
-        raise InvalidInputError(f"batch_size must be at least 1, not {size}")
+    check_whole("batch_size", size, 1)
     checked: Iterable[Document] = _checked(documents, first, store)
     if isinstance(documents, Sequence):
         checked = list(checked)
@@ -208,30 +208,43 @@ def _checked(documents: Iterable[Source], first: int, store: CompressedIndex | N
     """The documents, each under an id that neither an earlier one nor the store has."""
     seen: set[str] = set()
     for position, source in numbered(documents):
-        document = document_of(source, first + position)
+        document = document_of(source, first + position, position)
         if document.id in seen:
             raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
         if store is not None and store.newest_ids([document.id]):
             raise DuplicateIdError(
                 f"the document id {document.id[:80]!r} is already in the index {store.path}"
             )
+        encode_metadata(document.id, document.metadata)  # refuses what the index can't store
         seen.add(document.id)
         yield document
 
 
-def document_of(source: Source, number: int = 0) -> Document:
-    """What a string, a mapping or a document is as a document; ``number`` is the id of one without."""
+def document_of(source: Source, number: int = 0, position: int | None = None) -> Document:
+    """What a string, a mapping or a document is as a document.
+
+    Parameters
+    ----------
+    source
+        As people give it.
+    number
+        The id of one without.
+    position
+        How errors call it, if not by the number: its place among those given.
+    """
+    position = number if position is None else position
     if isinstance(source, Document):
         return source
     if isinstance(source, str):
         return Document(str(number), source)
     if not isinstance(source, Mapping):
         raise InvalidTypeError(
-            f"document {number} is a {type(source).__name__}; give a str, a mapping with 'text' or a Document"
+            f"document {position} is a {type(source).__name__}; give a str, a mapping with 'text' or a "
+            "Document"
         )
     rest = dict(source)
     if "text" not in rest:
-        raise InvalidInputError(f"document {number} has no 'text'; it has {sorted(map(str, rest))}")
+        raise InvalidInputError(f"document {position} has no 'text'; it has {sorted(map(str, rest))}")
     id, text = rest.pop("id", rest.pop("_id", str(number))), rest.pop("text")
     title = rest.get("title")
     if isinstance(title, str) and title and isinstance(text, str):

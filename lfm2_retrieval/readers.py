@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import os
 import sys
 import zlib
@@ -156,7 +157,7 @@ def _read_jsonl(path: str, name: str) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_not_json)
+            row = json.loads(line, parse_constant=_not_json, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
             _refuse(path, number, f"not valid JSON: {getattr(error, 'msg', error)}{at}")
@@ -229,6 +230,13 @@ def _decode(line: bytes, path: str, number: int) -> str:
         return line.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         _refuse(path, number, f"not UTF-8: byte {line[error.start]:#04x} at position {error.start}")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is beyond the numbers of 64-bit floats")
+    return number
 
 
 def _not_json(constant: str) -> NoReturn:

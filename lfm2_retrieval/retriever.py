@@ -15,6 +15,7 @@ from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, 
 from .errors import (
     CheckpointError,
     DamagedIndexError,
+    IndexClosedError,
     IndexExistsError,
     InvalidInputError,
     ModelMismatchError,
@@ -302,7 +303,11 @@ class Retriever(LivingDocuments, Searching):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Retriever({str(self.path)!r}, {len(self)} documents)"
+        try:
+            held = f"{len(self)} documents"
+        except IndexClosedError:
+            held = "closed"
+        return f"Retriever({str(self.path)!r}, {held})"
 
 
 def _holds_index(path: Path, if_exists: IfExists) -> bool:

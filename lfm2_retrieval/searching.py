@@ -15,6 +15,7 @@ from .errors import InvalidInputError, InvalidTypeError
 from .explain import matches
 from .indexes import CompressedIndex
 from .indexes.filters import Where, parse_where
+from .indexes.rows import check_ids
 from .ingest import Source, document_of
 from .reranking import class_or_instance, rerank_texts
 
@@ -90,6 +91,8 @@ class Searching(ABC):
             be searched that the index doesn't keep.
         """
         params = SearchParams(k, **options)
+        if isinstance(query, (bytes, Mapping)) or not isinstance(query, Iterable):
+            raise InvalidTypeError(f"a query must be a str or a list of them, not {type(query).__name__}")
         queries = [query] if isinstance(query, str) else list(query)
         for one in queries:
             if not isinstance(one, str):
@@ -221,10 +224,11 @@ class Searching(ABC):
             return rerank_texts(encoder, query, documents, k, explain)
         if not isinstance(self, Searching):
             raise InvalidInputError("ids are of documents in an index: call rerank of an open retriever")
+        wanted = check_ids([] if ids is None else ids)
         if not query.strip():
             return []
         encoded = self.encoder.encode_queries([query])
-        [hits] = self.store.rerank(encoded, [list(ids or [])])
+        [hits] = self.store.rerank(encoded, [wanted])
         return self._explained(encoded, hits[:k]) if explain else hits[:k]
 
 

@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 @click.command("export")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file instead of stdout.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write.  [default: stdout]")
 @click.option(
     "--embeddings",
     type=click.Path(path_type=Path),
@@ -30,7 +30,7 @@ def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
         if embeddings is not None:
             n_tokens = export_embeddings(index, embeddings)
             click.echo(f"{n_tokens:,} vectors in {embeddings}", err=True)
-        if output is not None:
+        if output is not None and str(output) != "-":
             count = export_documents(index, output)
             click.echo(f"{count:,} documents in {output}", err=True)
             return

@@ -185,11 +185,14 @@ def _check(files: tuple[str, ...], format: str | None, existing: Path | None) ->
         return None
     seen: set[str] = set()
     with nullcontext(()) if existing is None else ExactIndex.open(existing) as held:
-        for row in read_documents(files, format):
-            if row["id"] in seen or row["id"] in held:
-                where = "comes twice" if row["id"] in seen else f"is already in the index {existing}"
-                raise DuplicateIdError(f"the document id {row['id'][:80]!r} {where}; ids must be unique")
-            seen.add(row["id"])
+        for file in files:
+            for number, row in enumerate(read_documents([file], format), 1):
+                if row["id"] in seen or row["id"] in held:
+                    where = "comes twice" if row["id"] in seen else f"is already in the index {existing}"
+                    raise DuplicateIdError(
+                        f"{file}: document {number}: the id {row['id'][:80]!r} {where}; ids must be unique"
+                    )
+                seen.add(row["id"])
     return len(seen)
 
 

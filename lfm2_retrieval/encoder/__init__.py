@@ -3,7 +3,7 @@
 from .checkpoint import BUNDLED, DEFAULT_MODEL
 from .devices import Precision
 from .encoder import Encoder
-from .options import DocumentKeywords, DocumentOptions, LongDocuments
+from .options import DocumentKeywords, DocumentOptions, LongDocuments, check_whole
 from .streams import batched, numbered
 from .texts import TruncationWarning
 
@@ -17,5 +17,6 @@ __all__ = [
     "Precision",
     "TruncationWarning",
     "batched",
+    "check_whole",
     "numbered",
 ]

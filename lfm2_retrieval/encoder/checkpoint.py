@@ -6,13 +6,14 @@ Weights are read from safetensors only; nothing is unpickled and no code of a ch
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError, ModelNotFoundError
+from ..errors import CheckpointError, InvalidTypeError, ModelNotFoundError
 from ..hub import fetch
-from .settings import read_json
+from .values import Values, read_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,14 +38,20 @@ def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Pa
     """
     if str(name_or_path) in BUNDLED:
         return BUNDLED[str(name_or_path)]
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists():
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise InvalidTypeError(f"a model is a name or a path, not a {type(name_or_path).__name__}")
+    name = str(name_or_path)
+    try:
+        path = Path(name).expanduser()
+        if name and path.is_dir():
+            return path
+        is_file = path.exists() and bool(name)
+    except (OSError, RuntimeError):  # a name that no file can have, or the home of nobody
+        is_file = False
+    if is_file:
         raise CheckpointError(
             f"{path} is a file; a model is a folder with modules.json, config.json and weights"
         )
-    name = str(name_or_path)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelNotFoundError(
             f"there is no model at {name!r}; give a folder, a hub name such as {DEFAULT_MODEL!r}, "
@@ -65,7 +72,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     Raises
     ------
     CheckpointError
-        If the files are missing, damaged or only there as a pickle.
+        If the files are missing, damaged or only there as a pickle, or hold other than finite floats.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -77,7 +84,12 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file} can't be read: {error}; fetch the model again") from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
+        if not tensor.is_floating_point():
+            raise CheckpointError(
+                f"the tensor {name!r} in {folder} is {str(tensor.dtype).removeprefix('torch.')}: quantized "
+                "weights are not read, give the model in float32, bfloat16 or float16"
+            )
+        if tensor.numel() and not _is_finite(tensor):
             raise CheckpointError(
                 f"the tensor {name!r} in {folder} holds NaN or infinity: the model is damaged; fetch it again"
             )
@@ -96,7 +108,8 @@ def weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        listed = Values(read_json(index), str(index)).object("weight_map")
+        names = sorted({listed.string(tensor) for tensor in listed})
         if not names or any(Path(name).name != name for name in names):
             raise CheckpointError(f"{index} does not list plain file names beside it")
         missing = [name for name in names if not (folder / name).is_file()]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError
+from .values import Values
 
 __all__ = ["BackboneConfig"]
 
@@ -53,37 +54,41 @@ class BackboneConfig:
         CheckpointError
             If the architecture is not LFM2 or a value is missing or unsupported.
         """
-        try:
-            return cls(
-                vocab_size=raw["vocab_size"],
-                hidden_size=raw["hidden_size"],
-                ffn_size=_ffn_size(raw),
-                layer_types=_layer_types(raw),
-                num_heads=raw["num_attention_heads"],
-                num_kv_heads=raw["num_key_value_heads"],
-                head_dim=raw.get("head_dim") or raw["hidden_size"] // raw["num_attention_heads"],
-                conv_kernel=raw.get("conv_L_cache", 3),
-                conv_bias=raw.get("conv_bias", False),
-                norm_eps=raw.get("norm_eps", 1e-5),
-                rope_theta=_rope_theta(raw),
-                max_positions=raw.get("max_position_embeddings", 128_000),
-                bidirectional=_is_bidirectional(raw),
+        values = Values(raw, "config.json")
+        hidden, heads = values.whole("hidden_size"), values.whole("num_attention_heads")
+        kv_heads = values.whole("num_key_value_heads")
+        if heads % kv_heads:
+            raise CheckpointError(
+                f"config.json has {heads} heads, which {kv_heads} key-value heads don't divide"
             )
-        except KeyError as error:
-            raise CheckpointError(f"config.json lacks {error.args[0]!r}: not an LFM2 checkpoint") from None
+        return cls(
+            vocab_size=values.whole("vocab_size"),
+            hidden_size=hidden,
+            ffn_size=_ffn_size(values),
+            layer_types=_layer_types(values),
+            num_heads=heads,
+            num_kv_heads=kv_heads,
+            head_dim=values.whole("head_dim", hidden // heads),
+            conv_kernel=values.whole("conv_L_cache", 3),
+            conv_bias=values.flag("conv_bias", default=False),
+            norm_eps=values.number("norm_eps", 1e-5),
+            rope_theta=_rope_theta(values),
+            max_positions=values.whole("max_position_embeddings", 128_000),
+            bidirectional=_is_bidirectional(values),
+        )
 
 
-def _is_bidirectional(raw: Mapping[str, Any]) -> bool:
-    names = set(raw.get("architectures") or ())
-    remote = str((raw.get("auto_map") or {}).get("AutoModel", "")).rsplit(".", 1)[-1]
-    if not names and not remote and raw.get("model_type") == "lfm2":
+def _is_bidirectional(values: Values) -> bool:
+    names = set(values.array("architectures", str, ()))
+    remote = values.object("auto_map").string("AutoModel", "").rsplit(".", 1)[-1]
+    if not names and not remote and values.string("model_type", "") == "lfm2":
         _LOG.info("config.json names no architecture: taking Lfm2Model, the causal default of the family")
         names = {"Lfm2Model"}
     if remote:
         names.add(remote)
     if names and names <= set(BIDIRECTIONAL):
         return True
-    if names and names <= set(CAUSAL) and raw.get("is_causal", True):
+    if names and names <= set(CAUSAL) and values.flag("is_causal", default=True):
         return False
     raise CheckpointError(
         f"config.json names the architecture {sorted(names)}; this library runs one of "
@@ -92,31 +97,31 @@ def _is_bidirectional(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def _layer_types(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    kinds = raw.get("layer_types")
-    if kinds is None:
-        attention = raw["full_attn_idxs"]
-        kinds = ["full_attention" if i in attention else "conv" for i in range(raw["num_hidden_layers"])]
+def _layer_types(values: Values) -> tuple[str, ...]:
+    if "layer_types" not in values:
+        attention, layers = values.array("full_attn_idxs", int), range(values.whole("num_hidden_layers"))
+        return tuple("full_attention" if i in attention else "conv" for i in layers)
+    kinds = values.array("layer_types", str)
     unknown = set(kinds) - {"conv", "full_attention"}
     if unknown:
         raise CheckpointError(
             f"config.json has layer types {sorted(unknown)}; LFM2 has conv and full_attention"
         )
-    return tuple(kinds)
+    return kinds
 
 
-def _ffn_size(raw: Mapping[str, Any]) -> int:
-    size = raw["block_ff_dim"] if "block_ff_dim" in raw else raw["intermediate_size"]
-    if not raw.get("block_auto_adjust_ff_dim", True):
-        return int(size)
-    size = int(raw.get("block_ffn_dim_multiplier", 1.0) * int(2 * size / 3))
-    multiple = raw.get("block_multiple_of", 256)
-    return int(multiple * -(-size // multiple))
+def _ffn_size(values: Values) -> int:
+    size = values.whole("block_ff_dim" if "block_ff_dim" in values else "intermediate_size")
+    if not values.flag("block_auto_adjust_ff_dim", default=True):
+        return size
+    size = int(values.number("block_ffn_dim_multiplier", 1.0) * int(2 * size / 3))
+    multiple = values.whole("block_multiple_of", 256)
+    return multiple * -(-size // multiple)
 
 
-def _rope_theta(raw: Mapping[str, Any]) -> float:
-    rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
+def _rope_theta(values: Values) -> float:
+    rope = values.object("rope_parameters" if "rope_parameters" in values else "rope_scaling")
+    kind = rope.string("rope_type", rope.string("type", "default"))
     if kind != "default":
         raise CheckpointError(f"config.json asks for rope type {kind!r}; only 'default' is supported")
-    return float(rope.get("rope_theta") or raw.get("rope_theta") or 1e6)
+    return float(rope.number("rope_theta", values.number("rope_theta", 1e6)))

@@ -26,7 +26,7 @@ def find_device(device: str | torch.device) -> torch.device:
     try:
         where = torch.device(device)
         torch.empty(0, device=where)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInputError(
             f"the device {str(device)!r} is not to be had here ({reason}); try 'cpu'"

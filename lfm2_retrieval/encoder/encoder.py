@@ -24,12 +24,13 @@ from .devices import Precision, find_device, find_dtype
 from .engine import Engine
 from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
-from .options import CONTEXT, DocumentKeywords, DocumentOptions
+from .options import CONTEXT, DocumentKeywords, DocumentOptions, check_whole
 from .projection import Projection
-from .settings import EncoderSettings, read_json
+from .settings import EncoderSettings
 from .streams import batched, in_order
-from .texts import checked, count_cut, each_checked, report_cut
+from .texts import check_output, checked, count_cut, each_checked, report_cut
 from .tokenization import TextTokenizer, Tokens, columns
+from .values import read_json
 from .weights import fuse_weights
 
 if TYPE_CHECKING:
@@ -150,8 +151,7 @@ class Encoder:
         DocumentOptions().changed(options)  # a wrong one shows before any work
         where = find_device(device)
         chosen = resolve_kernels(kernels)
-        if query_cache < 0:
-            raise InvalidInputError(f"query_cache must be 0 or more, not {query_cache}")
+        check_whole("query_cache", query_cache, 0)
         folder = find_checkpoint(name_or_path, revision)
         precision = find_dtype(dtype, where)
         bundled = str(name_or_path) in BUNDLED
@@ -278,8 +278,7 @@ class Encoder:
         InvalidInputError
             If an option has a value it can't have.
         """
-        if batch_size < 1:
-            raise InvalidInputError(f"batch_size must be at least 1, not {batch_size}")
+        check_whole("batch_size", batch_size, 1)
         reader = self.with_options(**options)
         batches = batched(each_checked(texts), batch_size, len)
         return reader._iterate(batches, output, on_cut)
@@ -323,8 +322,9 @@ class Encoder:
         on_cut: Callable[[int], None] | None = None,
     ) -> TokenEmbeddings:
         """Encode queries: as :meth:`encode_documents`, with the query's prefix, length and expansion."""
+        check_output(output)
         tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
-        report_cut(count_cut(tokens), len(tokens), "query", self.settings.query_length, on_cut)
+        report_cut(count_cut(tokens), len(tokens), "query", self._tokenizer.query_length, on_cut)
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
         return self._encode(tokens, skip=skip, output=output)
 
@@ -422,6 +422,7 @@ class Encoder:
         self, tokens: list[list[Tokens]], output: str, stop: threading.Event | None = None
     ) -> TokenEmbeddings:
         """The vectors of documents, pooled where the options say so."""
+        check_output(output)
         skip = self._tokenizer.skiplist
         if self.options.pool_factor == 1:
             return self._encode(tokens, skip=skip, output=output, stop=stop)

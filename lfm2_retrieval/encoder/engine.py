@@ -71,6 +71,7 @@ class Engine:
         cached: int,
     ) -> None:
         self._device, self._normalize, self._attend = device, normalize, attend_to_expansion
+        self._dtype = str(dtype).removeprefix("torch.")
         self._vocabulary = backbone.config.vocab_size
         self._cache, self._cached = _Cache(cached), cached
         self._process = os.getpid()
@@ -98,6 +99,8 @@ class Engine:
         ------
         MemoryError
             If a single text does not fit in memory.
+        CheckpointError
+            If vectors come out that are no numbers, as where float16 overflows.
         """
         waiting: Callable[[], Vectors] | None = None
         for step in steps:
@@ -117,11 +120,11 @@ class Engine:
         self._survive_fork()
         if len(step) != 1 or len(step[0].ids) > _CACHED_LENGTH or not self._cached:
             vectors = self._start(step)
-            return lambda: _fetch(vectors)
+            return lambda: self._fetch(vectors)
         key = (step[0].ids.tobytes(), step[0].real)
         found = self._cache.get(key)
         if found is None:
-            found = _fetch(self._start(step))
+            found = self._fetch(self._start(step))
             self._cache.put(key, found)
         return lambda: found
 
@@ -149,6 +152,15 @@ class Engine:
     def _compute(self, step: Sequence[Tokens]) -> Tensor:
         vectors: Tensor = self._model(self._batch(step)).float()
         return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors
+
+    def _fetch(self, vectors: Tensor) -> Vectors:
+        out: Vectors = vectors.cpu().numpy()
+        if not np.isfinite(out).all():
+            raise CheckpointError(
+                f"the model's vectors hold NaN or infinity in {self._dtype}: load it with dtype='float32', "
+                "and if it is the same there, fetch the model again"
+            )
+        return out
 
     def _batch(self, step: Sequence[Tokens]) -> PackedBatch:
         ids = np.concatenate([one.ids for one in step])
@@ -198,11 +210,6 @@ class _Cache:
             self._held[key] = vectors
             while len(self._held) > self._size:
                 self._held.popitem(last=False)
-
-
-def _fetch(vectors: Tensor) -> Vectors:
-    out: Vectors = vectors.cpu().numpy()
-    return out
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -10,13 +10,21 @@ import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError
 
-__all__ = ["CONTEXT", "DocumentKeywords", "DocumentOptions", "LongDocuments"]
+__all__ = ["CONTEXT", "DocumentKeywords", "DocumentOptions", "LongDocuments", "check_whole"]
 
 CONTEXT = 32_768
 """The positions that LFM2's backbone was trained to read, whatever a ``config.json`` allows beyond."""
 
 LongDocuments = Literal["truncate", "window", "full"]
 _MOST_POOLED = 4
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """InvalidInputError where ``value`` is no whole number, or less than ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise InvalidTypeError(f"{name} must be a whole number, not {value!r}")
+    if value < least:
+        raise InvalidInputError(f"{name} must be at least {least}, not {value}")
 
 
 class DocumentKeywords(TypedDict, total=False):
@@ -68,10 +76,7 @@ class DocumentOptions:
             value = getattr(self, name)
             if value is None and name == "document_length":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-                raise InvalidTypeError(f"{name} must be a whole number, not {value!r}")
-            if value < least:
-                raise InvalidInputError(f"{name} must be at least {least}, not {value}")
+            check_whole(name, value, least)
         if self.pool_factor > _MOST_POOLED:
             raise InvalidInputError(f"pool_factor must be at most {_MOST_POOLED}, not {self.pool_factor}")
 

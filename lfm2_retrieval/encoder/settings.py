@@ -7,7 +7,6 @@ neither names takes the family's documented default, and the log says so.
 
 from __future__ import annotations
 
-import json
 import logging
 import string
 from collections.abc import Mapping
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from .values import Values, read_json
 
-__all__ = ["DenseSettings", "EncoderSettings", "read_json"]
+__all__ = ["DenseSettings", "EncoderSettings"]
 
 _LOG = logging.getLogger(__name__)
 _DEFAULTS: Mapping[str, Any] = {
@@ -29,6 +29,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "attend_to_expansion_tokens": False,
     "skiplist_words": list(string.punctuation),
 }
+_NO_LENGTH = 1e29
+"""What a tokenizer is saved with that has no greatest length is more than this."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,10 @@ class EncoderSettings:
     query_prefix, document_prefix
         Put at position 1, after BOS; empty for none.
     query_length, document_length
-        The most positions of a sequence, BOS and prefix counted; ``query_length`` is also what
-        expansion pads to. ``query_length`` of None leaves queries to the backbone's limit.
-    expand_queries
-        Whether short queries are filled up to ``query_length`` with ``expansion_token``.
-    truncate_queries
-        Whether ``query_length`` is the most a query may have, as well as the least when expanded.
+        The most positions of a sequence, BOS and prefix counted. ``query_length`` of None leaves queries to
+        the backbone's limit.
+    expanded_length
+        Short queries are filled up to this with ``expansion_token``; 0 without query expansion.
     attend_to_expansion
         Whether expansion positions are attention keys.
     expansion_token
@@ -82,8 +82,7 @@ class EncoderSettings:
     document_prefix: str
     query_length: int | None
     document_length: int
-    expand_queries: bool
-    truncate_queries: bool
+    expanded_length: int
     attend_to_expansion: bool
     expansion_token: str | None
     skiplist: tuple[str, ...]
@@ -94,6 +93,11 @@ class EncoderSettings:
     backbone: str
     dense: tuple[DenseSettings, ...]
 
+    @property
+    def expand_queries(self) -> bool:
+        """Whether short queries are filled up."""
+        return self.expanded_length > 0
+
     @classmethod
     def read(cls, folder: Path) -> EncoderSettings:
         """Read the settings of the checkpoint in ``folder``, whichever of the two layouts it has.
@@ -101,43 +105,44 @@ class EncoderSettings:
         Raises
         ------
         CheckpointError
-            If a file is missing or a module is of a kind that this library does not run.
+            If a file is missing, a value can't be used, or a module is of a kind that is not run here.
         """
         modules = _modules(folder)
-        top = read_json(folder / "config_sentence_transformers.json", missing={})
+        top = _read(folder / "config_sentence_transformers.json")
         [backbone] = modules["Transformer"]
-        text = read_json(folder / backbone / "sentence_bert_config.json", missing={})
+        text = _read(folder / backbone / "sentence_bert_config.json")
         dense = tuple(_dense(folder, path) for path in modules.get("Dense", ()))
         if "MultiVectorMask" in modules:
-            mask = read_json(folder / modules["MultiVectorMask"][0] / "config.json", missing={})
+            mask = _read(folder / modules["MultiVectorMask"][0] / "config.json")
+            tokenizer = _read(folder / backbone / "tokenizer_config.json")
             normalize = "Normalize" in modules
-            return _sentence_transformers(top, text, mask, backbone, dense, normalize=normalize)
+            return _sentence_transformers(
+                top, text, mask, tokenizer, backbone=backbone, dense=dense, normalize=normalize
+            )
         return _pylate(top, text, backbone, dense)
 
 
-def _pylate(
-    top: Mapping[str, Any], text: Mapping[str, Any], backbone: str, dense: tuple[DenseSettings, ...]
-) -> EncoderSettings:
-    names = [name for name in _DEFAULTS if top.get(name) is None]
-    if "document_length" in names and text.get("max_seq_length"):
+def _pylate(top: Values, text: Values, backbone: str, dense: tuple[DenseSettings, ...]) -> EncoderSettings:
+    names = [name for name in _DEFAULTS if name not in top]
+    document_length = _DEFAULTS["document_length"]
+    if "document_length" in names and "max_seq_length" in text:
         names.remove("document_length")
-        top = {**top, "document_length": text["max_seq_length"] + 1}
+        document_length = text.whole("max_seq_length") + 1
     if names:
         _LOG.info("the checkpoint does not name %s: taking the LFM2-ColBERT defaults", ", ".join(names))
-    value = {**_DEFAULTS, **{name: top[name] for name in _DEFAULTS if top.get(name) is not None}}
+    query_length = top.whole("query_length", _DEFAULTS["query_length"])
     return EncoderSettings(
-        query_prefix=value["query_prefix"],
-        document_prefix=value["document_prefix"],
-        query_length=value["query_length"],
-        document_length=value["document_length"],
-        expand_queries=value["do_query_expansion"],
-        truncate_queries=True,
-        attend_to_expansion=value["attend_to_expansion_tokens"],
+        query_prefix=top.string("query_prefix", _DEFAULTS["query_prefix"]),
+        document_prefix=top.string("document_prefix", _DEFAULTS["document_prefix"]),
+        query_length=query_length,
+        document_length=top.whole("document_length", document_length),
+        expanded_length=query_length * top.flag("do_query_expansion", _DEFAULTS["do_query_expansion"]),
+        attend_to_expansion=top.flag("attend_to_expansion_tokens", _DEFAULTS["attend_to_expansion_tokens"]),
         expansion_token=None,
-        skiplist=tuple(value["skiplist_words"]),
+        skiplist=top.array("skiplist_words", str, _DEFAULTS["skiplist_words"]),
         skip_in_queries=False,
         strip=True,
-        lower=bool(text.get("do_lower_case", False)),
+        lower=text.flag("do_lower_case", default=False),
         normalize=True,
         backbone=backbone,
         dense=dense,
@@ -145,37 +150,50 @@ def _pylate(
 
 
 def _sentence_transformers(
-    top: Mapping[str, Any],
-    text: Mapping[str, Any],
-    mask: Mapping[str, Any],
+    top: Values,
+    text: Values,
+    mask: Values,
+    tokenizer: Values,
+    *,
     backbone: str,
     dense: tuple[DenseSettings, ...],
-    *,
     normalize: bool,
 ) -> EncoderSettings:
-    if mask.get("keep_only_token_ids"):
+    if mask.array("keep_only_token_ids", int, ()):
         raise CheckpointError(
             "the checkpoint keeps only chosen token ids (an image model); that is not supported"
         )
-    prompts = top.get("prompts") or {}
-    expansion = text.get("query_expansion") or {}
-    tasks = mask.get("skiplist_tasks") or ["document"]
-    fixed = expansion.get("strategy") == "fixed"
+    prompts, expansion = top.object("prompts"), text.object("query_expansion")
+    # The most positions where no length of its own is given.
+    general = text.number("max_seq_length", tokenizer.number("model_max_length", _NO_LENGTH))
+    most = None if general >= _NO_LENGTH else int(general)
+    if most is None and "document_length" not in text:
+        _LOG.info("the checkpoint does not name document_length: taking the LFM2-ColBERT default")
+    query_length = text.whole("query_length") if "query_length" in text else most
+    expanded_length = 0
+    if "query_expansion" in text:
+        strategy, expanded_length = expansion.string("strategy"), expansion.whole("length")
+        if strategy not in ("fixed", "min"):
+            raise CheckpointError(
+                f"query_expansion has the strategy {strategy!r}; known are 'fixed' and 'min'"
+            )
+        if strategy == "fixed":
+            query_length = expanded_length
+        elif "query_length" in text:
+            query_length = max(text.whole("query_length"), expanded_length)
+    tasks = mask.array("skiplist_tasks", str, ("document",))
     return EncoderSettings(
-        query_prefix=prompts.get("query") or "",
-        document_prefix=prompts.get("document") or "",
-        query_length=expansion.get("length") if expansion else text.get("query_length"),
-        document_length=text.get("document_length")
-        or text.get("max_seq_length")
-        or _DEFAULTS["document_length"],
-        expand_queries=bool(expansion),
-        truncate_queries=fixed or not expansion,
-        attend_to_expansion=bool(expansion.get("attend", False)),
-        expansion_token=expansion.get("token"),
-        skiplist=tuple(mask.get("skiplist_words") or ()) if "document" in tasks else (),
+        query_prefix=prompts.string("query", ""),
+        document_prefix=prompts.string("document", ""),
+        query_length=query_length,
+        document_length=text.whole("document_length", most or _DEFAULTS["document_length"]),
+        expanded_length=expanded_length,
+        attend_to_expansion=expansion.flag("attend", default=False),
+        expansion_token=expansion.string("token", "") or None,
+        skiplist=mask.array("skiplist_words", str, ()) if "document" in tasks else (),
         skip_in_queries="query" in tasks,
         strip=False,
-        lower=bool(text.get("do_lower_case", False)),
+        lower=text.flag("do_lower_case", default=False),
         normalize=normalize,
         backbone=backbone,
         dense=dense,
@@ -185,13 +203,15 @@ def _sentence_transformers(
 def _modules(folder: Path) -> dict[str, list[str]]:
     """The folders of each kind of module, in order, from ``modules.json``."""
     kinds: dict[str, list[str]] = {}
-    for entry in read_json(folder / "modules.json"):
-        kind = str(entry["type"]).rsplit(".", 1)[-1]
+    listed = Values({"modules": read_json(folder / "modules.json")}, "modules.json")
+    for entry in listed.array("modules", dict):
+        module = Values(entry, "modules.json")
+        kind = module.string("type").rsplit(".", 1)[-1]
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize"):
             raise CheckpointError(
-                f"modules.json lists a {entry['type']}, which a late-interaction LFM2 has not"
+                f"modules.json lists a {module.string('type')}, which a late-interaction LFM2 has not"
             )
-        path = str(entry.get("path", ""))
+        path = module.string("path", "")
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise CheckpointError(f"modules.json points outside the checkpoint: {path!r}")
         kinds.setdefault(kind, []).append(path)
@@ -201,35 +221,17 @@ def _modules(folder: Path) -> dict[str, list[str]]:
 
 
 def _dense(folder: Path, path: str) -> DenseSettings:
-    raw = read_json(folder / path / "config.json")
-    try:
-        return DenseSettings(
-            folder=path,
-            in_features=raw["in_features"],
-            out_features=raw["out_features"],
-            bias=raw.get("bias", True),
-            activation=str(raw.get("activation_function", "Identity")).rsplit(".", 1)[-1],
-            residual=raw.get("use_residual", False),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{path}/config.json lacks {error.args[0]!r}") from None
+    values = Values(read_json(folder / path / "config.json"), f"{path}/config.json")
+    return DenseSettings(
+        folder=path,
+        in_features=values.whole("in_features"),
+        out_features=values.whole("out_features"),
+        bias=values.flag("bias", default=True),
+        activation=values.string("activation_function", "Identity").rsplit(".", 1)[-1],
+        residual=values.flag("use_residual", default=False),
+    )
 
 
-def read_json(path: Path, missing: Any = None) -> Any:
-    """The contents of a JSON file; ``missing``, if given, where there is none.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing with no substitute, or is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if missing is not None:
-            return missing
-        raise CheckpointError(
-            f"{path} is missing: a checkpoint in the PyLate or sentence-transformers layout is expected"
-        ) from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
+def _read(path: Path) -> Values:
+    """The values of a file that may be missing."""
+    return Values(read_json(path, missing={}), path.name)

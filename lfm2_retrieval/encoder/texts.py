@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ..errors import InvalidTypeError
+from ..errors import InvalidInputError, InvalidTypeError
 from .streams import numbered
 from .tokenization import Tokens
 
-__all__ = ["TruncationWarning", "checked", "count_cut", "each_checked", "report_cut"]
+__all__ = ["TruncationWarning", "check_output", "checked", "count_cut", "each_checked", "report_cut"]
 
 
 class TruncationWarning(UserWarning):
@@ -23,9 +23,10 @@ def checked(texts: Sequence[str]) -> list[str]:
 
 def each_checked(texts: Iterable[str]) -> Iterator[str]:
     """The same for a stream; that it is not one string is checked at once."""
-    if isinstance(texts, str):
+    if isinstance(texts, (str, bytes, Mapping)) or not isinstance(texts, Iterable):
         raise InvalidTypeError(
-            "texts must be a list or another iterable of strings; for one text give [text]"
+            f"texts must be a list or another iterable of strings, not a {type(texts).__name__}; "
+            "for one text give [text]"
         )
 
     def check() -> Iterator[str]:
@@ -35,6 +36,12 @@ def each_checked(texts: Iterable[str]) -> Iterator[str]:
             yield text
 
     return check()
+
+
+def check_output(output: str) -> None:
+    """InvalidInputError where vectors can't be had in this dtype."""
+    if output not in ("float32", "float16"):
+        raise InvalidInputError(f"output must be 'float32' or 'float16', not {output!r}")
 
 
 def count_cut(texts: list[list[Tokens]]) -> int:

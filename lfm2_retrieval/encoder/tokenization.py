@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Encoding, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer, normalizers
 
 from ..errors import CheckpointError
 from .pieces import pieces
 from .settings import EncoderSettings
 from .streams import batched
+from .values import Values, read_json
 from .windows import windows
 
 __all__ = ["TextTokenizer", "Tokens", "columns"]
@@ -58,15 +59,13 @@ class TextTokenizer:
     def __init__(self, folder: Path, settings: EncoderSettings, max_positions: int) -> None:
         self._settings = settings
         text = _tokenizer_json(folder)
-        vocabulary = _parse(text, folder)
-        self._query_length = max_positions
-        if settings.query_length is not None and settings.truncate_queries:
-            self._query_length = min(settings.query_length, max_positions)
+        vocabulary = _parse(text, folder, lower=settings.lower)
+        self.query_length = min(settings.query_length or max_positions, max_positions)
         self._document_length = min(settings.document_length, max_positions)
         self._document = _Side(vocabulary, settings.document_prefix)
-        self._query = _Side(_parse(text, folder), settings.query_prefix)
+        self._query = _Side(_parse(text, folder, lower=settings.lower), settings.query_prefix)
         self.least_length = self._document.least_length
-        for side, length in ((self._document, self._document_length), (self._query, self._query_length)):
+        for side, length in ((self._document, self._document_length), (self._query, self.query_length)):
             if length < side.least_length:
                 raise CheckpointError(
                     f"a length of {length} leaves no room for text beside BOS and the prefix"
@@ -90,11 +89,11 @@ class TextTokenizer:
 
     def queries(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenize queries, filled up with expansion positions where the settings say so."""
-        length = self._query_length
+        length = self.query_length
         tokens = [content.whole(length) for content in self._query.read(self._clean(texts), length)]
         if not self._settings.expand_queries:
             return tokens
-        return [self._expand(one, self._settings.query_length or 0) for one in tokens]
+        return [self._expand(one, self._settings.expanded_length) for one in tokens]
 
     def _clean(self, texts: Sequence[str]) -> list[tuple[str, int]]:
         """What the tokenizer is given, and how many characters were stripped before it."""
@@ -104,8 +103,7 @@ class TextTokenizer:
             if self._settings.strip:
                 start = len(text) - len(text.lstrip())
                 text = text.strip()  # noqa: PLW2901
-            text = _without_surrogates(text)  # noqa: PLW2901
-            cleaned.append((_lower(text) if self._settings.lower else text, start))
+            cleaned.append((_without_surrogates(text), start))
         return cleaned
 
     def _expand(self, tokens: Tokens, length: int) -> Tokens:
@@ -121,15 +119,17 @@ class TextTokenizer:
 
     def _expansion_id(self, folder: Path, vocabulary: Tokenizer) -> int:
         """The id that fills up queries: what the checkpoint names, else mask, else EOS, else pad."""
-        names: dict[str, str | None] = {"expansion": self._settings.expansion_token}
+        wanted = self._settings.expansion_token
+        if wanted is not None and vocabulary.token_to_id(wanted) is None:
+            raise CheckpointError(
+                f"the checkpoint expands queries with {wanted!r}, which its tokenizer doesn't have: settings "
+                "and tokenizer do not belong together"
+            )
+        names: dict[str, str | None] = {"expansion": wanted}
         for file in ("special_tokens_map.json", "tokenizer_config.json"):
-            if (folder / file).is_file():
-                raw = json.loads((folder / file).read_text(encoding="utf-8"))
-                for role in ("mask", "eos", "pad"):
-                    token = raw.get(f"{role}_token")
-                    names[role] = (token.get("content") if isinstance(token, dict) else token) or names.get(
-                        role
-                    )
+            values = Values(read_json(folder / file, missing={}), file)
+            for role in ("mask", "eos", "pad"):
+                names[role] = values.token(f"{role}_token") or names.get(role)
         for role in ("expansion", "mask", "eos", "pad"):
             name = names.get(role)
             found = vocabulary.token_to_id(name) if name else None
@@ -243,7 +243,10 @@ def _tokenizer_json(folder: Path) -> str:
     """The tokenizer as the tokenizers library writes it; older forms are converted by transformers."""
     file = folder / "tokenizer.json"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(f"{file} is not UTF-8: {error}; fetch the model again") from None
     from transformers import AutoTokenizer
 
     try:
@@ -253,12 +256,16 @@ def _tokenizer_json(folder: Path) -> str:
         raise CheckpointError(f"{folder} holds no tokenizer that can be loaded: {error}") from error
 
 
-def _parse(text: str, folder: Path) -> Tokenizer:
+def _parse(text: str, folder: Path, *, lower: bool) -> Tokenizer:
     try:
-        return Tokenizer.from_str(text)
+        tokenizer = Tokenizer.from_str(text)
     except Exception as error:
         message = f"{folder}/tokenizer.json is not a tokenizer: {error}; fetch the model again"
         raise CheckpointError(message) from error
+    if lower:  # by the tokenizer, which leaves its special tokens alone and knows the characters behind each
+        own = [tokenizer.normalizer] if tokenizer.normalizer else []
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+    return tokenizer
 
 
 def _unknown_id(text: str, vocabulary: Tokenizer) -> int | None:
@@ -275,11 +282,3 @@ def _without_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text)
     return text
-
-
-def _lower(text: str) -> str:
-    """``text`` lower-cased where that keeps one character one character, so that spans stay true."""
-    lowered = text.lower()
-    if len(lowered) == len(text):
-        return lowered
-    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)

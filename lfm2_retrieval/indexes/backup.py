@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DamagedIndexError, InvalidInputError
+from ..errors import DamagedIndexError
 from .arrays import FileFacts, check_name, parse_files
 from .catalogue import UNDER_CONSTRUCTION
 from .cleaning import clean
 from .connections import connect, translated
 from .pins import Pin
 from .rows import load_json
-from .workshop import copy_files, sync_file, workshop
+from .workshop import copy_files, refuse_inside, sync_file, workshop
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,8 +43,7 @@ def backup(catalogue: Catalogue, destination: Path) -> None:
         If the destination can't be written.
     """
     destination = destination.absolute()
-    if catalogue.folder.resolve() in (destination.resolve(), *destination.resolve().parents):
-        raise InvalidInputError(f"{destination} lies in the index: choose a folder outside of it")
+    refuse_inside(catalogue.folder, destination)
     with workshop(destination, ".partial") as folder:
         path = folder / UNDER_CONSTRUCTION
         pin = _pin(catalogue.folder)

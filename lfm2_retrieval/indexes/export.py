@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import IndexWriteError, InvalidInputError, MissingExtraError, RetrievalError
 from .arrays import fsync_folder
+from .workshop import refuse_inside
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
@@ -35,10 +36,13 @@ def export_documents(index: ExactIndex, path: Path) -> int:
 
     Raises
     ------
+    InvalidInputError
+        If the file would lie in the index.
     IndexWriteError
         If the file can't be written; what had its name before is still there.
     """
     count = 0
+    refuse_inside(index.path, path)
     with _replacing(path) as file:
         for count, entry in enumerate(index.documents(), 1):  # noqa: B007
             file.write(json_line(entry).encode("ascii"))
@@ -60,12 +64,14 @@ def export_embeddings(index: ExactIndex, path: Path) -> int:
     Raises
     ------
     InvalidInputError
-        If the name ends otherwise, or an id is no Unicode that Parquet can hold.
+        If the name ends otherwise, the file would lie in the index, or an id is no Unicode that Parquet can
+        hold.
     MissingExtraError
         If pyarrow is needed and not installed.
     IndexWriteError
         If the file can't be written; what had its name before is still there.
     """
+    refuse_inside(index.path, path)
     if path.suffix == ".npy":
         return _export_npy(index, path)
     if path.suffix == ".parquet":
@@ -123,9 +129,13 @@ def _export_parquet(index: ExactIndex, path: Path) -> int:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when it is complete and on the disk."""
+    """A file that gets its name when it is complete and on the disk; a device or a pipe as it is."""
     partial = path.with_name(f".{path.name}.partial")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as file:
+                yield file
+            return
         with partial.open("wb") as file:
             yield file
             file.flush()

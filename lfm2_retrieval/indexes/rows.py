@@ -17,10 +17,12 @@ __all__ = [
     "Row",
     "bury",
     "check_id",
+    "check_ids",
     "checksum",
     "decode_row",
     "decode_text",
     "encode_ids",
+    "encode_metadata",
     "encode_rows",
     "encode_text",
     "known_ids",
@@ -134,16 +136,21 @@ def encode_text(text: str) -> bytes:
 
 
 def encode_ids(ids: Iterable[str]) -> list[bytes]:
-    """Some ids to look for, as they are stored.
+    """Some ids to look for, as they are stored; refused as by `check_ids`."""
+    return [encode_text(id) for id in check_ids(ids)]
+
+
+def check_ids(ids: Iterable[str]) -> list[str]:
+    """Some ids to look for, as a list.
 
     Raises
     ------
     InvalidTypeError
         If they are one str, of which each letter would be looked for, or one of them is none.
     """
-    if isinstance(ids, (str, bytes)):
-        raise InvalidTypeError(f"ids is a sequence of str, not one: {ids!r:.80}")
-    return [encode_text(check_id(id)) for id in ids]
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise InvalidTypeError(f"ids must be a list or another iterable of str, not {ids!r:.80}")
+    return [check_id(id) for id in ids]
 
 
 def check_id(id: object) -> str:
@@ -210,7 +217,7 @@ def encode_rows(
         twice = [id for id in ids if id in seen or seen.add(id)]  # type: ignore[func-returns-value]
         raise DuplicateIdError(f"the same id twice in one call: {name_some(twice)}")
     return [
-        Row(encode_text(id), _encode_body(id, text), _encode_metadata(id, values))
+        Row(encode_text(id), _encode_body(id, text), encode_metadata(id, values))
         for id, text, values in zip(
             ids,
             [None] * len(ids) if texts is None else texts,
@@ -228,7 +235,8 @@ def _encode_body(id: str, text: str | None) -> bytes | None:
     return encode_text(text)
 
 
-def _encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
+def encode_metadata(id: str, metadata: Mapping[str, Any]) -> str:
+    """Metadata as JSON in ASCII; InvalidInputError where they aren't JSON."""
     if not isinstance(metadata, Mapping):
         raise InvalidTypeError(
             f"the metadata of document {id!r} must be a mapping, not {type(metadata).__name__}"

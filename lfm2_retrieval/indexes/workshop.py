@@ -10,19 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import DamagedIndexError, IndexExistsError
+from ..errors import DamagedIndexError, IndexExistsError, InvalidInputError
 from .arrays import HEADER_BYTES, FileFacts, fsync_folder
 from .catalogue import UNDER_CONSTRUCTION
 from .connections import storing
 from .lock import WriterLock
 from .schema import CATALOGUE
 
-__all__ = ["SCRATCH", "copy_files", "link_files", "sync_file", "workshop"]
+__all__ = ["SCRATCH", "copy_files", "link_files", "refuse_inside", "sync_file", "workshop"]
 
 _CHUNK_BYTES = 1 << 22
 SCRATCH = "scratch"
 """A folder in a workshop that is gone in the end."""
 _OURS = {"lock", "segments", "codecs", SCRATCH, CATALOGUE}
+
+
+def refuse_inside(folder: Path, destination: Path) -> None:
+    """InvalidInputError where what is to be written would lie in the index at ``folder``."""
+    where = destination.resolve()
+    if folder.resolve() in (where, *where.parents):
+        raise InvalidInputError(f"{destination} lies in the index: choose a place outside of it")
 
 
 @contextmanager

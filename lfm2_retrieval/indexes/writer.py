@@ -12,7 +12,17 @@ from ..errors import InvalidInputError
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
-from .rows import Entry, Row, decode_text, encode_ids, encode_rows, encode_text, known_ids, unknown_ids
+from .rows import (
+    Entry,
+    Row,
+    check_ids,
+    decode_text,
+    encode_ids,
+    encode_rows,
+    encode_text,
+    known_ids,
+    unknown_ids,
+)
 from .schema import last_row, read_settings, write_settings
 from .settings import check_settings
 from .transaction import Transaction
@@ -209,7 +219,7 @@ class Writer(Transaction):
                 condition = parse_where(where, read_settings(self._connection).get("fields") or ())
                 found = self._select(f"died IS NULL AND {condition.sql}", condition.parameters)
             else:
-                wanted = [ids] if isinstance(ids, str) else list(ids or [])
+                wanted = [ids] if isinstance(ids, str) else check_ids([] if ids is None else ids)
                 known = self._find_ids(list(dict.fromkeys(encode_ids(wanted))))
                 unknown = [id for id in wanted if encode_text(id) not in known]
                 if unknown and not missing_ok:

@@ -81,8 +81,22 @@ def test_add_takes_what_index_takes(retriever, model, encoded):
     for wrong in ("text", Document("z", "z"), {"text": "z"}):
         with pytest.raises(InvalidTypeError, match="single"):
             retriever.add(wrong)
-    with pytest.raises(InvalidInputError, match="batch_size"):
-        retriever.add(["x"], batch_size=0)
+    for size in (0, "3"):
+        with pytest.raises(InvalidInputError, match="batch_size"):
+            retriever.add(["x"], batch_size=size)
+        with pytest.raises(InvalidInputError, match="batch_size"):
+            retriever.update([{"id": "a", "text": "x"}], batch_size=size)
+    with pytest.raises(InvalidTypeError, match="document 1 is"):  # of those given here
+        retriever.add(["x", None])
+
+
+def test_ids_that_are_none(retriever):
+    for wrong in (None, 3):
+        with pytest.raises(InvalidTypeError, match="id must be a str"):
+            retriever.get(wrong)
+    for wrong in ("abc", None):
+        with pytest.raises(InvalidTypeError, match="list"):
+            retriever.get_many(wrong)
 
 
 def test_conflicts(retriever, model, encoded):

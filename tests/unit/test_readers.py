@@ -121,6 +121,7 @@ def test_long_fields_and_many_files(tmp_path):
     [
         ("a.jsonl", b'{"text":"a"}\n{"text":', ":2: not valid JSON: Expecting value at column 9"),
         ("a.jsonl", b'{"text":"a","n":NaN}', ":1: not valid JSON: NaN"),
+        ("a.jsonl", b'{"text":"a","n":-1e999}', ":1: not valid JSON: -1e999 is beyond"),
         ("a.jsonl", b"[" * 100_000, ":1: not valid JSON"),
         ("a.jsonl", b'{"text":"a","n":' + b"9" * 5000 + b"}", ":1: not valid JSON"),
         ("a.jsonl", b'["a"]', r":1: a JSON object is expected, not \['a'\]|\[\"a\"\]"),

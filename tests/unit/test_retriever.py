@@ -239,6 +239,8 @@ BAD = [
     ([{"id": "a", "text": None}], InvalidTypeError, "text of document 'a'"),
     ([{"id": "a", "text": "x", "metadata": 3}], InvalidTypeError, "metadata"),
     ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], DuplicateIdError, "'a'"),
+    ([{"id": "a", "text": "x", "year": float("nan")}], InvalidInputError, "metadata of document 'a'"),
+    ([{"id": "a", "text": "x", 3: 1}], InvalidTypeError, "keys in the metadata"),
     ([b"bytes"], InvalidTypeError, "bytes"),
     ("a single text", InvalidTypeError, "iterable"),
     ({"id": "a", "text": "x"}, InvalidTypeError, "iterable"),
@@ -254,6 +256,13 @@ def test_bad_documents_leave_nothing_behind(
         documents = iter(["good", *documents])
     with pytest.raises(error, match=says):
         Retriever.index(documents, tmp_path / "index", model=model)
+    assert not (tmp_path / "index").exists()
+
+
+def test_metadata_of_a_list_are_checked_before_any_work(model: Encoder, tmp_path: Path) -> None:
+    documents = [*TEXTS, {"text": "x", "tags": {"a"}}]
+    with pytest.raises(InvalidInputError, match="metadata of document '4' is not JSON"):
+        Retriever.index(documents, tmp_path / "index", model=model, batch_size=2)
     assert not (tmp_path / "index").exists()
 
 
@@ -306,9 +315,9 @@ def test_k_beyond_the_collection_gives_all(model: Encoder) -> None:
         assert len(retriever.search("fox", k=1000)) == 4
 
 
-@pytest.mark.parametrize("query", [None, 3, [None], b"fox"])
+@pytest.mark.parametrize("query", [None, 3, [None], b"fox", {"text": "fox"}])
 def test_a_query_that_is_no_text(model: Encoder, query: object) -> None:
-    with Retriever.index(TEXTS, model=model) as retriever, pytest.raises(TypeError):
+    with Retriever.index(TEXTS, model=model) as retriever, pytest.raises(InvalidTypeError, match="a query"):
         retriever.search(query)
 
 
@@ -328,10 +337,12 @@ def test_many_threads_and_an_event_loop(model: Encoder) -> None:
 def test_a_temporary_index_goes_with_close(model: Encoder) -> None:
     retriever = Retriever.index(TEXTS, model=model)
     path = retriever.path
+    assert repr(retriever).endswith("4 documents)")
     assert path.is_dir()
     retriever.close()
     retriever.close()
     assert not path.exists()
+    assert repr(retriever).endswith("closed)")
     with pytest.raises(IndexClosedError):
         retriever.search("fox")
 
@@ -522,6 +533,8 @@ def test_rerank_of_a_retriever_uses_its_model_and_its_documents(model: Encoder) 
             ({"texts": TEXTS, "ids": ["0"]}, "either"),
             ({"ids": ["nobody"]}, "nobody"),
             ({"texts": "fox"}, "single"),
+            ({"ids": "3"}, "list"),
+            ({"ids": [3]}, "must be a str"),
             ({"texts": TEXTS, "model": model}, "model"),
             ({"texts": TEXTS, "k": 0}, "k must"),
         ]

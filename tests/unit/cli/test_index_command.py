@@ -96,7 +96,10 @@ def test_texts_that_were_cut_are_counted_once(run, tmp_path, model):
     ("lines", "message"),
     [
         (['{"text":"a"}', "{"], "bad.jsonl:2: not valid JSON"),
-        (['{"_id":"x","text":"a"}', '{"_id":"x","text":"b"}'], "'x' comes twice"),
+        (
+            ['{"_id":"x","text":"a"}', '{"_id":"x","text":"b"}'],
+            "bad.jsonl: document 2: the id 'x' comes twice",
+        ),
         (['{"_id":1.5,"text":"a"}'], "bad.jsonl:1: 'id' must be a string or a whole number"),
         (['{"_id":"x","text":1}'], "bad.jsonl:1: 'text' must be a string"),
     ],

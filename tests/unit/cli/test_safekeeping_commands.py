@@ -1,6 +1,7 @@
 """The commands `backup`, `export`, `repair` and `verify`."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -70,6 +71,30 @@ def test_export_refuses_what_it_cannot_write(run, index, tmp_path):
     result = run("export", index, "-o", tmp_path / "missing" / "out.jsonl")
     assert result.exit_code == 1
     assert "can't be written" in result.output
+
+
+def test_export_never_writes_into_the_index(run, index, tmp_path):
+    (tmp_path / "link").symlink_to(index)
+    for name in (index / "index.db", index / "new.jsonl", tmp_path / "link" / "index.db"):
+        result = run("export", index, "-o", name)
+        assert result.exit_code == 1
+        assert "lies in the index" in result.stderr
+    assert run("export", index, "--embeddings", index / "v.npy").exit_code == 1
+    assert run("verify", index).exit_code == 0
+
+
+def test_export_to_what_is_no_file(run, index, tmp_path, monkeypatch):
+    """A dash is the standard output; a device, or a pipe, isn't replaced by a file."""
+    monkeypatch.chdir(tmp_path)
+    assert run("export", index, "-o", "-").stdout == run("export", index).stdout != ""
+    assert not (tmp_path / "-").exists()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert run("export", index, "-o", pipe).exit_code == 0
+    assert os.read(reader, 1 << 16).decode() == run("export", index).stdout
+    assert pipe.is_fifo()
+    os.close(reader)
 
 
 def damage(index):

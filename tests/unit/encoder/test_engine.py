@@ -174,6 +174,19 @@ def test_weights_that_are_no_numbers_are_named(
         Encoder.load(folder)
 
 
+def test_vectors_that_are_no_numbers_name_the_dtype(checkpoint: Make, tmp_path: Path) -> None:
+    """Weights that float16 holds may give products that it doesn't."""
+    folder = shutil.copytree(checkpoint(), tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    large = {name: weight * 1e6 for name, weight in weights.items() if "feed_forward.w3" in name}
+    save_file(weights | large, folder / "model.safetensors")
+    assert np.isfinite(Encoder.load(folder).encode_documents(["the quick fox"]).embeddings).all()
+    encoder = Encoder.load(folder, dtype="float16")
+    for encode in (encoder.encode_documents, encoder.encode_queries):
+        with pytest.raises(CheckpointError, match=r"float16.*dtype='float32'"):
+            encode(["the quick fox"])
+
+
 def test_int8_is_for_cpus(checkpoint: Make) -> None:
     with pytest.raises(InvalidInputError, match="for CPUs"):
         Encoder.load(checkpoint(), device="meta", dtype="int8")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.encoder.checkpoint import find_checkpoint
-from lfm2_retrieval.errors import CheckpointError, InvalidInputError, ModelNotFoundError
+from lfm2_retrieval.errors import CheckpointError, InvalidInputError, InvalidTypeError, ModelNotFoundError
 
 Make = Callable[..., Path]
 
@@ -98,10 +99,18 @@ def test_the_backbone_may_have_a_folder_of_its_own(checkpoint: Make, copied: Pat
     assert two.fingerprint != one.fingerprint
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "nowhere"])
+@pytest.mark.parametrize(
+    "name", ["./nowhere", "/nowhere/at/all", "a/b/c", "nowhere", "", "x" * 5000, "~nobody/model", "a\0b"]
+)
 def test_an_unknown_model_names_the_remedies(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match="nano"):
         Encoder.load(name)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"nano"])
+def test_a_model_that_is_no_name_is_refused(name: object) -> None:
+    with pytest.raises(InvalidTypeError, match="a name or a path"):
+        Encoder.load(name)  # type: ignore[arg-type]
 
 
 def test_a_hub_model_that_cannot_be_had_names_the_remedies() -> None:
@@ -141,6 +150,64 @@ def test_damaged_checkpoints_are_refused(copied: Path, file: str, content: bytes
         Encoder.load(copied)
 
 
+@pytest.mark.parametrize("content", [b"[]", b"null", b"3", b'["x"]', b"[" * 100_000, b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("config.json", "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"),
+        *("1_Dense/config.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.json"),
+    ],
+)
+def test_files_of_another_kind_are_named(copied: Path, file: str, content: bytes) -> None:
+    (copied / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=file):
+        Encoder.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("file", "values"),
+    [
+        ("config.json", {"hidden_size": "32"}),
+        ("config.json", {"hidden_size": -32}),
+        ("config.json", {"vocab_size": 400.0}),
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"num_key_value_heads": None}),
+        ("config.json", {"num_key_value_heads": 3}),
+        ("config.json", {"conv_L_cache": "3"}),
+        ("config.json", {"norm_eps": "1e-5"}),
+        ("config.json", {"rope_parameters": {"rope_theta": "large"}}),
+        ("config.json", {"block_auto_adjust_ff_dim": True, "block_multiple_of": 0}),
+        ("config_sentence_transformers.json", {"query_prefix": 3}),
+        ("config_sentence_transformers.json", {"query_length": "32"}),
+        ("config_sentence_transformers.json", {"document_length": True}),
+        ("config_sentence_transformers.json", {"do_query_expansion": "no"}),
+        ("config_sentence_transformers.json", {"skiplist_words": [1]}),
+        ("1_Dense/config.json", {"out_features": -3}),
+        ("tokenizer_config.json", {"mask_token": 7}),
+    ],
+)
+def test_values_of_another_kind_are_named(copied: Path, file: str, values: dict) -> None:
+    raw = json.loads((copied / file).read_text())
+    (copied / file).write_text(json.dumps(raw | values))
+    with pytest.raises(CheckpointError, match=file):
+        Encoder.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("expansion", "says"),
+    [
+        ({"strategy": "fixed", "length": 8, "token": "nope"}, "nope"),
+        ({"strategy": "other", "length": 8}, "strategy 'other'"),
+        ({"strategy": "fixed"}, "lacks 'length'"),
+        (True, "must be an object"),
+    ],
+)
+def test_an_expansion_that_nobody_knows_is_refused(checkpoint: Make, expansion: object, says: str) -> None:
+    folder = checkpoint(layout="sentence-transformers", settings={"query_expansion": expansion})
+    with pytest.raises(CheckpointError, match=says):
+        Encoder.load(folder)
+
+
 def test_pickled_weights_are_refused(copied: Path) -> None:
     (copied / "model.safetensors").rename(copied / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="pickle"):
@@ -154,6 +221,19 @@ def test_weights_that_do_not_fit_are_refused(copied: Path) -> None:
         Encoder.load(copied)
 
 
+@pytest.mark.parametrize("module", ["", "1_Dense"])
+@pytest.mark.parametrize("dtype", ["int8", "bool"])
+def test_quantized_weights_are_refused(copied: Path, module: str, dtype: str) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = copied / module / "model.safetensors"
+    tensors = load_file(file)
+    name = next(name for name in tensors if tensors[name].ndim == 2)
+    save_file(tensors | {name: tensors[name].to(getattr(torch, dtype))}, file)
+    with pytest.raises(CheckpointError, match=f"{name}.*{dtype}"):
+        Encoder.load(copied)
+
+
 def test_a_tokenizer_of_another_model_is_refused(checkpoint: Make, copied: Path) -> None:
     shutil.copy(checkpoint(vocabulary=700) / "tokenizer.json", copied)
     with pytest.raises(CheckpointError, match="do not belong together"):
@@ -161,7 +241,11 @@ def test_a_tokenizer_of_another_model_is_refused(checkpoint: Make, copied: Path)
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"device": "tpu9"}, {"device": "cuda:99"}, {"dtype": "int3"}, {"query_cache": -1}]
+    "kwargs",
+    [
+        *({"device": "tpu9"}, {"device": "cuda:99"}, {"device": None}),
+        *({"dtype": "int3"}, {"dtype": None}, {"query_cache": -1}, {"query_cache": "many"}),
+    ],
 )
 def test_a_device_or_dtype_that_is_not_there(checkpoint: Make, kwargs: dict) -> None:
     with pytest.raises(InvalidInputError, match=r"device|dtype|query_cache"):

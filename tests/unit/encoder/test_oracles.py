@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,40 @@ def test_sentence_transformers_agrees(checkpoint: Make, layout: str, shape: dict
         theirs = oracle.encode_query([text], convert_to_numpy=True, show_progress_bar=False)[0]
         assert ours.shape == theirs.shape == (32, encoder.dim)
         np.testing.assert_allclose(ours[: token.real], theirs[: token.real], atol=1e-4)
+
+
+MIN = {"strategy": "min", "attend": True, "token": "<|pad|>", "length": 12}
+
+
+@pytest.mark.parametrize(
+    ("settings", "tokenizer"),
+    [
+        ({"query_expansion": MIN, "query_length": 20}, {}),
+        ({"query_expansion": MIN, "max_seq_length": 40, "document_length": None}, {}),
+        ({"query_expansion": MIN, "max_seq_length": 8}, {}),
+        ({"query_expansion": None, "document_length": None}, {"model_max_length": 50}),
+        ({"query_expansion": None, "query_length": 9}, {"model_max_length": 1e30}),
+        ({"query_expansion": None, "do_lower_case": True}, {}),
+    ],
+)
+def test_lengths_and_case_are_those_of_sentence_transformers(
+    checkpoint: Make, tmp_path: Path, settings: dict, tokenizer: dict
+) -> None:
+    """A length may stand in three places; lower-casing leaves special tokens in the text alone."""
+    from sentence_transformers import MultiVectorEncoder
+
+    made = checkpoint(layout="sentence-transformers", settings=settings)
+    folder = shutil.copytree(made, tmp_path / "model")
+    raw = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(raw | tokenizer))
+    encoder, oracle = Encoder.load(folder), MultiVectorEncoder(str(folder), device="cpu")
+    for text in (*TEXTS, "[D] Special TOKENS <|im_end|> İ ß"):
+        ours = encoder.encode_documents([text], on_cut=lambda count: None)[0]
+        theirs = oracle.encode_document([text], convert_to_numpy=True, show_progress_bar=False)[0]
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+        ours = encoder.encode_queries([text], on_cut=lambda count: None)[0]
+        theirs = oracle.encode_query([text], convert_to_numpy=True, show_progress_bar=False)[0]
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize("attend", [False, True])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.errors import InvalidTypeError
+from lfm2_retrieval.errors import InvalidInputError, InvalidTypeError
 
 Make = Callable[..., Path]
 HOSTILE = [
@@ -70,7 +70,9 @@ def test_ten_thousand_texts_of_one_word(checkpoint: Make) -> None:
     assert np.ptp(encoded.embeddings.reshape(10_000, -1).astype(np.float32), axis=0).max() < 1e-3
 
 
-@pytest.mark.parametrize("texts", ["one string", [b"bytes"], [None], [["nested"]], [1]])
+@pytest.mark.parametrize(
+    "texts", ["one string", b"bytes", {"text": "a"}, None, 3, [b"bytes"], [None], [["nested"]], [1]]
+)
 def test_what_is_no_text_is_refused(checkpoint: Make, texts: object) -> None:
     encoder = Encoder.load(checkpoint())
     with pytest.raises(InvalidTypeError):
@@ -91,3 +93,13 @@ def test_a_prefix_that_is_no_token_is_read_as_text(checkpoint: Make) -> None:
     assert encoded.spans.max() == len("old towns")
     theirs = oracle.encode_query(["old towns"], convert_to_numpy=True, show_progress_bar=False)[0]
     assert len(encoder.encode_queries(["old towns"])[0]) == len(theirs)
+
+
+@pytest.mark.parametrize("output", ["float64", "bfloat16", "int8", None])
+def test_an_output_that_is_not_to_be_had(checkpoint: Make, output: object) -> None:
+    encoder = Encoder.load(checkpoint())
+    for encode in (encoder.encode_documents, encoder.encode_queries, encoder.iter_documents):
+        with pytest.raises(InvalidInputError, match="output must be"):
+            list(encode(["fox"], output=output))
+    with pytest.raises(InvalidInputError, match="output must be"):
+        encoder.encode_documents(["fox"], output=output, pool_factor=2)
