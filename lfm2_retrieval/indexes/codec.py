@@ -51,6 +51,8 @@ _FEWEST_PER_CENTROID = 8
 _PQ_SAMPLE, _PQ_ROUNDS = 1 << 16, 12
 _MEASURED = 4
 """The errors are measured on one vector in so many that trained the codewords."""
+_ALONG = "mean_square_along_vectors"
+"""A fact: what centroids alone get wrong of the similarity of two vectors of length 1, in the mean square."""
 _FLAT = 1e-6
 """A variance below so much of the largest is none."""
 _LARGEST = float(np.finfo(np.float16).max)
@@ -169,10 +171,18 @@ class Codec:
 
     @cached_property
     def deviations(self) -> Errors:
-        """The roots of the mean squares of a component's error; 0 where they weren't noted."""
-        squares = (self.facts.get(name) for name in Errors._fields)
-        means = (float(square) if isinstance(square, (int, float)) else 0.0 for square in squares)
-        return Errors(*(math.sqrt(mean / self.dim) if 0 < mean < math.inf else 0.0 for mean in means))
+        """What errors add to the similarity with a vector of length 1: standard deviations, 0 where unknown.
+
+        As of errors that lie in all directions alike. Those of centroids alone lie where vectors do, and add
+        more, which is measured.
+        """
+
+        def fact(name: str) -> float:
+            value = self.facts.get(name)
+            return float(value) if isinstance(value, (int, float)) and 0 < value < math.inf else 0.0
+
+        alone, whole = (fact(name) / self.dim for name in Errors._fields)
+        return Errors(math.sqrt(max(alone, fact(_ALONG))), math.sqrt(whole))
 
     def encode(
         self, vectors: NDArray[np.float32], every: int = 1
@@ -304,7 +314,15 @@ def train(
     }
     codec = Codec(0, rotation, centroids, np.stack(books), facts)
     errors = Errors(*(round(float(value), 6) for value in codec.encode(few)[2].mean(axis=0)))
-    return replace(codec, facts={**facts, **errors._asdict()})
+    return replace(codec, facts={**facts, **errors._asdict(), _ALONG: _along(codec, few)})
+
+
+def _along(codec: Codec, vectors: NDArray[np.float32]) -> float:
+    """What the errors of centroids add to the similarities of vectors of length 1: the mean square."""
+    turned, rest = codec.turn(vectors), codec.split(vectors)[1].astype(np.float64)
+    length = float(np.square(turned).sum(axis=1).mean())
+    both = np.vdot(turned.T @ turned / len(turned), rest.T @ rest / len(rest))
+    return float(f"{both / length:.6g}") if length > 0 else 0.0
 
 
 def turn(vectors: NDArray[F], rotation: NDArray[F]) -> NDArray[F]:

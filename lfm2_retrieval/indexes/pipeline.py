@@ -39,11 +39,9 @@ __all__ = ["Plan", "plan", "shortlist"]
 _LENGTH, _LONGEST = 180, 7
 """Documents have so many vectors as a rule; of shorter ones as many are scored by centroids as have as many
 vectors, up to 7 times as many."""
-_SURE, _SURE_ALONE = 6.5, 8
-"""Standard deviations, of scores by codes and by centroids alone, as by errors that are independent. Two real
-encoders need 5 to 7, as theirs aren't; and 8 of centroids, whose errors are more alike, for questions about
-nothing that there is, as scores then lie close together."""
-_ELSEWHERE = 0.4
+_SURE = 6.5
+"""Standard deviations, as by errors that are independent: two real encoders need 5 to 7, as theirs aren't."""
+_ELSEWHERE = 0.45
 """What a score by the tokens of the best centroids alone misses, as others may be nearer: of what centroids
 leave open. Made-up vectors need .3; on two real encoders' up to .6 costs nothing, as worse scores leave with
 the rest."""
@@ -197,7 +195,7 @@ def shortlist(
             probes[codec.id] = _probe(lookup(query, codec, threads, used), codec, limits.nprobe)
     kept = _gather([part for _, part in parts], segments, probes, limits)
     errors = [(probes[segment.codec.id].lookup.length, segment.codec.deviations) for segment in segments]
-    by_centroid = _SURE_ALONE * wider * max(length * of.mean_square_to_centroid for length, of in errors)
+    by_centroid = _SURE * wider * max(length * of.mean_square_to_centroid for length, of in errors)
     by_codes = _SURE * wider * max(length * of.mean_square_error for length, of in errors)
     by_nearest = math.hypot(by_codes, _ELSEWHERE * by_centroid)
     (few, most), refined = limits.rerank, _REFINED
