@@ -6,7 +6,6 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -25,6 +24,7 @@ from .engine import Engine
 from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
 from .options import CONTEXT, DocumentKeywords, DocumentOptions, check_whole
+from .packing import embed
 from .projection import Projection
 from .settings import EncoderSettings
 from .streams import batched, in_order
@@ -326,7 +326,7 @@ class Encoder:
         tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
         report_cut(count_cut(tokens), len(tokens), "query", self._tokenizer.query_length, on_cut)
         skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
-        return self._encode(tokens, skip=skip, output=output)
+        return embed(self._engine, tokens, self.dim, output, skip)
 
     def sequences(self, texts: Sequence[str], *, queries: bool = False) -> list[list[int]]:
         """How long the sequences are that the model reads of each text: one, or one for each window.
@@ -377,7 +377,7 @@ class Encoder:
         kept, _, spans = columns(tokens, skip)
         if self.options.pool_factor == 1:
             return list(spans[kept][:, None])
-        encoded = self._encode([tokens], skip=skip, output="float32")
+        encoded = embed(self._engine, [tokens], self.dim, "float32", skip)
         clusters = self._clusters(encoded)
         members = [spans[kept][rows] for rows in clusters.members(encoded.embeddings)]
         if stored is None:
@@ -425,54 +425,14 @@ class Encoder:
         check_output(output)
         skip = self._tokenizer.skiplist
         if self.options.pool_factor == 1:
-            return self._encode(tokens, skip=skip, output=output, stop=stop)
-        encoded = self._encode(tokens, skip=skip, output="float32", stop=stop)
+            return embed(self._engine, tokens, self.dim, output, skip, stop)
+        encoded = embed(self._engine, tokens, self.dim, "float32", skip, stop)
         return self._clusters(encoded).pooled(encoded, output, normalize=self.settings.normalize)
 
     def _clusters(self, encoded: TokenEmbeddings) -> Clusters:
         from .pooling import Clusters  # numba's import takes a while, and few need it
 
         return Clusters.find(encoded, self.options.pool_factor, self.options.protected_tokens)
-
-    def _encode(
-        self,
-        texts: list[list[Tokens]],
-        *,
-        skip: NDArray[np.int64] | None,
-        output: str,
-        stop: threading.Event | None = None,
-    ) -> TokenEmbeddings:
-        """Run the packed forward pass over sequences sorted by length, and put the rows back in order."""
-        tokens = [one for text in texts for one in text]
-        kept, ids, spans = columns(tokens, skip)
-        lengths = np.array([len(one.ids) for one in tokens], dtype=np.int64)
-        starts = np.concatenate(([0], np.cumsum(lengths)))
-        rows = np.concatenate(([0], np.cumsum(kept)))  # of a position, where its vector goes
-        vectors = np.empty((rows[-1], self.dim), dtype=output)
-        order = sorted(range(len(tokens)), key=lambda i: (len(tokens[i].ids), tokens[i].real))
-        steps = self._steps(order, lengths)
-        done = self._engine.run([tokens[i] for i in step] for step in steps)
-        for step, out in zip(steps, done, strict=True):
-            if stop is not None and stop.is_set():
-                raise CancelledError
-            at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in step])
-            vectors[rows[at[kept[at]]]] = out[kept[at]]
-        ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        offsets = np.concatenate(([0], rows[starts[ends]]))
-        token_ids = ids[kept].astype(np.int32)
-        return TokenEmbeddings(embeddings=vectors, offsets=offsets, token_ids=token_ids, spans=spans[kept])
-
-    def _steps(self, order: list[int], lengths: NDArray[np.int64]) -> list[list[int]]:
-        budget = self._engine.budget
-        steps: list[list[int]] = []
-        room = 0
-        for i in order:
-            if lengths[i] > room or not steps:
-                steps.append([])
-                room = budget
-            steps[-1].append(i)
-            room -= lengths[i]
-        return steps
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"
