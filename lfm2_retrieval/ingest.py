@@ -17,6 +17,7 @@ from .encoder import Encoder, TruncationWarning, batched, check_whole, numbered
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
 from .indexes import CompressedIndex, Estimate
 from .indexes.rows import encode_metadata
+from .interrupts import uninterrupted
 
 __all__ = [
     "Ingest",
@@ -118,19 +119,20 @@ class Ingest:
 
     def _commit(self, batches: Iterator[_Encoded], done: Progress) -> tuple[Progress, bool]:
         """A commit's worth, or, with ``settings``, all; and whether there may be more."""
-        before = done
+        before, more = done, True
         with self.store.writer(replace=self.settings) as writer:
             try:
                 for batch, embeddings, cut in batches:
                     texts = [document.text for document in batch]
-                    writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
-                    done = replace(
-                        done,
-                        documents=done.documents + len(batch),
-                        tokens=done.tokens + len(embeddings.embeddings),
-                        seconds=time.monotonic() - self._started,
-                        cut=done.cut + cut,
-                    )
+                    with uninterrupted():  # half a batch written is all of them lost
+                        writer.add([d.id for d in batch], embeddings, texts, [d.metadata for d in batch])
+                        done = replace(
+                            done,
+                            documents=done.documents + len(batch),
+                            tokens=done.tokens + len(embeddings.embeddings),
+                            seconds=time.monotonic() - self._started,
+                            cut=done.cut + cut,
+                        )
                     if done.estimate is None and self.n_documents:
                         done = replace(
                             done, estimate=self.store.estimate(self._expected(done), self.n_documents)
@@ -138,14 +140,18 @@ class Ingest:
                     if self.on_progress is not None:
                         self.on_progress(done)
                     if self.settings is None and done.tokens - before.tokens >= _COMMIT_TOKENS:
-                        return done, True
+                        break
+                else:
+                    more = False
+                with uninterrupted():
+                    writer.commit()
             except BaseException as error:
                 if done.documents and self.settings is None:
-                    with suppress(IndexClosedError):  # the writer itself failed: nothing to save
+                    with suppress(IndexClosedError), uninterrupted():  # closed: the writer itself failed
                         writer.commit()
                         error.add_note(f"the {done.documents} documents before it are in the index")
                 raise
-        return done, False
+        return done, more
 
     def _compress(self, done: Progress, *, expected_tokens: int = 0, retrain: bool = False) -> None:
         def report(phase: str, now: int, total: int) -> None:

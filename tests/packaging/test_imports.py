@@ -18,12 +18,12 @@ NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path /
 
 BELOW: dict[str, set[str]] = {}
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
-BELOW["errors"] = BELOW["hub"] = set()
+BELOW["errors"] = BELOW["hub"] = BELOW["interrupts"] = set()
 BELOW["datatypes"] = {"errors"}
 BELOW["readers"] = BELOW["indexes"] = {"errors", "datatypes"}
 BELOW["encoder"] = {"errors", "datatypes", "hub"}
 BELOW["explain"] = {"errors", "datatypes"}
-BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes"}
+BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes", "interrupts"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
 BELOW["changes"] = BELOW["ingest"] | {"ingest"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -27,6 +28,7 @@ from lfm2_retrieval.errors import (
     ModelNotFoundError,
 )
 from lfm2_retrieval.indexes import CompressedIndex, codec, policy
+from lfm2_retrieval.indexes.arrays import FolderBuilder
 from lfm2_retrieval.indexes.catalogue import is_index
 from lfm2_retrieval.ingest import Progress
 
@@ -292,6 +294,30 @@ def test_an_interrupt_leaves_a_usable_index(model: Encoder, tmp_path: Path) -> N
     with Retriever.open(tmp_path / "index", model=model) as retriever:
         assert retriever.store.ids() == ["0", "1"]
         assert retriever.search("fox")[0].id == best(model, "fox", TEXTS[:2])
+
+
+@pytest.mark.parametrize("file", ["vectors.npy", "keys.npy"])
+def test_ctrl_c_while_a_batch_is_written_waits_for_it(
+    model: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    write, calls = FolderBuilder.write, []
+
+    def interrupted(self: FolderBuilder, name: str, dtype: str, array: np.ndarray) -> None:
+        write(self, name, dtype, array)
+        calls.append(name)
+        if calls.count(file) == 2 and name == file:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(FolderBuilder, "write", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Retriever.index(TEXTS, tmp_path / "index", model=model, batch_size=1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with Retriever.open(tmp_path / "index", model=model) as retriever:
+        assert retriever.store.ids() == ["0", "1"]
 
 
 def test_cut_documents_are_reported_once(model: Encoder) -> None:
