@@ -199,7 +199,7 @@ _READERS: dict[DocumentFormat, Callable[[str, str], Iterator[Row]]] = {
 
 def _document(row: Row, path: str, name: str, number: int) -> Row:
     """A row of a table as a document: what is neither id, title nor text is metadata."""
-    key = "_id" if "_id" in row else "id"
+    key, has_text = "_id" if "_id" in row else "id", "text" in row
     id, title, text = row.pop(key, None), row.pop("title", None), row.pop("text", None)
     if isinstance(id, int) and not isinstance(id, bool):
         id = str(id)
@@ -207,6 +207,8 @@ def _document(row: Row, path: str, name: str, number: int) -> Row:
         if value is not None and not isinstance(value, str):
             kinds = "a string or a whole number" if what == "id" else "a string"
             _refuse(path, number, f"{what!r} must be {kinds}, not {json.dumps(value)[:40]}")
+    if text is None and has_text:
+        _refuse(path, number, "'text' is null; a document without text has the text \"\"")
     if text is None:
         _refuse(path, number, f"no 'text'; it has {', '.join(map(repr, row)) or 'nothing'}")
     if isinstance(row.get("metadata"), dict):

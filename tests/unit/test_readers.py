@@ -127,7 +127,7 @@ def test_long_fields_and_many_files(tmp_path):
         ("a.jsonl", b'["a"]', r":1: a JSON object is expected, not \['a'\]|\[\"a\"\]"),
         ("a.jsonl", b'{"_id":"a"}', ":1: no 'text'; it has nothing"),
         ("a.jsonl", b'{"_id":"a","body":"t"}', ":1: no 'text'; it has 'body'"),
-        ("a.jsonl", b'{"_id":"a","text":null}', ":1: no 'text'"),
+        ("a.jsonl", b'{"_id":"a","text":null}', ":1: 'text' is null"),
         ("a.jsonl", b'{"_id":"a","text":["t"]}', ":1: 'text' must be a string, not "),
         ("a.jsonl", b'{"_id":5.0,"text":"t"}', ":1: 'id' must be a string or a whole number, not 5.0"),
         ("a.jsonl", b'{"_id":true,"text":"t"}', ":1: 'id' must be a string or a whole number, not true"),
