@@ -7,7 +7,8 @@ A condition compares a **field**, a dotted path into the metadata (``author.name
   another type, an object or a field that isn't there compares as false.
 - ``!=``, ``NOT IN`` and ``NOT`` are the exact opposite of ``=``, ``IN`` and of what follows: they hold
   where the field is missing.
-- ``BETWEEN`` is ``>=`` and ``<=``, so two elements of a list may meet it together: ``[1, 9] BETWEEN 4 AND 5``.
+- ``BETWEEN`` is ``>=`` and ``<=``, so two elements of a list may meet it together: 1 and 9 lie between 4
+  and 5.
 - Whole numbers beyond 64 bits compare as floats.
 - ``LIKE`` has ``%`` and ``_``, and ignores the case of ASCII letters.
 - Of a string with a NUL character SQLite may see only what stands before it.

@@ -3,9 +3,9 @@
 Probe: each query token's best centroids. Gather: the documents in their lists, each query token giving the
 score of the best probed centroid that the document has, or, where it has none, that of the best centroid
 not probed: as far as centroids tell, none of its tokens can be nearer. Prune. MaxSim on centroids alone for
-those left. Prune. MaxSim on centroids and codes, of the tokens of each query token's best centroid in the
-document only. Prune. The same of all tokens whose centroid comes near that. Prune. What is left goes to exact
-scoring.
+those left. Of the best of these, of a sample of the others and of those of which the sample says that it may
+matter, MaxSim on centroids and codes, of the tokens of each query token's best centroid in the document only.
+Prune. The same of all tokens whose centroid comes near that. Prune. What is left goes to exact scoring.
 
 Where the caller doesn't say how many to keep, a step keeps those that may still belong to the best ``k``: a
 score is as uncertain as the codec's error makes it, and those within so many standard deviations of the
@@ -45,6 +45,8 @@ _ELSEWHERE = 0.45
 """What a score by the tokens of the best centroids alone misses, as others may be nearer: of what centroids
 leave open. Made-up vectors need .3; on two real encoders' up to .6 costs nothing, as worse scores leave with
 the rest."""
+_SAMPLED, _UNLIKELY = 64, 3.5
+"""So many documents tell what a closer look changes; so many standard deviations it seldom exceeds."""
 _WIDER = 8
 """So many times as many documents as the fewest are scored by codes at most, and reranked, 24 more each."""
 _GROWN = 1 << 15
@@ -96,9 +98,8 @@ Margins = Callable[[Tables], NDArray[np.int16] | None]
 
 
 class _Step(NamedTuple):
-    """Scores documents by ``margins``, and keeps those within ``margin`` of the best ``k``."""
+    """Keeps those documents whose scores lie within ``margin`` of the best ``k``."""
 
-    margins: Margins
     fewest: int
     most: int
     margin: float
@@ -198,19 +199,32 @@ def shortlist(
     by_centroid = _SURE * wider * max(length * of.mean_square_to_centroid for length, of in errors)
     by_codes = _SURE * wider * max(length * of.mean_square_error for length, of in errors)
     by_nearest = math.hypot(by_codes, _ELSEWHERE * by_centroid)
-    (few, most), refined = limits.rerank, _REFINED
-    steps = (
-        _Step(lambda group: None, *limits.candidates, by_centroid),
-        _Step(lambda group: group.nearest, few * refined, most * refined, by_nearest),
-        _Step(lambda group: group.margins, few, most, by_codes),
-    )
-    for step in steps:
-        if sum(map(len, kept)) > step.fewest:
-            scores = [
-                _score(segment, probes[segment.codec.id].lookup, step.margins, positions, threads)
-                for segment, positions in zip(segments, kept, strict=True)
-            ]
-            kept = _cut(kept, scores, step.how_many(scores, limits.k))
+    few, most = limits.rerank
+
+    def score(margins: Margins, positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        return [
+            _score(segment, probes[segment.codec.id].lookup, margins, some, threads)
+            for segment, some in zip(segments, positions, strict=True)
+        ]
+
+    def nearest(positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        return score(lambda group: group.nearest, positions)
+
+    step = _Step(few * _REFINED, most * _REFINED, by_nearest)
+    scores: list[NDArray[np.float32]] | None = None
+    if sum(map(len, kept)) > limits.candidates[0]:
+        by_centroids = score(lambda group: None, kept)
+        if limits.candidates[1] > step.fewest:
+            kept, scores = _promising(kept, by_centroids, nearest, limits, step.margin)
+        else:
+            kept = _cut(kept, by_centroids, limits.candidates[1])
+    if sum(map(len, kept)) > step.fewest:
+        scores = scores or nearest(kept)
+        kept = _cut(kept, scores, step.how_many(scores, limits.k))
+    step = _Step(few, most, by_codes)
+    if sum(map(len, kept)) > step.fewest:
+        scores = score(lambda group: group.margins, kept)
+        kept = _cut(kept, scores, step.how_many(scores, limits.k))
     numbers = np.repeat([number for number, _ in parts], [len(positions) for positions in kept])
     return numbers.astype(np.int64), np.concatenate(kept)
 
@@ -309,6 +323,66 @@ def _score(
 
     split(work, len(positions), threads, _LEAST)
     return scores * np.float32(tables.unit)
+
+
+def _promising(
+    positions: Sequence[NDArray[np.int64]],
+    by_centroids: Sequence[NDArray[np.float32]],
+    score: Callable[[Sequence[NDArray[np.int64]]], list[NDArray[np.float32]]],
+    limits: Plan,
+    margin: float,
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]:
+    """Look more closely at documents that may then be within ``margin`` of the best ``k``.
+
+    The best by centroids are, and some of all ranks of the others, which tell how much a closer look changes
+    a score; then those others that may change by enough.
+
+    Parameters
+    ----------
+    positions, by_centroids
+        Documents, part by part, and their scores so far.
+    score
+        What looks more closely.
+    limits
+        How many to score, and the ``k`` that counts.
+    margin
+        How far below the ``k``-th best a score may be.
+
+    Returns
+    -------
+    tuple
+        The documents looked at, part by part, and their scores.
+    """
+    fewest, most = limits.candidates
+    before = np.concatenate(by_centroids)
+    places, numbers = (
+        np.concatenate(positions),
+        np.repeat(np.arange(len(positions)), list(map(len, positions))),
+    )
+    after = np.empty(len(before), np.float32)
+    scored = np.zeros(len(before), bool)
+
+    def look(chosen: NDArray[np.intp]) -> None:
+        chosen = np.sort(chosen)  # as they lie in memory
+        parts = [chosen[numbers[chosen] == number] for number in range(len(positions))]
+        for part, found in zip(parts, score([places[part] for part in parts]), strict=True):
+            after[part] = found
+        scored[chosen] = True
+
+    ranked = _largest(before, most)
+    ranked = ranked[np.argsort(-before[ranked], kind="stable")]
+    look(ranked[:fewest])
+    others = ranked[fewest:]
+    if len(others):
+        some = others[:: -(-len(others) // _SAMPLED)]
+        look(some)
+        seen = after[scored]
+        bar = np.partition(seen, len(seen) - limits.k)[len(seen) - limits.k] - margin
+        gains = after[some] - before[some]
+        others = others[~scored[others]]
+        look(others[before[others] >= bar - (gains.mean() + _UNLIKELY * gains.std())])
+    chosen = [np.flatnonzero(scored & (numbers == number)) for number in range(len(positions))]
+    return [places[some] for some in chosen], [after[some] for some in chosen]
 
 
 def _cut(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support import embeddings
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.pipeline import plan, shortlist
+from lfm2_retrieval.indexes.pipeline import Plan, _promising, plan, shortlist
 
 COUNTS = st.none() | st.integers(1, 50_000)
 
@@ -59,6 +59,26 @@ def test_larger_errors_than_the_codec_s_make_longer_lists(index):
     parts = list(enumerate(index._snapshot().parts))
     few, many = (len(shortlist(parts, query, plan(SearchParams(10)), wider=wider)[0]) for wider in (0.1, 1))
     assert few < many
+
+
+@pytest.mark.parametrize(("noise", "share"), [(0.05, (0.09, 0.2)), (20.0, (1.0, 1.0))])
+def test_a_closer_look_goes_as_far_down_as_it_may_matter(noise, share):
+    """What it changes is measured: little, and the best are enough; more than scores differ, and all are."""
+    rng = np.random.default_rng(0)
+    before = np.float32(rng.normal(size=4000))
+    after = np.float32(before + 1 + noise * rng.normal(size=4000))
+    parts = np.array_split(rng.permutation(4000), 3)
+
+    def look(positions):
+        return [after[some] for some in positions]
+
+    limits = Plan(10, 16, 4000, (300, 4000), (12, 100))
+    positions, scores = _promising(parts, [before[some] for some in parts], look, limits, 0.1)
+    assert all(np.isin(some, part).all() for some, part in zip(positions, parts, strict=True))
+    np.testing.assert_array_equal(np.concatenate(scores), after[np.concatenate(positions)])
+    looked_at = set(np.concatenate(positions).tolist())
+    assert share[0] <= len(looked_at) / 4000 <= share[1]
+    assert set(np.argsort(-after)[:10].tolist()) <= looked_at
 
 
 @pytest.mark.parametrize("rank", [8, 32])
