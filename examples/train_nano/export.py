@@ -1,6 +1,6 @@
 """Write a trained student as a checkpoint in the layout of LFM2.5-ColBERT, in float16.
 
-python examples/train_nano/export.py WORK/refine.pt lfm2_retrieval/models/nano
+python examples/train_nano/export.py WORK lfm2_retrieval/models/nano
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from student import BOS, EOS, PAD, SHAPE, Student
 
 from lfm2_retrieval.encoder.weights import split_weights
 
-QUERY_LENGTH, DOCUMENT_LENGTH = 64, 512
+QUERY_LENGTH, DOCUMENT_LENGTH = 64, 1024
 SPECIALS = {"pad_token": "<|pad|>", "bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}
 
 
@@ -49,12 +49,18 @@ def config() -> dict[str, Any]:
 
 
 def export(work: Path, folder: Path, share: float, other: Path | None = None) -> None:
-    """Write stage 1 moved by ``share`` towards stage 2; the mean of that and of an ``other`` checkpoint."""
-    first, second = (
-        torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")
-    )
+    """Write what both stages at once gave, or else stage 1 moved by ``share`` towards stage 2; the mean of that
+    and of an ``other`` checkpoint.
+    """
     student = Student(work)
-    weights = {name: value.lerp(second[name], share) for name, value in first.items()}
+    if (work / "study.pt").exists():
+        weights = torch.load(work / "study.pt", weights_only=True)["model"]
+        del weights["scale"]
+    else:
+        first, second = (
+            torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")
+        )
+        weights = {name: value.lerp(second[name], share) for name, value in first.items()}
     if other is not None:
         student.load(other)
         earlier = student.state_dict()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,10 +22,13 @@ from lfm2_retrieval.encoder.weights import fuse_weights
 PAD, BOS, EOS, QUERY, DOCUMENT = range(5)
 PUNCTUATION = set(string.punctuation)
 SHAPE = BackboneConfig(
-    vocab_size=24_000,
+    vocab_size=20_480,
     hidden_size=256,
     ffn_size=768,
-    layer_types=("conv", "conv", "full_attention", "conv", "conv", "full_attention"),
+    layer_types=(
+        *("conv", "conv", "full_attention", "conv", "conv", "full_attention"),
+        *("conv", "full_attention"),
+    ),
     num_heads=8,
     num_kv_heads=4,
     head_dim=32,
@@ -65,8 +70,30 @@ class Student(nn.Module):
             weight.mul_(0.5)
 
     def load(self, folder: Path) -> None:
-        """Take the weights of an exported checkpoint."""
-        self.backbone.load_state_dict(fuse_weights(load_file(folder / "model.safetensors"), SHAPE))
+        """Take the weights of an exported checkpoint, which may have fewer layers and other words.
+
+        Words are found by their spelling. Layers that it lacks add nothing at first.
+        """
+        config = json.loads((folder / "config.json").read_text())
+        kinds = tuple(config["layer_types"])
+        shape = replace(SHAPE, vocab_size=config["vocab_size"], layer_types=kinds)
+        if kinds != SHAPE.layer_types[: len(kinds)]:
+            raise ValueError(f"{folder} has the layers {kinds}, which {SHAPE.layer_types} do not begin with")
+        weights = fuse_weights(load_file(folder / "model.safetensors"), shape)
+        theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+        ours = sorted(self.tokenizer.get_vocab().items(), key=lambda word: word[1])
+        rows = [theirs[word] for word, _ in ours]
+        weights["embed_tokens.weight"] = weights["embed_tokens.weight"][rows].float()
+        missing, _ = self.backbone.load_state_dict(weights, strict=False)
+        with torch.no_grad():
+            for name in missing:
+                parameter = self.backbone.get_parameter(name)
+                if parameter.ndim == 1:
+                    nn.init.ones_(parameter)
+                elif name.endswith(("out_proj.weight", "down.weight")):
+                    nn.init.zeros_(parameter)
+                else:
+                    nn.init.normal_(parameter, std=0.3 if name.endswith("conv_weight") else 0.04)
         self.dense.load_state_dict(
             {"weight": load_file(folder / "1_Dense/model.safetensors")["linear.weight"]}
         )
