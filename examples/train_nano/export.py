@@ -49,8 +49,9 @@ def config() -> dict[str, Any]:
 
 
 def export(work: Path, folder: Path, share: float, other: Path | None = None) -> None:
-    """Write what both stages at once gave, or else stage 1 moved by ``share`` towards stage 2; the mean of that
-    and of an ``other`` checkpoint.
+    """Write what both stages at once gave, or else stage 1 moved by ``share`` towards stage 2.
+
+    With an ``other`` checkpoint, the mean of the two.
     """
     student = Student(work)
     if (work / "study.pt").exists():
