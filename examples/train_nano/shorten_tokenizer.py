@@ -9,11 +9,11 @@ import argparse
 import json
 from pathlib import Path
 
-from student import SHAPE
+from student import LARGER
 from tokenizers import Tokenizer
 
 
-def shorten(folder: Path, work: Path, size: int = SHAPE.vocab_size) -> None:
+def shorten(folder: Path, work: Path, size: int = LARGER.vocab_size) -> None:
     described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     model = described["model"]
     surplus = len(model["vocab"]) - size
