@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sources
+from student import SHAPE
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-VOCABULARY = 24_000
 SPECIALS = ["<|pad|>", "<|startoftext|>", "<|im_end|>", "[Q] ", "[D] "]
 BUDGETS = {
     "en": 16_000_000,
@@ -56,7 +56,7 @@ def build(rng: random.Random) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=SHAPE.vocab_size,
         special_tokens=SPECIALS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         max_token_length=24,

@@ -11,6 +11,7 @@ import argparse
 import math
 import random
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,8 +126,13 @@ def translation_loss(
     targets = [teacher.project(s) for s in teacher.states(teacher.tokenize(list(english)))]
     prefixes = [rng.choice((QUERY, DOCUMENT)) for _ in pairs]
     vectors, lengths = student.encode(student.tokenizer.encode_batch(list(other)), prefixes)
+    return chamfer(targets, vectors.split(lengths))
+
+
+def chamfer(targets: Iterable[Tensor], vectors: Iterable[Tensor]) -> Tensor:
+    """Mean soft Chamfer distance between texts' vectors, ``[n, 128]`` and ``[m, 128]`` each."""
     losses = []
-    for target, ours in zip(targets, vectors.split(lengths), strict=True):
+    for target, ours in zip(targets, vectors, strict=True):
         cosine = target @ ours.T
         covered = (cosine * (cosine * 15).softmax(1)).sum(1).mean()
         grounded = (cosine * (cosine * 15).softmax(0)).sum(0).mean()
@@ -135,11 +141,20 @@ def translation_loss(
 
 
 @torch.no_grad()
-def text_means(student: Student, teacher: Teacher, texts: list[str]) -> tuple[Tensor, Tensor]:
-    """Mean vectors [n_texts, 128] of the student and of the teacher."""
-    vectors, lengths = student.encode(student.tokenizer.encode_batch(texts), [DOCUMENT] * len(texts))
-    taught = [teacher.project(states).mean(0) for states in teacher.states(teacher.tokenize(texts))]
-    return torch.stack([part.mean(0) for part in vectors.split(lengths)]), torch.stack(taught)
+def fit_teacher(work: Path, student: Student, teacher: Teacher, *, trained: bool) -> None:
+    """Read WORK/teacher.pt, or make it; turned as a ``trained`` student has learnt its vectors."""
+    if (work / "teacher.pt").exists():
+        teacher.load(work / "teacher.pt")
+        return
+    texts = Texts(0)
+    teacher.fit(texts.batch(400_000))
+    if trained:
+        some = texts.batch(150_000)
+        ours, theirs = student.tokenizer.encode_batch(some), teacher.tokenize(some)
+        rows, taught = align(some, ours, theirs, teacher.project(torch.cat(teacher.states(theirs))))
+        vectors, _ = student.encode(ours, [DOCUMENT] * len(ours))
+        teacher.turn_towards(vectors[rows], taught)
+    teacher.save(work / "teacher.pt")
 
 
 def train(
@@ -152,13 +167,7 @@ def train(
         student.initialise(teacher)
     else:
         student.load(start)
-    if (work / "teacher.pt").exists():
-        teacher.load(work / "teacher.pt")
-    else:
-        teacher.fit(texts.batch(400_000))
-        if start is not None:
-            teacher.turn_towards(*text_means(student, teacher, texts.batch(40_000)))
-        teacher.save(work / "teacher.pt")
+    fit_teacher(work, student, teacher, trained=start is not None)
     matrices = [p for p in student.parameters() if p.ndim == 2]
     rest = [p for p in student.parameters() if p.ndim != 2]
     optimiser = torch.optim.AdamW(

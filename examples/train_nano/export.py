@@ -1,6 +1,6 @@
 """Write a trained student as a checkpoint in the layout of LFM2.5-ColBERT, in float16.
 
-python examples/train_nano/export.py WORK/refine.pt lfm2_retrieval/models/nano
+python examples/train_nano/export.py WORK lfm2_retrieval/models/nano
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from student import BOS, EOS, PAD, SHAPE, Student
+from student import BOS, EOS, PAD, Student
 
+from lfm2_retrieval.encoder.config import BackboneConfig
 from lfm2_retrieval.encoder.weights import split_weights
 
-QUERY_LENGTH, DOCUMENT_LENGTH = 64, 512
+QUERY_LENGTH, DOCUMENT_LENGTH = 64, 1024
 SPECIALS = {"pad_token": "<|pad|>", "bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}
 
 
-def config() -> dict[str, Any]:
+def config(shape: BackboneConfig) -> dict[str, Any]:
     return {
         "architectures": ["Lfm2BidirectionalModel"],
         "model_type": "lfm2",
-        "vocab_size": SHAPE.vocab_size,
-        "hidden_size": SHAPE.hidden_size,
-        "intermediate_size": SHAPE.ffn_size,
+        "vocab_size": shape.vocab_size,
+        "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.ffn_size,
         "block_auto_adjust_ff_dim": False,
-        "num_hidden_layers": len(SHAPE.layer_types),
-        "layer_types": list(SHAPE.layer_types),
-        "full_attn_idxs": [i for i, kind in enumerate(SHAPE.layer_types) if kind == "full_attention"],
-        "num_attention_heads": SHAPE.num_heads,
-        "num_key_value_heads": SHAPE.num_kv_heads,
-        "head_dim": SHAPE.head_dim,
-        "conv_L_cache": SHAPE.conv_kernel,
-        "conv_bias": SHAPE.conv_bias,
-        "norm_eps": SHAPE.norm_eps,
-        "rope_parameters": {"rope_theta": SHAPE.rope_theta, "rope_type": "default"},
+        "num_hidden_layers": len(shape.layer_types),
+        "layer_types": list(shape.layer_types),
+        "full_attn_idxs": [i for i, kind in enumerate(shape.layer_types) if kind == "full_attention"],
+        "num_attention_heads": shape.num_heads,
+        "num_key_value_heads": shape.num_kv_heads,
+        "head_dim": shape.head_dim,
+        "conv_L_cache": shape.conv_kernel,
+        "conv_bias": shape.conv_bias,
+        "norm_eps": shape.norm_eps,
+        "rope_parameters": {"rope_theta": shape.rope_theta, "rope_type": "default"},
         "max_position_embeddings": 32_768,
         "pad_token_id": PAD,
         "bos_token_id": BOS,
@@ -49,12 +50,19 @@ def config() -> dict[str, Any]:
 
 
 def export(work: Path, folder: Path, share: float, other: Path | None = None) -> None:
-    """Write stage 1 moved by ``share`` towards stage 2; the mean of that and of an ``other`` checkpoint."""
-    first, second = (
-        torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")
-    )
+    """Write what both stages at once gave, or else stage 1 moved by ``share`` towards stage 2.
+
+    With an ``other`` checkpoint, the mean of the two.
+    """
     student = Student(work)
-    weights = {name: value.lerp(second[name], share) for name, value in first.items()}
+    if (work / "study.pt").exists():
+        weights = torch.load(work / "study.pt", weights_only=True)["model"]
+        del weights["scale"]
+    else:
+        first, second = (
+            torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")
+        )
+        weights = {name: value.lerp(second[name], share) for name, value in first.items()}
     if other is not None:
         student.load(other)
         earlier = student.state_dict()
@@ -63,7 +71,8 @@ def export(work: Path, folder: Path, share: float, other: Path | None = None) ->
     dense = folder / "1_Dense"
     dense.mkdir(parents=True, exist_ok=True)
     halves = {
-        name: value.half() for name, value in split_weights(student.backbone.state_dict(), SHAPE).items()
+        name: value.half()
+        for name, value in split_weights(student.backbone.state_dict(), student.shape).items()
     }
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
     save_file({"linear.weight": student.dense.weight.detach().half()}, dense / "model.safetensors")
@@ -72,7 +81,7 @@ def export(work: Path, folder: Path, share: float, other: Path | None = None) ->
     shutil.copyfile(work / "tokenizer.json", folder / "tokenizer.json")
     marks = list(string.punctuation)
     files: dict[str, Any] = {
-        "config.json": config(),
+        "config.json": config(student.shape),
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": DOCUMENT_LENGTH,
@@ -96,7 +105,7 @@ def export(work: Path, folder: Path, share: float, other: Path | None = None) ->
             {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
         ],
         "1_Dense/config.json": {
-            "in_features": SHAPE.hidden_size,
+            "in_features": student.shape.hidden_size,
             "out_features": 128,
             "bias": False,
             "activation_function": "torch.nn.modules.linear.Identity",

@@ -47,10 +47,10 @@ class Groups:
         self.questions = [sources.questions("jaquad-ja-train"), sources.questions("piaf11-fr")]
         self.pairs = [sources.parallel(language) for language in sources.PARALLEL]
 
-    def english(self) -> tuple[list[str], list[str], Tensor]:
+    def english(self, count: int = QUERIES_PER_STEP) -> tuple[list[str], list[str], Tensor]:
         """Queries, passages, and for each query the position of its positive."""
         queries, passages, positives = [], [], []
-        for group in self.rng.sample(self.groups, QUERIES_PER_STEP):
+        for group in self.rng.sample(self.groups, count):
             positives.append(len(passages))
             queries.append(group["query"])
             passages += [group["positive"][:1200], *(text[:1200] for text in group["negatives"])]
@@ -86,6 +86,16 @@ def maxsim(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor
     flat = torch.cat(queries)
     best = torch.stack([(flat @ document.T).amax(1) for document in documents], dim=1)
     return torch.stack([part.mean(0) for part in best.split([len(q) for q in queries])])
+
+
+def rank(states: list[Tensor], projected: list[Tensor], count: int) -> Tensor:
+    """MiniLM's scores of the first ``count`` texts for the others: of its pooled vector and of its tokens.
+
+    ``states`` and ``projected`` are the hidden states and token vectors of each text.
+    """
+    pooled = F.normalize(torch.stack([s.mean(0) for s in states]), dim=-1)
+    tokens = maxsim(tuple(projected[:count]), tuple(projected[count:]))
+    return DENSE_SCALE * pooled[:count] @ pooled[count:].T + TOKEN_SCALE * tokens
 
 
 class Lexical:
@@ -157,11 +167,8 @@ class Refiner:
         tokens = self.teacher.tokenize(queries + passages)
         states = self.teacher.states(tokens)
         count = len(queries)
-        pooled = F.normalize(torch.stack([s.mean(0) for s in states]), dim=-1)
         projected = [self.teacher.project(s) for s in states]
-        target = DENSE_SCALE * pooled[:count] @ pooled[count:].T
-        target = target + TOKEN_SCALE * maxsim(tuple(projected[:count]), tuple(projected[count:]))
-        target = target + LEXICAL_SCALE * self.lexical.scores(queries, passages)
+        target = rank(states, projected, count) + LEXICAL_SCALE * self.lexical.scores(queries, passages)
         target[torch.arange(count), positives] += 1.0
         flat, documents, encodings = self.documents(passages)
         scores = self.student.scale.exp() * maxsim(self.queries(queries), documents)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,14 +31,20 @@ SHAPE = BackboneConfig(
     head_dim=32,
     bidirectional=True,
 )
+LARGER = replace(SHAPE, vocab_size=20_480, layer_types=(*SHAPE.layer_types, "conv", "full_attention"))
+"""More layers in the place of words, in 25 MB, too."""
 
 
 class Student(nn.Module):
+    """Of the shape that has as many words as WORK's tokenizer."""
+
     def __init__(self, work: Path) -> None:
         super().__init__()
         self.tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
-        self.backbone = Backbone(SHAPE)
-        self.dense = nn.Linear(SHAPE.hidden_size, 128, bias=False)
+        larger = self.tokenizer.get_vocab_size() == LARGER.vocab_size
+        self.shape = LARGER if larger else SHAPE
+        self.backbone = Backbone(self.shape)
+        self.dense = nn.Linear(self.shape.hidden_size, 128, bias=False)
 
     def initialise(self, teacher: Teacher) -> None:
         """Small random matrices; word vectors from the teacher's, by what each token spells."""
@@ -50,13 +58,13 @@ class Student(nn.Module):
         table = teacher.model.get_input_embeddings().weight.detach()
         centred = table - table.mean(0)
         _, vectors = torch.linalg.eigh(torch.cov(centred.T))
-        words = centred @ vectors.flip(1)[:, : SHAPE.hidden_size]
+        words = centred @ vectors.flip(1)[:, : self.shape.hidden_size]
         words = words / words.pow(2).mean().sqrt()
         unknown = teacher.tokenizer.token_to_id("[UNK]")
         weight = self.backbone.embed_tokens.weight
         with torch.no_grad():
             weight.mul_(25)
-            for token in range(5, SHAPE.vocab_size):
+            for token in range(5, self.shape.vocab_size):
                 text = self.tokenizer.decode([token])
                 pieces = teacher.tokenizer.encode(text.strip(), add_special_tokens=False).ids
                 pieces = [piece for piece in pieces if piece != unknown]
@@ -65,8 +73,32 @@ class Student(nn.Module):
             weight.mul_(0.5)
 
     def load(self, folder: Path) -> None:
-        """Take the weights of an exported checkpoint."""
-        self.backbone.load_state_dict(fuse_weights(load_file(folder / "model.safetensors"), SHAPE))
+        """Take the weights of an exported checkpoint, which may have fewer layers and other words.
+
+        Words are found by their spelling. Layers that it lacks add nothing at first.
+        """
+        config = json.loads((folder / "config.json").read_text())
+        kinds = tuple(config["layer_types"])
+        shape = replace(self.shape, vocab_size=config["vocab_size"], layer_types=kinds)
+        if kinds != self.shape.layer_types[: len(kinds)]:
+            raise ValueError(
+                f"{folder} has the layers {kinds}, which {self.shape.layer_types} do not begin with"
+            )
+        weights = fuse_weights(load_file(folder / "model.safetensors"), shape)
+        theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+        ours = sorted(self.tokenizer.get_vocab().items(), key=lambda word: word[1])
+        rows = [theirs[word] for word, _ in ours]
+        weights["embed_tokens.weight"] = weights["embed_tokens.weight"][rows].float()
+        missing, _ = self.backbone.load_state_dict(weights, strict=False)
+        with torch.no_grad():
+            for name in missing:
+                parameter = self.backbone.get_parameter(name)
+                if parameter.ndim == 1:
+                    nn.init.ones_(parameter)
+                elif name.endswith(("out_proj.weight", "down.weight")):
+                    nn.init.zeros_(parameter)
+                else:
+                    nn.init.normal_(parameter, std=0.3 if name.endswith("conv_weight") else 0.04)
         self.dense.load_state_dict(
             {"weight": load_file(folder / "1_Dense/model.safetensors")["linear.weight"]}
         )

@@ -63,13 +63,14 @@ class Teacher:
         self.components = vectors.flip(1)[:, :128]
 
     def turn_towards(self, vectors: Tensor, taught: Tensor) -> None:
-        """Flip the components on which a trained student's text means disagree with this teacher's.
+        """Turn the components so that they agree best with a trained student.
 
-        Eigenvectors have no sign of their own, so another machine may find some reversed.
-        ``vectors`` and ``taught`` are the means [n_texts, 128] of the same texts.
+        Eigenvectors have no sign of their own, and near equals mix, so another machine may find others; a
+        rotation changes no cosine (Procrustes; Schönemann, 1966). ``vectors`` and ``taught``: ``[n, 128]``,
+        what the student and this teacher make of the same tokens.
         """
-        agreement = ((vectors - vectors.mean(0)) * (taught - taught.mean(0))).sum(0)
-        self.components = self.components * agreement.sign()
+        left, _, right = torch.linalg.svd(taught.T @ vectors)
+        self.components = self.components @ (left @ right)
 
     def project(self, states: Tensor) -> Tensor:
         return F.normalize((states - self.mean) @ self.components, dim=-1)
