@@ -355,10 +355,8 @@ def _promising(
     """
     fewest, most = limits.candidates
     before = np.concatenate(by_centroids)
-    places, numbers = (
-        np.concatenate(positions),
-        np.repeat(np.arange(len(positions)), list(map(len, positions))),
-    )
+    places = np.concatenate(positions)
+    numbers = np.repeat(np.arange(len(positions)), list(map(len, positions)))
     after = np.empty(len(before), np.float32)
     scored = np.zeros(len(before), bool)
 
