@@ -25,8 +25,9 @@ import sources
 import torch
 import torch.nn.functional as F
 from bm25s.stopwords import STOPWORDS_EN
+from ciphers import Cipher
 from distil import Texts, align, translation_loss
-from student import DOCUMENT, PUNCTUATION, QUERY, Student
+from student import DOCUMENT, QUERY, Student
 from teacher import Teacher
 from torch import Tensor
 
@@ -78,6 +79,14 @@ class Groups:
                 pairs[" ".join(p for p in parts if p is not part)[:700]] = part[:150]
             else:
                 pairs[passage[:700]] = title
+        return list(pairs.values()), list(pairs)
+
+    def enciphered(self, count: int) -> tuple[list[str], list[str]]:
+        """English queries and their positives in another script's letters."""
+        cipher, groups = Cipher(self.rng), self.rng.sample(self.groups, count)
+        pairs = {
+            cipher.write(group["positive"][:240]): cipher.write(group["query"][:100]) for group in groups
+        }
         return list(pairs.values()), list(pairs)
 
 
@@ -141,20 +150,13 @@ class Refiner:
         self.teacher, self.student = Teacher(), Student(work)
         self.teacher.load(work / "teacher.pt")
         self.groups, self.texts = Groups(work, seed), Texts(seed)
-        vocabulary = self.student.tokenizer.get_vocab()
-        skipped = [i for token, i in vocabulary.items() if token.removeprefix("Ġ") in PUNCTUATION | {""}]
-        self.skipped = torch.tensor(skipped)
         groups = self.groups.groups
         self.lexical = Lexical(text for group in groups for text in (group["positive"], *group["negatives"]))
 
     def documents(self, texts: list[str]) -> tuple[Tensor, tuple[Tensor, ...], list]:
         encodings = self.student.tokenizer.encode_batch(texts)
-        vectors, lengths = self.student.encode(encodings, [DOCUMENT] * len(texts))
-        kept = []
-        for encoding, part in zip(encodings, vectors.split(lengths), strict=True):
-            ids = torch.tensor([0, 0, *encoding.ids[1:511]])
-            kept.append(part[~torch.isin(ids, self.skipped)])
-        return vectors, tuple(kept), encodings
+        vectors, _ = self.student.encode(encodings, [DOCUMENT] * len(texts))
+        return vectors, self.student.content(vectors, encodings), encodings
 
     def queries(self, texts: list[str]) -> tuple[Tensor, ...]:
         encodings = self.student.tokenizer.encode_batch(texts)

@@ -45,6 +45,9 @@ class Student(nn.Module):
         self.shape = LARGER if larger else SHAPE
         self.backbone = Backbone(self.shape)
         self.dense = nn.Linear(self.shape.hidden_size, 128, bias=False)
+        vocabulary = self.tokenizer.get_vocab()
+        skipped = [i for token, i in vocabulary.items() if token.removeprefix("Ġ") in PUNCTUATION | {""}]
+        self.skipped = torch.tensor(skipped)
 
     def initialise(self, teacher: Teacher) -> None:
         """Small random matrices; word vectors from the teacher's, by what each token spells."""
@@ -113,3 +116,9 @@ class Student(nn.Module):
         with torch.autocast("cpu", torch.bfloat16):
             vectors = self.dense(self.backbone(batch))
         return F.normalize(vectors.float(), dim=-1), lengths
+
+    def content(self, vectors: Tensor, encodings: Iterable[Encoding], limit: int = 512) -> tuple[Tensor, ...]:
+        """Documents' vectors without punctuation, of the ``vectors`` that ``encode`` gave for them."""
+        ids = [torch.tensor([BOS, DOCUMENT, *e.ids[1 : limit - 1]]) for e in encodings]
+        parts = vectors.split([len(row) for row in ids])
+        return tuple(part[~torch.isin(row, self.skipped)] for part, row in zip(parts, ids, strict=True))

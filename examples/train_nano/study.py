@@ -3,9 +3,10 @@
     python examples/train_nano/study.py WORK --start CHECKPOINT_FOLDER --minutes 80
 
 Half of the steps learn token vectors from texts of all lengths; half learn them, and the ranking of stage 2,
-from groups of hard passages, with the best similarity of each query token and passage besides. Every third
-step adds other languages. Matrices are turned by Muon (Jordan et al., 2024), all else by AdamW. Resumes from
-WORK/study.pt.
+from groups of hard passages, with the best similarity of each query token and passage besides. Three of four
+steps add other languages: translations, contrast within a batch, and that of English in the letters of
+scripts that there is no text for. Matrices are turned by Muon (Jordan et al., 2024), all else by AdamW.
+Resumes from WORK/study.pt.
 """
 
 from __future__ import annotations
@@ -23,17 +24,23 @@ import torch
 import torch.nn.functional as F
 from distil import Texts, align, chamfer, fit_teacher
 from refine import LEXICAL_SCALE, Groups, Lexical, maxsim, rank
-from student import DOCUMENT, PUNCTUATION, QUERY, Student
+from student import DOCUMENT, QUERY, Student
 from teacher import Teacher
-from tokenizers import Encoding
 from torch import Tensor
 from torch.multiprocessing import Process, Queue
 
-PEAK_RATE, WARM_UP, AVERAGED = 1e-3, 60, 0.998
+PEAK_RATE, WARM_UP, AVERAGED = 5e-4, 60, 0.998
 CHARACTERS, QUERIES_PER_STEP, QUERY_LIMIT = 18_000, 5, 64
 FRESH = 60
 """Lessons before any is repeated."""
-WEIGHTS = {"tokens": 1.0, "ranking": 0.03, "nearest": 0.5, "translated": 0.3, "contrast": 0.3}
+WEIGHTS = {
+    "tokens": 1.0,
+    "ranking": 0.03,
+    "nearest": 0.5,
+    "translated": 0.3,
+    "contrast": 0.3,
+    "enciphered": 0.3,
+}
 
 
 class Lesson(NamedTuple):
@@ -102,7 +109,7 @@ def teach(work: Path, seed: int, queue: Queue) -> None:
     torch.set_num_threads(1)
     tutor = Tutor(work, seed)
     for number, lesson in enumerate(tutor.lessons()):
-        queue.put((lesson, tutor.translations() if number % 6 == 5 else None))
+        queue.put((lesson, tutor.translations() if number % 4 == 3 else None))
 
 
 def taught(queue: Queue, rng: random.Random) -> Iterator[tuple]:
@@ -120,9 +127,6 @@ class Learner:
     def __init__(self, work: Path, seed: int) -> None:
         self.student, self.groups = Student(work), Groups(work, seed + 1)
         self.student.scale = torch.nn.Parameter(torch.tensor(math.log(40.0)))
-        vocabulary = self.student.tokenizer.get_vocab()
-        skipped = [i for token, i in vocabulary.items() if token.removeprefix("Ġ") in PUNCTUATION | {""}]
-        self.skipped = torch.tensor(skipped)
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
         encodings = self.student.tokenizer.encode_batch(lesson.texts)
@@ -136,7 +140,7 @@ class Learner:
         losses = {"tokens": (1 - (known * lesson.targets.float()).sum(-1)).mean()}
         if lesson.ranking is not None:
             count = len(lesson.ranking)
-            documents = self.keep(parts[count:], encodings[count:])
+            documents = self.student.content(torch.cat(parts[count:]), encodings[count:])
             scores = self.student.scale.exp() * maxsim(
                 tuple(p[:QUERY_LIMIT] for p in parts[:count]), documents
             )
@@ -148,22 +152,15 @@ class Learner:
             losses["nearest"] = (nearest - lesson.nearest.float()).square().mean().sqrt()
         return losses
 
-    def keep(self, parts: list[Tensor], encodings: list[Encoding]) -> tuple[Tensor, ...]:
-        """Documents' vectors without punctuation."""
-        ids = (torch.tensor([0, 0, *encoding.ids[1:511]]) for encoding in encodings)
-        return tuple(part[~torch.isin(some, self.skipped)] for part, some in zip(parts, ids, strict=True))
-
-    def contrast(self) -> Tensor:
-        queries, passages = self.groups.other(14)
+    def contrast(self, pairs: tuple[list[str], list[str]], limit: int = 256) -> Tensor:
+        """Cross-entropy of finding each query's passage among everyone's."""
+        queries, passages = pairs
         encodings = self.student.tokenizer.encode_batch(queries + passages)
         count = len(queries)
-        vectors, lengths = self.student.encode(encodings, [QUERY] * count + [DOCUMENT] * count, 256)
-        parts = list(vectors.split(lengths))
-        documents = tuple(
-            part[~torch.isin(torch.tensor([0, 0, *e.ids[1:255]]), self.skipped)]
-            for part, e in zip(parts[count:], encodings[count:], strict=True)
-        )
-        scores = self.student.scale.exp() * maxsim(tuple(p[:QUERY_LIMIT] for p in parts[:count]), documents)
+        vectors, lengths = self.student.encode(encodings, [QUERY] * count + [DOCUMENT] * count, limit)
+        asked = vectors[: sum(lengths[:count])]
+        documents = self.student.content(vectors[len(asked) :], encodings[count:], limit)
+        scores = self.student.scale.exp() * maxsim(asked.split(lengths[:count]), documents)
         return F.cross_entropy(scores, torch.arange(count))
 
     def translated(self, texts: list[str], targets: list[Tensor], prefixes: list[int]) -> Tensor:
@@ -230,8 +227,10 @@ class Course:
         losses = self.learner.losses(lesson)
         if translations is not None:
             losses["translated"] = self.learner.translated(*translations)
-        elif self.step % 6 == 2:
-            losses["contrast"] = self.learner.contrast()
+        elif self.step % 12 == 0:
+            losses["enciphered"] = self.learner.contrast(self.learner.groups.enciphered(8), 512)
+        elif self.step % 2 == 0:
+            losses["contrast"] = self.learner.contrast(self.learner.groups.other(14))
         torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimiser in self.optimisers:
