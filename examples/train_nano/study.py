@@ -227,8 +227,8 @@ class Course:
         losses = self.learner.losses(lesson)
         if translations is not None:
             losses["translated"] = self.learner.translated(*translations)
-        elif self.step % 12 == 0:
-            losses["enciphered"] = self.learner.contrast(self.learner.groups.enciphered(8), 512)
+        elif self.step % 8 == 0:
+            losses["enciphered"] = self.learner.contrast(self.learner.groups.enciphered(10), 512)
         elif self.step % 2 == 0:
             losses["contrast"] = self.learner.contrast(self.learner.groups.other(14))
         torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum().backward()
