@@ -19,7 +19,7 @@ from student import BOS, EOS, PAD, Student
 from lfm2_retrieval.encoder.config import BackboneConfig
 from lfm2_retrieval.encoder.weights import split_weights
 
-QUERY_LENGTH, DOCUMENT_LENGTH = 64, 1024
+QUERY_LENGTH, DOCUMENT_LENGTH = 256, 1024
 SPECIALS = {"pad_token": "<|pad|>", "bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}
 
 

@@ -155,9 +155,10 @@ class _ArrayWriter:
         self._file.write(data)
         self._crc32 = zlib.crc32(data, self._crc32)
 
-    def written(self, shape: tuple[int, ...]) -> NDArray[Any]:
+    def rows(self, first: int, shape: tuple[int, ...]) -> NDArray[Any]:
         self._file.flush()
-        return np.memmap(self._file.name, self._dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
+        n, begin = math.prod(shape), first * math.prod(shape[1:]) * np.dtype(self._dtype).itemsize
+        return np.fromfile(self._file.name, self._dtype, n, offset=HEADER_BYTES + begin).reshape(shape)
 
     def finish(self, shape: tuple[int, ...]) -> dict[str, int]:
         size = self._file.tell()
@@ -194,9 +195,9 @@ class FolderBuilder:
             self._writers[name] = _ArrayWriter(self._building / name, dtype)
         self._writers[name].append(array)
 
-    def written(self, name: str, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-        """What was written to a file, to be read again."""
-        return self._writers[name].written(shape) if math.prod(shape) else np.empty(shape, dtype)
+    def rows(self, name: str, dtype: str, first: int, shape: tuple[int, ...]) -> NDArray[Any]:
+        """What was written to a file from a row on, read again and not mapped: maps stay in memory."""
+        return self._writers[name].rows(first, shape) if math.prod(shape) else np.empty(shape, dtype)
 
     def complete(self, shapes: Shapes) -> FileFacts:
         """Make the files durable where they are."""

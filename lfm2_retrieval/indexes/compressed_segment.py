@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +40,8 @@ __all__ = [
 
 _SKEW = 1e-3
 """How far a rotation may be from one."""
+_PIECE = 1 << 17
+"""So many vectors of a new segment are read again at a time."""
 
 
 class CompressedSegment(Segment):
@@ -176,10 +180,23 @@ class CompressedBuilder(FolderBuilder):
             self.write("scales.npy", "<f4", np.concatenate(self._scales))
         n_documents = len(offsets) - 1
         shapes = _shapes(layout, self._codec, n_documents, self.n_tokens, len(documents))
-        tokens = [self.written(name, *shapes[name]) for name in token_files(layout)]
-        self.write("checksums.npy", "<u4", document_checksums(keys, offsets[:-1], offsets[1:], tokens))
-        files = self.complete(shapes)
-        return SegmentInfo(0, "", str(layout), self._codec.id, n_documents, self.n_tokens, files)
+        for first, last in _pieces(offsets):
+            begin, end = int(offsets[first]), int(offsets[last])
+            files = ((name, *shapes[name]) for name in token_files(layout))
+            tokens = [
+                self.rows(name, dtype, begin, (end - begin, *shape[1:])) for name, dtype, shape in files
+            ]
+            starts, ends = offsets[first:last] - begin, offsets[first + 1 : last + 1] - begin
+            self.write("checksums.npy", "<u4", document_checksums(keys[first:last], starts, ends, tokens))
+        facts = self.complete(shapes)
+        return SegmentInfo(0, "", str(layout), self._codec.id, n_documents, self.n_tokens, facts)
+
+
+def _pieces(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Neighbouring documents, first and last, with some `_PIECE` vectors together."""
+    n_documents, n_tokens = len(offsets) - 1, int(offsets[-1])
+    bounds = np.searchsorted(offsets, np.arange(0, n_tokens, _PIECE))
+    return pairwise(np.unique(np.concatenate([[0], bounds, [n_documents]])).tolist())
 
 
 def _shapes(layout: Layout, codec: Codec, n_documents: int, n_tokens: int, n_postings: int) -> Shapes:

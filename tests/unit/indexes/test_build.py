@@ -24,10 +24,12 @@ from lfm2_retrieval.indexes import (
     _build_kernels,
     clusters,
     codec,
+    compressed_segment,
     policy,
     threads,
     transaction,
 )
+from lfm2_retrieval.indexes.arrays import document_checksums
 from lfm2_retrieval.indexes.compress import Compressor
 from lfm2_retrieval.indexes.lock import WriterLock
 from lfm2_retrieval.indexes.policy import parse_memory
@@ -332,6 +334,19 @@ def test_the_number_of_threads_changes_no_byte(tmp_path):
         files = sorted([*index.path.glob("codecs/*/*"), *index.path.glob("segments/*/*")])
         contents.append([file.read_bytes() for file in files])
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+def test_checksums_are_taken_piece_by_piece(loose, monkeypatch, piece):
+    """Of a large segment no more than a piece is read again at a time."""
+    monkeypatch.setattr(compressed_segment, "_PIECE", piece)
+    loose.build(force=True)
+    loose.verify()
+    (segment,) = (part.segment for part in loose._snapshot().parts)
+    tokens = [segment.arrays[name] for name in ("centroids.npy", "codes.npy", "int8.npy")]
+    starts, ends = segment.offsets[:-1], segment.offsets[1:]
+    expected = document_checksums(segment.arrays["keys.npy"], starts, ends, tokens)
+    assert np.array_equal(segment.arrays["checksums.npy"], expected)
 
 
 def test_results_come_in_order_and_errors_through():
