@@ -1,6 +1,7 @@
 """English written in other scripts' letters: nothing to understand, so words can only be compared.
 
-No text in these scripts is trained on, and nano's tokenizer, which never saw them, gives them a token a byte.
+No text in these scripts is trained on. nano's tokenizer writes them in Latin letters (`romanise`), so these
+are words that mean nothing, cut into pieces that mean something else.
 """
 
 from __future__ import annotations

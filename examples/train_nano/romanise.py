@@ -1,6 +1,6 @@
 """Write alphabets that nano has no words of in Latin letters, before its tokenizer looks for words.
 
-    python examples/train_nano/romanise.py CHECKPOINT_FOLDER
+    python examples/train_nano/romanise.py FOLDER     # with a tokenizer.json: WORK, or a checkpoint
 
 A letter outside the vocabulary costs a token a byte, and says little. In Latin letters a name is found in
 whichever script it is written, and a word has a third of the tokens. The table is rough, by ear or by the
@@ -49,7 +49,7 @@ BY_NAME = (
     (0x1780, 0x17EA),  # Khmer
 )
 LATIN = ((0xC0, 0x250), (0x1E00, 0x1F00))
-STROKES = dict(zip("đłıøħŧðþæœ", "d l i o h t d th ae oe".split(), strict=True))
+STROKED = {"đłıøħŧðþæœ": "d l i o h t d th ae oe"}
 SOUND = re.compile(r"[B-DF-HJ-NP-TV-XZ]+|[AEIOUY]+")
 
 
@@ -71,17 +71,21 @@ def named(letter: str) -> str | None:
     return re.sub(r"(.)\1", r"\1", sound[0].lower()) if sound else None
 
 
+def spelt_out(tables: dict[str, str]) -> dict[str, str]:
+    """Letters, each beside what it is written as."""
+    pairs = (pair for some, sounds in tables.items() for pair in zip(some, sounds.split(), strict=True))
+    return {letter: sound.replace("-", SILENT) for letter, sound in pairs}
+
+
 def table(vocabulary: dict[str, int]) -> dict[str, str]:
     """Latin letters for each letter that no word of the vocabulary is written with."""
-    letters: dict[str, str] = {}
-    for some, sounds in BY_EAR.items():
-        letters |= {a: b.replace("-", SILENT) for a, b in zip(some, sounds.split(), strict=True)}
+    letters = spelt_out(BY_EAR)
     for start, end in BY_NAME:
         letters |= {chr(code): sound for code in range(start, end) if (sound := named(chr(code)))}
-    as_bytes = ByteLevel(add_prefix_space=False)
+    stroked, as_bytes = spelt_out(STROKED), ByteLevel(add_prefix_space=False)
     for start, end in LATIN:
         for letter in map(chr, range(start, end)):
-            base = STROKES.get(letter) or unicodedata.normalize("NFD", letter)[0]
+            base = stroked.get(letter) or unicodedata.normalize("NFD", letter)[0]
             spelling = as_bytes.pre_tokenize_str(letter)[0][0]
             if base.isascii() and letter.islower() and spelling not in vocabulary:
                 letters[letter] = base
