@@ -25,7 +25,7 @@ test: install-test
 results: install-test
 	$(EVAL) demo --cross-lingual $(BOTH)/2026-11-demo
 	$(EVAL) demo --languages en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-demo-en
-	$(EVAL) beir $(foreach l,en de zh,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
+	$(EVAL) beir $(foreach l,en de es zh ar ru vi,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
 
 install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'

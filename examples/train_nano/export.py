@@ -49,14 +49,15 @@ def config(shape: BackboneConfig) -> dict[str, Any]:
     }
 
 
-def export(work: Path, folder: Path, share: float, other: Path | None = None) -> None:
+def export(work: Path, folder: Path, *, share: float, last: bool, other: Path | None, weight: float) -> None:
     """Write what both stages at once gave, or else stage 1 moved by ``share`` towards stage 2.
 
-    With an ``other`` checkpoint, the mean of the two.
+    With an ``other`` checkpoint, the mean of the two, in which that one has this ``weight``. Of both stages
+    at once the running mean of the weights is taken, or the ``last`` ones.
     """
     student = Student(work)
     if (work / "study.pt").exists():
-        weights = torch.load(work / "study.pt", weights_only=True)["model"]
+        weights = torch.load(work / "study.pt", weights_only=True)["last" if last else "model"]
         del weights["scale"]
     else:
         first, second = (
@@ -66,7 +67,7 @@ def export(work: Path, folder: Path, share: float, other: Path | None = None) ->
     if other is not None:
         student.load(other)
         earlier = student.state_dict()
-        weights = {name: value.lerp(earlier[name], 0.5) for name, value in weights.items()}
+        weights = {name: value.lerp(earlier[name], weight) for name, value in weights.items()}
     student.load_state_dict(weights)
     dense = folder / "1_Dense"
     dense.mkdir(parents=True, exist_ok=True)
@@ -121,5 +122,14 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--mean-with", type=Path, help="a checkpoint of an earlier student")
+    parser.add_argument("--weight", type=float, default=0.5, help="of that one in the mean")
+    parser.add_argument("--last", action="store_true", help="the last weights of study.py, not their mean")
     arguments = parser.parse_args()
-    export(arguments.work, arguments.folder, arguments.share, arguments.mean_with)
+    export(
+        arguments.work,
+        arguments.folder,
+        share=arguments.share,
+        last=arguments.last,
+        other=arguments.mean_with,
+        weight=arguments.weight,
+    )

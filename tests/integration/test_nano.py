@@ -66,7 +66,27 @@ def test_spans_follow_normalisation(nano: Encoder) -> None:
     assert encoded.spans.max() == len(text)
 
 
-@pytest.mark.parametrize(("language", "least"), [("en", 0.82)])
+@pytest.mark.parametrize(
+    ("text", "latin"),
+    [("Владимир Кремль", "vladimir kreml"), ("Αθήνα", "athina"), ("दिल्ली", "dilli"), ("مصر", "msr")],
+)
+def test_alphabets_outside_the_vocabulary_are_read_in_latin_letters(
+    nano: Encoder, text: str, latin: str
+) -> None:
+    ours, theirs = nano._tokenizer.queries([text, latin])
+    assert ours.ids.tolist() == theirs.ids.tolist()
+
+
+def test_a_letter_that_is_read_as_several_is_in_the_span_of_each(nano: Encoder) -> None:
+    text = "борщ и щука"
+    spans = nano.encode_queries([text]).spans
+    assert spans is not None
+    pieces = [text[a:b] for a, b in spans if b > a]
+    assert "".join(dict.fromkeys("".join(pieces))) == "".join(dict.fromkeys(text.replace(" ", "")))
+    assert all(piece.strip() for piece in pieces)
+
+
+@pytest.mark.parametrize(("language", "least"), [("en", 0.82), ("ar", 0.5)])
 def test_it_answers_the_demo_collection(nano: Encoder, language: str, least: float) -> None:
     assert score(nano, COLLECTIONS / f"demo-{language}") >= least
 
