@@ -195,9 +195,9 @@ class FolderBuilder:
             self._writers[name] = _ArrayWriter(self._building / name, dtype)
         self._writers[name].append(array)
 
-    def rows(self, name: str, dtype: str, first: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    def rows(self, name: str, first: int, shape: tuple[int, ...]) -> NDArray[Any]:
         """What was written to a file from a row on, read again and not mapped: maps stay in memory."""
-        return self._writers[name].rows(first, shape) if math.prod(shape) else np.empty(shape, dtype)
+        return self._writers[name].rows(first, shape)
 
     def complete(self, shapes: Shapes) -> FileFacts:
         """Make the files durable where they are."""

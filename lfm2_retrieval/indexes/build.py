@@ -288,7 +288,7 @@ def _encode(segment: Segment, start: int, end: int, codec: Codec, int8: bool) ->
 def _sample(parts: Sequence[Part], n: int, dim: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Vectors drawn from all parts without replacement, one from each of ``n`` stretches of equal length."""
     bounds = np.concatenate([[0], np.cumsum([part.segment.info.n_tokens for part in parts])])
-    stretches = np.arange(n + 1) * int(bounds[-1]) // n
+    stretches = np.arange(n + 1) * int(bounds[-1]) // max(n, 1)
     drawn = rng.integers(stretches[:-1], stretches[1:])
     sample = np.empty((n, dim), np.float32)
     for part, begin, end in zip(parts, bounds[:-1], bounds[1:], strict=True):

@@ -182,10 +182,8 @@ class CompressedBuilder(FolderBuilder):
         shapes = _shapes(layout, self._codec, n_documents, self.n_tokens, len(documents))
         for first, last in _pieces(offsets):
             begin, end = int(offsets[first]), int(offsets[last])
-            files = ((name, *shapes[name]) for name in token_files(layout))
-            tokens = [
-                self.rows(name, dtype, begin, (end - begin, *shape[1:])) for name, dtype, shape in files
-            ]
+            files = ((name, shapes[name][1][1:]) for name in token_files(layout))
+            tokens = [self.rows(name, begin, (end - begin, *width)) for name, width in files]
             starts, ends = offsets[first:last] - begin, offsets[first + 1 : last + 1] - begin
             self.write("checksums.npy", "<u4", document_checksums(keys[first:last], starts, ends, tokens))
         facts = self.complete(shapes)

@@ -336,6 +336,14 @@ def test_the_number_of_threads_changes_no_byte(tmp_path):
     assert contents[0] == contents[1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_nothing_to_train_from_is_an_error_that_says_so(tmp_path):
+    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+        index.add(["empty"], TokenEmbeddings(np.empty((0, DIM), np.float32), np.array([0, 0])))
+        with pytest.raises(InvalidInputError, match="at least 256 vectors"):
+            index.build(retrain=True)
+
+
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_checksums_are_taken_piece_by_piece(loose, monkeypatch, piece):
     """Of a large segment no more than a piece is read again at a time."""
