@@ -337,11 +337,14 @@ def test_the_number_of_threads_changes_no_byte(tmp_path):
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_to_train_from_is_an_error_that_says_so(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
-        index.add(["empty"], TokenEmbeddings(np.empty((0, DIM), np.float32), np.array([0, 0])))
-        with pytest.raises(InvalidInputError, match="at least 256 vectors"):
-            index.build(retrain=True)
+def test_nothing_to_train_from_is_an_error_that_says_so(loose):
+    nothing = TokenEmbeddings(np.empty((0, DIM), np.float32), np.array([0, 0]))
+    loose.add(["before"], nothing)
+    loose.build(force=True)
+    loose.delete(names(N))
+    loose.add(["after"], nothing)
+    with pytest.raises(InvalidInputError, match="at least 256 vectors"):
+        loose.build(force=True, retrain=True)
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
