@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import sources
 import torch
+from japanese import plain
 from student import DOCUMENT, QUERY, Student
 from teacher import Teacher, overlaps
 from tokenizers import Encoding
@@ -61,7 +62,10 @@ class Texts:
 
     def translations(self, count: int) -> list[tuple[str, str]]:
         pairs = (self.rng.choice(self.rng.choice(self.pairs)) for _ in range(count))
-        return [(english[:600], other[:600]) for english, other in pairs]
+        return [
+            (english[:600], (plain(other) if self.rng.random() < 0.5 else other)[:600])
+            for english, other in pairs
+        ]
 
 
 class Lesson(NamedTuple):

@@ -18,7 +18,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import sources
@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from bm25s.stopwords import STOPWORDS_EN
 from ciphers import Cipher
 from distil import Texts, align, translation_loss
+from japanese import plain, polite
 from student import DOCUMENT, QUERY, Student
 from teacher import Teacher
 from torch import Tensor
@@ -62,10 +63,16 @@ class Groups:
         draw = self.rng.random()
         if draw < 0.4:
             chosen = self.rng.sample(self.rng.choice(self.questions), count)
-            pairs = {self.rng.choice(texts)[:700]: query for query, texts in chosen}
+            pairs = {
+                self.styled(self.rng.choice(texts)[:700], polite): self.styled(query, polite)
+                for query, texts in chosen
+            }
             return list(pairs.values()), list(pairs)
         if draw < 0.65:
-            chosen_pairs = self.rng.sample(self.rng.choice(self.pairs), count)
+            chosen_pairs = [
+                (english, self.styled(other, plain))
+                for english, other in self.rng.sample(self.rng.choice(self.pairs), count)
+            ]
             both = [
                 (e[:400], o[:400]) if self.rng.random() < 0.5 else (o[:400], e[:400]) for e, o in chosen_pairs
             ]
@@ -80,6 +87,10 @@ class Groups:
             else:
                 pairs[passage[:700]] = title
         return list(pairs.values()), list(pairs)
+
+    def styled(self, text: str, style: Callable[[str], str]) -> str:
+        """Half of the Japanese texts in the other style."""
+        return style(text) if self.rng.random() < 0.5 else text
 
     def enciphered(self, count: int) -> tuple[list[str], list[str]]:
         """English queries and their positives in another script's letters."""

@@ -3,7 +3,7 @@
     python examples/train_nano/study.py WORK --start CHECKPOINT_FOLDER --minutes 80
 
 Half of the steps learn token vectors from texts of all lengths; half learn them, and the ranking of stage 2,
-from groups of hard passages, with the best similarity of each query token and passage besides. Three of four
+from groups of hard passages, with the best similarity of each query token and passage besides. Four of ten
 steps add other languages: translations, contrast within a batch, and that of English in the letters of
 scripts that there is no text for. Matrices are turned by Muon (Jordan et al., 2024), all else by AdamW.
 Resumes from WORK/study.pt.
@@ -109,7 +109,7 @@ def teach(work: Path, seed: int, queue: Queue) -> None:
     torch.set_num_threads(1)
     tutor = Tutor(work, seed)
     for number, lesson in enumerate(tutor.lessons()):
-        queue.put((lesson, tutor.translations() if number % 4 == 3 else None))
+        queue.put((lesson, tutor.translations() if number % 8 == 7 else None))
 
 
 def taught(queue: Queue, rng: random.Random) -> Iterator[tuple]:
@@ -152,7 +152,7 @@ class Learner:
             losses["nearest"] = (nearest - lesson.nearest.float()).square().mean().sqrt()
         return losses
 
-    def contrast(self, pairs: tuple[list[str], list[str]], limit: int = 256) -> Tensor:
+    def contrast(self, pairs: tuple[list[str], list[str]], limit: int = 512) -> Tensor:
         """Cross-entropy of finding each query's passage among everyone's."""
         queries, passages = pairs
         encodings = self.student.tokenizer.encode_batch(queries + passages)
@@ -227,9 +227,9 @@ class Course:
         losses = self.learner.losses(lesson)
         if translations is not None:
             losses["translated"] = self.learner.translated(*translations)
-        elif self.step % 8 == 0:
-            losses["enciphered"] = self.learner.contrast(self.learner.groups.enciphered(10), 512)
-        elif self.step % 2 == 0:
+        elif self.step % 12 == 0:
+            losses["enciphered"] = self.learner.contrast(self.learner.groups.enciphered(10))
+        elif self.step % 3 == 0:
             losses["contrast"] = self.learner.contrast(self.learner.groups.other(14))
         torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)

@@ -74,7 +74,7 @@ def decode_row(values: Sequence[Any]) -> Entry:
             return Entry(
                 decode_text(id), None if text is None else decode_text(text), load_json(metadata), n_tokens
             )
-    except (AttributeError, TypeError, ValueError):  # other types than were written
+    except (DamagedIndexError, TypeError, ValueError):  # other types than were written
         pass
     raise DamagedIndexError(
         f"index.db: the checksum of document {id!r} doesn't match; restore a backup or add it anew"
@@ -167,8 +167,17 @@ def check_id(id: object) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """The inverse of `encode_text`."""
-    return data.decode("utf-8", "surrogatepass")
+    """The inverse of `encode_text`.
+
+    Raises
+    ------
+    DamagedIndexError
+        If it is of another type than was written, or no such text.
+    """
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise DamagedIndexError(f"index.db: {data!r:.80} is no text that was written") from error
 
 
 def name_some(names: Sequence[str]) -> str:

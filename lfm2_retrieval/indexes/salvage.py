@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import NewerFormatError
+from ..errors import DamagedIndexError, NewerFormatError
 from .pages import Pages
 from .rows import decode_text, load_json, row_checksum
 from .schema import CATALOGUE, FORMAT, has_our_objects
@@ -130,7 +130,7 @@ class Salvage:
             "AND id NOT IN (SELECT id FROM documents) ORDER BY row"
         )
         for (id,) in lost:
-            with suppress(UnicodeDecodeError):
+            with suppress(DamagedIndexError):
                 self.lost.append(decode_text(id))
 
 

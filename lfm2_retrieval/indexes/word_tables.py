@@ -11,6 +11,7 @@ from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
 
+from ..errors import DamagedIndexError
 from .lexical import words
 from .rows import decode_text
 
@@ -103,7 +104,7 @@ def check_words(connection: sqlite3.Connection) -> list[str]:
                 surplus -= len(expected)
             if surplus:
                 return [f"index.db: {surplus} words have places that no text has"]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, DamagedIndexError) as error:
         return [f"index.db: the words are damaged ({error})"]
     return []
 

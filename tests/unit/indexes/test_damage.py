@@ -153,6 +153,12 @@ def test_a_changed_text_is_not_returned(folder):
                 damaged()
 
 
+def test_an_id_of_another_type_is_damage_where_ids_are_listed(folder):
+    execute(folder, "UPDATE documents SET id = 7 WHERE id = CAST('id3' AS BLOB)")
+    with ExactIndex.open(folder) as index, pytest.raises(DamagedIndexError, match="7 is no text"):
+        index.ids()
+
+
 def test_a_document_in_another_place_is_found_by_verify(folder):
     execute(folder, "UPDATE documents SET n_tokens = 3 WHERE id = CAST('id3' AS BLOB)")
     execute(folder, "DELETE FROM documents WHERE id = CAST('id5' AS BLOB)")

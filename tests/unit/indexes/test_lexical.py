@@ -268,6 +268,7 @@ def test_postings_in_memory_are_bounded_and_change_nothing(monkeypatch):
         "INSERT INTO words (rowid, terms) VALUES (1, 'plum')",
         "INSERT INTO words (words, rowid, terms) VALUES ('delete', 2, 'pear')",
         "UPDATE words_data SET block = zeroblob(length(block)) WHERE id > 10",
+        "UPDATE documents SET text = CAST(text AS TEXT) WHERE row = 2",
     ],
 )
 def test_verify_holds_the_words_to_the_texts(damage):
