@@ -23,7 +23,7 @@ from .systems import BRUTE, ONE_THREAD, System, Worker
 from .worker import DRAWN
 from .workload import Workload
 
-__all__ = ["cpu_name", "measure"]
+__all__ = ["TURN", "cpu_name", "measure"]
 
 DEPTHS = (10, 100)
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
@@ -32,6 +32,8 @@ _TIES = 50
 """How many documents beyond k the oracle gives, so that those as good as the k-th are known."""
 _ROUNDING = 1e-5
 _WARM_UP = 3
+TURN = 8
+"""Queries that a system answers in a row."""
 _UNDISTURBED = 0.9
 """CPU time per second of brute force on a machine that does nothing else, at least."""
 
@@ -55,6 +57,7 @@ def measure(
     pythons: Mapping[str, str],
     *,
     rounds: int = 3,
+    turn: int = TURN,
     search: bool = True,
     filtered: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
@@ -71,6 +74,9 @@ def measure(
         Kind of system → the interpreter that has it; the others run in this one.
     rounds
         How often each query is asked.
+    turn
+        How many queries a system answers before another takes its turn. With 1 each of them meets caches
+        that hold what the others read.
     search
         False to stop after building.
     filtered
@@ -93,7 +99,7 @@ def measure(
         folder = Path(temporary)
         files = workload.write(folder)
         folders = {system.name: str(folder / f"index-{number}") for number, system in enumerate(chosen)}
-        report = _heading(workload, rounds if search else 0)
+        report = _heading(workload, rounds if search else 0, turn)
         for system in systems:
             on_progress(f"looking for {system.name}")
             with Worker(system, pythons.get(system.kind)):
@@ -117,7 +123,7 @@ def measure(
                 worker.ask("load", queries=files[kind], query_offsets=files[f"{kind}_offsets"])
             for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
                 on_progress(f"searching, {kind} queries, k = {k}")
-                results = _search(workload, queries, ways, k, rounds, report["notes"])
+                results = _search(workload, queries, ways, k, rounds, turn, report["notes"])
                 for way, result in zip(ways, results, strict=True):
                     facts = next(one for one in report["systems"] if one["name"] == way.system.name)
                     facts["searches"][way.label][kind][str(k)] = result
@@ -132,7 +138,7 @@ def measure(
     return report
 
 
-def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
+def _heading(workload: Workload, rounds: int, turn: int) -> dict[str, Any]:
     return {
         "format": 2,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -144,7 +150,7 @@ def _heading(workload: Workload, rounds: int) -> dict[str, Any]:
             "load_at_start": [round(load, 2) for load in os.getloadavg()],
         },
         "workload": workload.describe(),
-        "protocol": {"rounds": rounds, "threads": 1, "environment": ONE_THREAD},
+        "protocol": {"rounds": rounds, "turn": turn, "threads": 1, "environment": ONE_THREAD},
         "systems": [],
         "notes": [],
     }
@@ -201,9 +207,10 @@ def _search(  # noqa: PLR0917
     ways: Sequence[_Way],
     k: int,
     rounds: int,
+    turn: int,
     notes: list[str],
 ) -> list[dict[str, Any]]:
-    """Ask every query of every way in turn, in another order each time; a summary of each way."""
+    """Ask every query of every way, a few a turn, in another order each time; a summary of each way."""
     queries = np.flatnonzero(asked.lengths).tolist()
     for query in queries[:_WARM_UP]:
         for way in ways:
@@ -211,13 +218,14 @@ def _search(  # noqa: PLR0917
     seconds = np.empty((len(ways), rounds, len(queries)))
     cpu = np.empty_like(seconds)
     found: list[dict[int, list[int]]] = [{} for _ in ways]
-    for turn in range(rounds):
-        for place, query in enumerate(queries):
-            for number in np.roll(np.arange(len(ways)), -(turn + place)).tolist():
-                answer = ways[number].search(query, k)
-                seconds[number, turn, place] = answer["seconds"]
-                cpu[number, turn, place] = answer["cpu"]
-                found[number].setdefault(query, answer["ids"])
+    for again in range(rounds):
+        for first in range(0, len(queries), turn):
+            for number in np.roll(np.arange(len(ways)), -(again + first // turn)).tolist():
+                for place, query in enumerate(queries[first : first + turn], first):
+                    answer = ways[number].search(query, k)
+                    seconds[number, again, place] = answer["seconds"]
+                    cpu[number, again, place] = answer["cpu"]
+                    found[number].setdefault(query, answer["ids"])
     oracle = [ways[0].search(query, k + _TIES) for query in queries]
     share = float(cpu[0].sum() / seconds[0].sum())
     if share < _UNDISTURBED:

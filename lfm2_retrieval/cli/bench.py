@@ -143,7 +143,9 @@ def command() -> None:
 @_shared
 def index(**options: Any) -> None:
     """Measure building: seconds, peak memory and bytes per token vector on disk."""
-    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, filtered=False, **options)
+    _bench(
+        "index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, turn=1, filtered=False, **options
+    )
 
 
 @command.command("search")
@@ -181,10 +183,17 @@ def index(**options: Any) -> None:
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often to ask each query."
 )
+@click.option(
+    "--turn",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="How many queries a system answers in a row. With 1 each meets caches full of what others read.",
+)
 def search(**options: Any) -> None:
     """Measure searching too: latency and recall for k = 10 and 100, NDCG@10 where there are judgements.
 
-    Systems take turns query by query; a query counts with the median of its rounds. Recall is the share of
+    Systems take turns of a few queries; a query counts with the median of its rounds. Recall is the share of
     the exact top k, by MaxSim in float32, which the system called brute computes.
     """
     _bench("search", **options)
@@ -294,6 +303,7 @@ def _bench(
     pythons: dict[str, str],
     searches: dict[str, dict[str, Any]],
     rounds: int,
+    turn: int,
     filtered: bool,
     out: Path | None,
     json_: bool,
@@ -315,6 +325,7 @@ def _bench(
             systems,
             pythons,
             rounds=rounds,
+            turn=turn,
             search=what == "search",
             filtered=filtered,
             on_progress=lambda step: click.echo(step, err=True),

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from lfm2_retrieval import TokenEmbeddings
 from lfm2_retrieval.benchmarks.plots import plot_growth, plot_report
 from lfm2_retrieval.benchmarks.report import markdown, markdown_growth, write
-from lfm2_retrieval.benchmarks.run import SHARES, _recall, measure
+from lfm2_retrieval.benchmarks.run import SHARES, _recall, _Way, measure
 from lfm2_retrieval.benchmarks.synthetic import SyntheticCorpus, draw_queries, expand, repeat
 from lfm2_retrieval.benchmarks.systems import BRUTE, PEERS, System, Worker, lfm2
 from lfm2_retrieval.benchmarks.worker import DRAWN, Muvera, Vectors, _fixed, _muvera, draw
@@ -60,6 +60,21 @@ def test_exact_is_exact(report):
         for k, facts in depths.items():
             assert facts["recall"] == 1, (kind, k)
     assert brute["searches"]["default"]["plain"]["10"]["ratio_to_brute"] == 1
+
+
+def test_systems_take_turns_of_some_queries(monkeypatch):
+    asked, search = [], _Way.search
+
+    def noted(way, query, k, **more):
+        asked.append((way.system.name, query))
+        return search(way, query, k, **more)
+
+    monkeypatch.setattr(_Way, "search", noted)
+    measure(synthetic(20, 5, dim=8), [lfm2("exact", {})], {}, rounds=1, turn=2)
+    measured = asked[6:16]  # between the three of the warm-up and the oracle's
+    order = ["brute", "lfm2 exact", "lfm2 exact", "brute", "brute", "lfm2 exact"]
+    queries = [[0, 1], [0, 1], [2, 3], [2, 3], [4], [4]]
+    assert measured == [(name, query) for name, some in zip(order, queries, strict=True) for query in some]
 
 
 def test_the_report_has_what_was_promised(report):
