@@ -31,12 +31,19 @@ from ._lanes import (
     total,
 )
 
-__all__ = ["Kernels", "for_lanes", "gather", "select"]
+__all__ = ["Kernels", "for_lanes", "gather", "select", "sums_of"]
 
 _AHEAD = 6
 """So many documents before its turn, a document's centroids are called for: memory answers that late."""
+_LATER = 32
+"""So many entries of a list before its turn, a document's state is called for."""
+_ROWS_AHEAD = 24
+"""So many rows before its turn, a row of what is tabulated is called for."""
 _LINE_BYTES = 64
 _BUCKETS = 4096
+_HALF = 32
+_LOWER = (1 << _HALF) - 1
+"""The half of a document's state in `gather` that is its sum."""
 
 
 class Kernels(NamedTuple):
@@ -123,12 +130,15 @@ def _tabulate(lanes: int) -> Any:
         table: NDArray[np.int16],
     ) -> None:
         n, width = rows.shape[1], rows.shape[2]
+        line = _LINE_BYTES // rows.itemsize
         for group in range(rows.shape[0]):
             # Six rows at a time: enough sums to hide that one takes a while, and few enough for 16 registers.
             for row in range(group * n + first, group * n + last, 6):
                 end = group * n + last - 1
                 row1, row2, row3 = min(row + 1, end), min(row + 2, end), min(row + 3, end)
                 row4, row5 = min(row + 4, end), min(row + 5, end)
+                for at in range((row + _ROWS_AHEAD) * width, (row + _ROWS_AHEAD + 6) * width, line):
+                    prefetch(rows, at)
                 sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = splat(np.float32(0), lanes)
                 for j in range(width):
                     column = load(columns, (group * width + j) * lanes, lanes)
@@ -261,9 +271,7 @@ def gather(  # noqa: PLR0917
     gains: NDArray[np.int32],
     lists: NDArray[np.int64],
     documents: Ids,
-    alive: NDArray[np.bool_],
-    totals: NDArray[np.int32],
-    stamps: NDArray[np.int32],
+    states: NDArray[np.int64],
     touched: NDArray[np.int32],
     before: int,
 ) -> int:
@@ -280,11 +288,11 @@ def gather(  # noqa: PLR0917
         int64 ``[n_centroids + 1]``: centroid ``c`` owns ``documents[lists[c] : lists[c + 1]]``.
     documents
         Unsigned: documents by centroid.
-    alive
-        bool ``[n_documents]``: those that may be found.
-    totals, stamps, touched
-        int32, of length ``n_documents`` at least: each document's sum, the last query token that reached it
-        (stamps up to ``before`` are of other queries, and totals with them), and the documents reached.
+    states
+        int64 ``[n_documents]``: of each the last query token that reached it (as a stamp; those up to
+        ``before`` are of other queries), and in the lower half its sum.
+    touched
+        int32, longer than ``n_documents``: filled in with the documents reached.
     before
         Query tokens are stamped from ``before + 1`` on.
 
@@ -298,62 +306,83 @@ def gather(  # noqa: PLR0917
         stamp = before + token + 1
         for i in range(probed.shape[1]):
             centroid = probed[token, i]
-            gain = gains[token, i]
+            gain = np.int64(gains[token, i])
             for at in range(lists[centroid], lists[centroid + 1]):
                 document = np.intp(documents[at])
-                if document >= len(alive):
+                if document >= len(states):
                     return -1
-                if stamps[document] == stamp or not alive[document]:
-                    continue
-                if stamps[document] <= before:
-                    totals[document] = 0
-                    touched[n_touched] = document
-                    n_touched += 1
-                stamps[document] = stamp
-                totals[document] += gain
+                later = min(at + _LATER, len(documents) - 1)
+                prefetch(states, np.intp(documents[later]))
+                # Without a branch, for no processor could guess it.
+                state = states[document]
+                last = state >> _HALF
+                is_new = last <= before
+                touched[n_touched] = document
+                n_touched += is_new
+                sum_before = 0 if is_new else state & _LOWER
+                states[document] = stamp << _HALF | sum_before + (0 if last == stamp else gain)
     return n_touched
 
 
+def sums_of(documents: NDArray[np.int64], states: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What `gather` added up for some documents that it reached."""
+    return states[documents] & _LOWER
+
+
 @jit
-def select(totals: NDArray[np.int32], touched: NDArray[np.int32], wanted: int) -> NDArray[np.int64]:
+def select(
+    states: NDArray[np.int64],
+    touched: NDArray[np.int32],
+    alive: NDArray[np.bool_],
+    sums: NDArray[np.int64],
+    wanted: int,
+) -> NDArray[np.int64]:
     """The documents with the largest sums, to a 4096th of the largest; of those that are as good, the first.
 
     Parameters
     ----------
-    totals
-        int32, not negative: each document's sum.
+    states
+        As `gather` leaves them.
     touched
-        int32 ``[n]``: those to choose from.
+        int32 ``[n]``: those to choose from; overwritten.
+    alive
+        bool ``[n_documents]``: those that may be found.
+    sums
+        int64, longer than ``n``: overwritten.
     wanted
         How many to choose.
 
     Returns
     -------
     NDArray
-        int64 ``[min(n, wanted)]``, in the order of ``touched``.
+        int64, at most ``wanted``, in the order of ``touched``.
     """
-    chosen = np.empty(min(len(touched), wanted), np.int64)
-    if len(touched) <= wanted:
-        chosen[:] = touched
-        return chosen
-    largest = 0
+    n, largest = 0, np.int64(0)
     for document in touched:
-        largest = max(largest, totals[document])
+        if alive[document]:
+            touched[n] = document
+            sums[n] = states[document] & _LOWER
+            largest = max(largest, sums[n])
+            n += 1
+    chosen = np.empty(min(n, wanted), np.int64)
+    if n <= wanted:
+        chosen[:] = touched[:n]
+        return chosen
     shift = 0
     while largest >> shift >= _BUCKETS:
         shift += 1
     counts = np.zeros(_BUCKETS, np.int64)
-    for document in touched:
-        counts[totals[document] >> shift] += 1
+    for at in range(n):
+        counts[sums[at] >> shift] += 1
     bucket, above = _BUCKETS - 1, 0
     while above + counts[bucket] < wanted:
         above += counts[bucket]
         bucket -= 1
-    n, left = 0, wanted - above
-    for document in touched:
-        mine = totals[document] >> shift
+    n_chosen, left = 0, wanted - above
+    for at in range(n):
+        mine = sums[at] >> shift
         if mine > bucket or (mine == bucket and left > 0):
             left -= mine == bucket
-            chosen[n] = document
-            n += 1
+            chosen[n_chosen] = touched[at]
+            n_chosen += 1
     return chosen

@@ -40,20 +40,18 @@ def gather(
     gains: NDArray[np.int32],
     lists: NDArray[np.int64],
     documents: Ids,
-    alive: NDArray[np.bool_],
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The totals of ``_search_kernels.gather``, and which documents were reached."""
-    totals = np.zeros(len(alive), np.int32)
-    reached = np.zeros(len(alive), bool)
+    n_documents: int,
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The sums of ``_search_kernels.gather``, and which documents were reached."""
+    sums, reached = np.zeros(n_documents, np.int64), np.zeros(n_documents, bool)
     for centroids, values in zip(probed, gains, strict=True):
-        best = np.full(len(alive), -1, np.int32)
+        best = np.full(n_documents, -1, np.int32)
         for centroid, value in zip(centroids, values, strict=True):
             some = documents[lists[centroid] : lists[centroid + 1]]
             best[some] = np.maximum(best[some], value)
-        found = alive & (best >= 0)
-        totals[found] += best[found]
-        reached |= found
-    return totals, reached
+        sums[best >= 0] += best[best >= 0]
+        reached |= best >= 0
+    return sums, reached
 
 
 def estimate(

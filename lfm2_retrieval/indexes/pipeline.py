@@ -45,7 +45,7 @@ _ELSEWHERE = 0.45
 """What a score by the tokens of the best centroids alone misses, as others may be nearer: of what centroids
 leave open. Made-up vectors need .3; on two real encoders' up to .6 costs nothing, as worse scores leave with
 the rest."""
-_SAMPLED, _UNLIKELY = 64, 3.5
+_SAMPLED, _UNLIKELY = 64, 3.0
 """So many documents tell what a closer look changes; so many standard deviations it seldom exceeds."""
 _WIDER = 8
 """So many times as many documents as the fewest are scored by codes at most, and reranked, 24 more each."""
@@ -117,15 +117,16 @@ class _Scratch(threading.local):
     """What `gather` writes to, for each thread, kept between searches: it never has to be cleared."""
 
     def __init__(self) -> None:
-        self.totals = self.stamps = self.touched = np.zeros(0, np.int32)
+        self.states, self.sums = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self.touched = np.zeros(0, np.int32)
         self.stamped = 0
 
     def reserve(self, n_documents: int, n_tokens: int) -> int:
         """Make room; returns the last stamp that was used."""
-        if len(self.stamps) < n_documents or self.stamped > 2**31 - 1 - n_tokens:
-            n = max(n_documents, len(self.stamps))
-            self.totals, self.touched = np.empty(n, np.int32), np.empty(n, np.int32)
-            self.stamps, self.stamped = np.zeros(n, np.int32), 0
+        if len(self.states) < n_documents or self.stamped > 2**31 - 1 - n_tokens:
+            n = max(n_documents, len(self.states))
+            self.states, self.sums = np.zeros(n, np.int64), np.empty(n + 1, np.int64)
+            self.touched, self.stamped = np.empty(n + 1, np.int32), 0
         before = self.stamped
         self.stamped += n_tokens
         return before
@@ -284,22 +285,14 @@ def _through_lists(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The documents of a part with the largest totals, and these; at most about ``wanted``."""
     before = _scratch.reserve(len(part.found), len(probed.centroids))
-    totals, touched = _scratch.totals, _scratch.touched
+    states, touched = _scratch.states[: len(part.found)], _scratch.touched
     n = kernels.gather(
-        probed.centroids,
-        probed.gains,
-        segment.lists,
-        segment.documents,
-        part.found,
-        totals,
-        _scratch.stamps,
-        touched,
-        before,
+        probed.centroids, probed.gains, segment.lists, segment.documents, states, touched, before
     )
     if n < 0:
         raise segment.damaged("documents.npy")
-    positions = kernels.select(totals, touched[:n], wanted)
-    return positions, totals[positions] * np.float32(probed.lookup.unit)
+    positions = kernels.select(states, touched[:n], part.found, _scratch.sums, wanted)
+    return positions, (kernels.sums_of(positions, states) * probed.lookup.unit).astype(np.float32)
 
 
 def _score(
@@ -334,8 +327,8 @@ def _promising(
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]:
     """Look more closely at documents that may then be within ``margin`` of the best ``k``.
 
-    The best by centroids are, and some of all ranks of the others, which tell how much a closer look changes
-    a score; then those others that may change by enough.
+    The best by centroids are, and some of the others, which tell how much a closer look changes a score;
+    then those others that may change by enough.
 
     Parameters
     ----------
@@ -367,10 +360,9 @@ def _promising(
             after[part] = found
         scored[chosen] = True
 
-    ranked = _largest(before, most)
-    ranked = ranked[np.argsort(-before[ranked], kind="stable")]
-    look(ranked[:fewest])
-    others = ranked[fewest:]
+    best = _largest(before, most)
+    look(best[_largest(before[best], fewest)])
+    others = np.sort(best[~scored[best]])
     if len(others):
         some = others[:: -(-len(others) // _SAMPLED)]
         look(some)

@@ -9,7 +9,7 @@ import sys
 from lfm2_retrieval.indexes import _kernels, _search_kernels
 import numpy as np
 kernel = _search_kernels.select
-kernel(np.zeros(3, np.int32), np.zeros(3, np.int32), 1)
+kernel(np.zeros(3, np.int64), np.zeros(3, np.int32), np.ones(3, bool), np.zeros(4, np.int64), 1)
 print(kernel.__module__, sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
 

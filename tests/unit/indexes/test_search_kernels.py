@@ -68,22 +68,30 @@ def test_gather(seed):
     """Twice, so that what the first query left behind would show."""
     rng = np.random.default_rng(seed)
     _, _, lists, documents = make_postings(rng, 60, 11)
-    totals, stamps, touched = (np.zeros(70, np.int32) for _ in range(3))
+    states, touched = np.zeros(60, np.int64), np.zeros(61, np.int32)
     for before in (0, 6):
         probed = np.stack([rng.permutation(11)[:4] for _ in range(6)]).astype(np.int32)
         gains = -np.sort(-rng.integers(0, 65535, (6, 4)), axis=1).astype(np.int32)
-        alive = rng.random(60) < 0.7
-        n = kernels.gather(probed, gains, lists, documents, alive, totals, stamps, touched, before)
-        expected, reached = twins.gather(probed, gains, lists, documents, alive)
+        n = kernels.gather(probed, gains, lists, documents, states, touched, before)
+        expected, reached = twins.gather(probed, gains, lists, documents, 60)
         np.testing.assert_array_equal(np.sort(touched[:n]), np.flatnonzero(reached))
-        np.testing.assert_array_equal(totals[touched[:n]], expected[touched[:n]])
+        np.testing.assert_array_equal(kernels.sums_of(touched[:n], states), expected[touched[:n]])
+
+
+def test_gather_at_the_last_stamp_and_the_largest_gain():
+    lists, documents = np.array([0, 2]), np.array([1, 0], np.uint16)
+    states, touched = np.zeros(2, np.int64), np.zeros(3, np.int32)
+    probed, before = np.zeros((4, 1), np.int32), 2**31 - 5
+    n = kernels.gather(probed, probed + 65534, lists, documents, states, touched, before)
+    assert touched[:n].tolist() == [1, 0]
+    assert kernels.sums_of(touched[:n], states).tolist() == [4 * 65534] * 2
 
 
 def test_gather_refuses_a_document_that_does_not_exist():
     lists, documents = np.array([0, 1]), np.array([9], np.uint32)
-    state = (np.zeros(20, np.int32) for _ in range(3))
     probed = np.zeros((1, 1), np.int32)
-    assert kernels.gather(probed, probed + 1, lists, documents, np.ones(3, bool), *state, 0) == -1
+    states, touched = np.zeros(3, np.int64), np.zeros(4, np.int32)
+    assert kernels.gather(probed, probed + 1, lists, documents, states, touched, 0) == -1
 
 
 @IDS
@@ -247,13 +255,18 @@ def test_tables_estimate_what_decoding_gives(n):
 @SEEDS
 def test_select(seed):
     rng = np.random.default_rng(seed)
-    totals = rng.integers(0, 10 ** (seed + 1), 3000).astype(np.int32)  # with ties
-    touched = rng.permutation(3000)[:2000].astype(np.int32)
-    for wanted in (1, 500, 1999, 2000, 5000):
-        chosen = kernels.select(totals, touched, wanted)
-        assert len(chosen) == min(wanted, 2000)
-        assert np.isin(chosen, touched).all()
-        assert len(np.unique(chosen)) == len(chosen)
-        left = np.setdiff1d(touched, chosen)
+    states = rng.integers(0, 10 ** (seed + 1), 3000)  # with ties
+    states |= 5 << 32
+    alive = rng.random(3000) < 0.8
+    all_touched = rng.permutation(3000)[:2500].astype(np.int32)
+    touched = all_touched[alive[all_touched]]
+    sums = kernels.sums_of(touched, states)
+    for wanted in (1, 500, len(touched) - 1, len(touched), 5000):
+        given = all_touched.copy(), alive, np.empty(3001, np.int64)
+        chosen = kernels.select(states, *given, wanted)
+        assert len(chosen) == min(wanted, len(touched))
+        places = np.flatnonzero(np.isin(touched, chosen))
+        np.testing.assert_array_equal(touched[places], chosen)  # in that order, each once
+        left = np.delete(sums, places)
         if len(left):
-            assert totals[left].max() - totals[chosen].min() <= totals[touched].max() / 2048
+            assert left.max() - sums[places].min() <= sums.max() / 2048
