@@ -225,6 +225,7 @@ def _refine(lanes: int) -> Any:
         scores: NDArray[np.int32],
     ) -> bool:
         n_codes = codes.shape[1]
+        line = _LINE_BYTES // centroids.itemsize
         margin = load(margins, 0, lanes)
         longest = 0
         for i in range(len(starts)):
@@ -235,6 +236,9 @@ def _refine(lanes: int) -> Any:
         for i in range(len(starts) + 1):
             mine, before = chosen[i % 2], chosen[(i + 1) % 2]
             n_mine = 0
+            if i + _AHEAD < len(starts):
+                for token in range(starts[i + _AHEAD], ends[i + _AHEAD], line):
+                    prefetch(centroids, token)
             if i < len(starts):
                 best = splat(np.int16(-(2**15)), lanes)
                 for token in range(starts[i], ends[i]):
