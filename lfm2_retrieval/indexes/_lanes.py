@@ -22,10 +22,13 @@ __all__ = [
     "load",
     "multiply",
     "multiply_add",
+    "multiply_add_pairs",
+    "narrow",
     "nearest",
     "prefetch",
     "splat",
     "splat_at",
+    "splat_pair_at",
     "store",
     "subtract",
     "total",
@@ -133,6 +136,21 @@ def splat_at(typing: Any, array: Any, at: Any, count: Any) -> Any:
     return _Vector(array.dtype, count.literal_value)(array, types.intp, count), generate
 
 
+@intrinsic(prefer_literal=True)
+def splat_pair_at(typing: Any, array: Any, at: Any, count: Any) -> Any:
+    """``array.flat[at]`` and the next int16 of a C-contiguous array, ``count`` times each in turn."""
+    vector = _Vector(array.dtype, 2 * count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _address(context, builder, signature.args[0], *arguments[:2])
+        pair = builder.load(builder.bitcast(place, ir.IntType(32).as_pointer()))
+        pair.align = 2
+        spread = _spread(builder, pair, count.literal_value)
+        return builder.bitcast(spread, context.get_value_type(vector))
+
+    return vector(array, types.intp, count), generate
+
+
 @intrinsic
 def add(typing: Any, left: Any, right: Any) -> Any:
     """Of floats, or of int16, where overflow wraps."""
@@ -174,6 +192,28 @@ def multiply_add(typing: Any, left: Any, right: Any, addend: Any) -> Any:
 
 
 @intrinsic
+def multiply_add_pairs(typing: Any, left: Any, right: Any, addend: Any) -> Any:
+    """int16, whose products are added up in pairs, to int32: half as many elements."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        count, number = addend.count, ir.IntType(32)
+        wide = ir.VectorType(number, 2 * count)
+        products = builder.mul(builder.sext(arguments[0], wide), builder.sext(arguments[1], wide))
+        every_other = ir.VectorType(number, count)
+        first, second = (
+            builder.shuffle_vector(
+                products,
+                products,
+                ir.Constant(every_other, [ir.Constant(number, 2 * i + odd) for i in range(count)]),
+            )
+            for odd in (0, 1)
+        )
+        return builder.add(arguments[2], builder.add(first, second))
+
+    return addend(left, right, addend), generate
+
+
+@intrinsic
 def larger(typing: Any, left: Any, right: Any) -> Any:
     """The larger of the two, element by element."""
 
@@ -197,14 +237,31 @@ def any_above(typing: Any, left: Any, right: Any) -> Any:
 
 
 @intrinsic
-def nearest(typing: Any, value: Any) -> Any:
-    """float32 to the nearest int16, which they must not lie beyond."""
+def nearest(typing: Any, value: Any, factor: Any) -> Any:
+    """int32 times a float32, to the nearest int16, which the product must not lie beyond."""
     vector = _Vector(types.int16, value.count)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = _call(builder, "llvm.rint", arguments[0].type, arguments[0])
-        wide = builder.fptosi(whole, ir.VectorType(ir.IntType(32), value.count))
+        real = ir.VectorType(ir.FloatType(), value.count)
+        factors = _spread(builder, arguments[1], value.count)
+        product = builder.fmul(builder.sitofp(arguments[0], real), factors)
+        whole = _call(builder, "llvm.rint", real, product)
+        wide = builder.fptosi(whole, arguments[0].type)
         return builder.trunc(wide, context.get_value_type(vector))
+
+    return vector(value, types.float32), generate
+
+
+@intrinsic
+def narrow(typing: Any, value: Any) -> Any:
+    """int16 → int8: a 256th, rounded."""
+    vector = _Vector(types.int8, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = arguments[0].type
+        half, bits = (ir.Constant(kind, [ir.Constant(kind.element, n)] * value.count) for n in (128, 8))
+        rounded = builder.ashr(_call(builder, "llvm.sadd.sat", kind, arguments[0], half), bits)
+        return builder.trunc(rounded, context.get_value_type(vector))
 
     return vector(value), generate
 
@@ -222,7 +279,7 @@ def widen(typing: Any, value: Any) -> Any:
 
 @intrinsic
 def total(typing: Any, value: Any) -> Any:
-    """The sum of int16, as int32."""
+    """The sum of int8 or int16, as int32."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         wide = builder.sext(arguments[0], ir.VectorType(ir.IntType(32), value.count))

@@ -21,11 +21,12 @@ from ._lanes import (
     any_above,
     larger,
     load,
-    multiply_add,
+    multiply_add_pairs,
+    narrow,
     nearest,
     prefetch,
     splat,
-    splat_at,
+    splat_pair_at,
     store,
     subtract,
     total,
@@ -49,17 +50,29 @@ _LOWER = (1 << _HALF) - 1
 class Kernels(NamedTuple):
     """The kernels for vectors of 16 or of 32 lanes, called ``lanes`` here."""
 
-    tabulate: Callable[[NDArray[np.float32], NDArray[np.float32], int, int, NDArray[np.int16]], None]
+    tabulate: Callable[[NDArray[np.int16], NDArray[np.int16], np.float32, int, int, NDArray[np.int16]], None]
     """Inner products, rounded to int16: the table of some rows.
 
     rows
-        float32 ``[n_groups, n, width]``.
+        int16 ``[n_groups, n, width]``, width even.
     columns
-        float32 ``[n_groups, width, lanes]``, scaled so that no product leaves int16.
+        int16 ``[n_groups, width / 2, lanes, 2]``. No row and column have a product beyond int32.
+    factor
+        Of the products; with it, none leaves int16.
     first, last
         Of each group's rows, those to do.
     table
         int16 ``[n_groups * n, lanes]``: filled in.
+    """
+    roughen: Callable[[NDArray[np.int16], int, int, NDArray[np.int8]], None]
+    """Some rows of a table in int8, a 256th of what they were: half the memory, and enough for ``estimate``.
+
+    table
+        int16 ``[n, lanes]``.
+    first, last
+        The rows.
+    rough
+        int8 ``[n, lanes]``: filled in.
     """
     probe: Callable[[NDArray[np.int16], NDArray[np.int32], NDArray[np.int16]], None]
     """The best centroids of each query token, best first, equal ones by number.
@@ -69,13 +82,11 @@ class Kernels(NamedTuple):
     best, values
         int32 and int16 ``[n_tokens, n]``, n at most ``n_centroids``: filled in with centroids and scores.
     """
-    estimate: Callable[
-        [NDArray[np.int16], Ids, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool
-    ]
+    estimate: Callable[[NDArray[np.int8], Ids, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool]
     """MaxSim of documents by centroids alone.
 
-    by_centroid
-        int16 ``[n_centroids, lanes]``: the similarity of each query token with each centroid.
+    rough
+        int8 ``[n_centroids, lanes]``: the similarity of each query token with each centroid.
     centroids
         Unsigned ``[n_tokens]``.
     starts, ends
@@ -103,7 +114,9 @@ class Kernels(NamedTuple):
     Tokens are left out whose centroid is, for every query token, worse than the document's best by the margin
     or more: their codes would have to make up for that.
 
-    by_centroid, centroids, starts, ends, scores
+    by_centroid
+        int16 ``[n_centroids, lanes]``: the similarity of each query token with each centroid.
+    centroids, starts, ends, scores
         As for ``estimate``.
     by_code
         int16 ``[M * 256, lanes]``: with each codeword. No sum of one row each overflows: see `tables`.
@@ -117,20 +130,23 @@ class Kernels(NamedTuple):
 @cache
 def for_lanes(lanes: int) -> Kernels:
     """The kernels for 16 or 32 lanes, each compiled when first called."""
-    return Kernels(_tabulate(lanes), _probe(lanes), _estimate(lanes), _refine(lanes))
+    return Kernels(_tabulate(lanes), _roughen(lanes), _probe(lanes), _estimate(lanes), _refine(lanes))
 
 
 def _tabulate(lanes: int) -> Any:
+    both = 2 * lanes
+
     @jit
-    def tabulate(
-        rows: NDArray[np.float32],
-        columns: NDArray[np.float32],
+    def tabulate(  # noqa: PLR0917  (compiled code takes positions)
+        rows: NDArray[np.int16],
+        columns: NDArray[np.int16],
+        factor: np.float32,
         first: int,
         last: int,
         table: NDArray[np.int16],
     ) -> None:
         n, width = rows.shape[1], rows.shape[2]
-        line = _LINE_BYTES // rows.itemsize
+        n_pairs, line = width // 2, _LINE_BYTES // rows.itemsize
         for group in range(rows.shape[0]):
             # Six rows at a time: enough sums to hide that one takes a while, and few enough for 16 registers.
             for row in range(group * n + first, group * n + last, 6):
@@ -139,23 +155,33 @@ def _tabulate(lanes: int) -> Any:
                 row4, row5 = min(row + 4, end), min(row + 5, end)
                 for at in range((row + _ROWS_AHEAD) * width, (row + _ROWS_AHEAD + 6) * width, line):
                     prefetch(rows, at)
-                sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = splat(np.float32(0), lanes)
-                for j in range(width):
-                    column = load(columns, (group * width + j) * lanes, lanes)
-                    sum0 = multiply_add(splat_at(rows, row * width + j, lanes), column, sum0)
-                    sum1 = multiply_add(splat_at(rows, row1 * width + j, lanes), column, sum1)
-                    sum2 = multiply_add(splat_at(rows, row2 * width + j, lanes), column, sum2)
-                    sum3 = multiply_add(splat_at(rows, row3 * width + j, lanes), column, sum3)
-                    sum4 = multiply_add(splat_at(rows, row4 * width + j, lanes), column, sum4)
-                    sum5 = multiply_add(splat_at(rows, row5 * width + j, lanes), column, sum5)
-                store(nearest(sum0), table, row * lanes)
-                store(nearest(sum1), table, row1 * lanes)
-                store(nearest(sum2), table, row2 * lanes)
-                store(nearest(sum3), table, row3 * lanes)
-                store(nearest(sum4), table, row4 * lanes)
-                store(nearest(sum5), table, row5 * lanes)
+                sum0 = sum1 = sum2 = sum3 = sum4 = sum5 = splat(np.int32(0), lanes)
+                for j in range(n_pairs):
+                    column = load(columns, (group * n_pairs + j) * both, both)
+                    at = 2 * j
+                    sum0 = multiply_add_pairs(splat_pair_at(rows, row * width + at, lanes), column, sum0)
+                    sum1 = multiply_add_pairs(splat_pair_at(rows, row1 * width + at, lanes), column, sum1)
+                    sum2 = multiply_add_pairs(splat_pair_at(rows, row2 * width + at, lanes), column, sum2)
+                    sum3 = multiply_add_pairs(splat_pair_at(rows, row3 * width + at, lanes), column, sum3)
+                    sum4 = multiply_add_pairs(splat_pair_at(rows, row4 * width + at, lanes), column, sum4)
+                    sum5 = multiply_add_pairs(splat_pair_at(rows, row5 * width + at, lanes), column, sum5)
+                store(nearest(sum0, factor), table, row * lanes)
+                store(nearest(sum1, factor), table, row1 * lanes)
+                store(nearest(sum2, factor), table, row2 * lanes)
+                store(nearest(sum3, factor), table, row3 * lanes)
+                store(nearest(sum4, factor), table, row4 * lanes)
+                store(nearest(sum5, factor), table, row5 * lanes)
 
     return tabulate
+
+
+def _roughen(lanes: int) -> Any:
+    @jit
+    def roughen(table: NDArray[np.int16], first: int, last: int, rough: NDArray[np.int8]) -> None:
+        for row in range(first, last):
+            store(narrow(load(table, row * lanes, lanes)), rough, row * lanes)
+
+    return roughen
 
 
 def _probe(lanes: int) -> Any:
@@ -189,7 +215,7 @@ def _probe(lanes: int) -> Any:
 def _estimate(lanes: int) -> Any:
     @jit
     def estimate(
-        by_centroid: NDArray[np.int16],
+        rough: NDArray[np.int8],
         centroids: Ids,
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
@@ -200,12 +226,12 @@ def _estimate(lanes: int) -> Any:
             if i + _AHEAD < len(starts):
                 for token in range(starts[i + _AHEAD], ends[i + _AHEAD], line):
                     prefetch(centroids, token)
-            best = splat(np.int16(-(2**15)), lanes)
+            best = splat(np.int8(-(2**7)), lanes)
             for token in range(starts[i], ends[i]):
                 centroid = np.intp(centroids[token])
-                if centroid >= by_centroid.shape[0]:
+                if centroid >= rough.shape[0]:
                     return False
-                best = larger(best, load(by_centroid, centroid * lanes, lanes))
+                best = larger(best, load(rough, centroid * lanes, lanes))
             scores[i] += total(best)
         return True
 

@@ -17,15 +17,24 @@ __all__ = [
     "postings",
     "probe",
     "refine",
+    "roughen",
     "score",
     "tabulate",
 ]
 
 
-def tabulate(rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.int16]:
-    """The table of ``Kernels.tabulate``, of all rows; it may round the other way where a half is near."""
-    table: NDArray[np.int16] = np.rint(rows @ columns).astype(np.int16)
-    return table.reshape(-1, columns.shape[2])
+def tabulate(rows: NDArray[np.int16], columns: NDArray[np.int16], factor: np.float32) -> NDArray[np.int16]:
+    """The table of ``Kernels.tabulate``, of all rows."""
+    lanes = columns.shape[2]
+    unpaired = columns.swapaxes(2, 3).reshape(len(columns), -1, lanes)
+    products = rows.astype(np.int64) @ unpaired.astype(np.int64)
+    table: NDArray[np.int16] = np.rint(products.astype(np.float32) * factor).astype(np.int16)
+    return table.reshape(-1, lanes)
+
+
+def roughen(table: NDArray[np.int16]) -> NDArray[np.int8]:
+    """What ``Kernels.roughen`` makes of all rows."""
+    return (np.minimum(table.astype(np.int32) + 128, 2**15 - 1) >> 8).astype(np.int8)
 
 
 def probe(table: NDArray[np.int16], n_tokens: int, n: int) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
@@ -55,10 +64,10 @@ def gather(
 
 
 def estimate(
-    by_centroid: NDArray[np.int16], centroids: Ids, starts: NDArray[np.int64], ends: NDArray[np.int64]
+    rough: NDArray[np.int8], centroids: Ids, starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """What ``Kernels.estimate`` adds to the scores."""
-    tokens = by_centroid[centroids].astype(np.int64)
+    tokens = rough[centroids].astype(np.int64)
     return np.array([tokens[start:end].max(0).sum() for start, end in zip(starts, ends, strict=True)])
 
 

@@ -32,7 +32,7 @@ from ._pool import split
 from .codec import Codec
 from .compressed_segment import CompressedSegment
 from .snapshot import Part
-from .tables import Lookup, Tables, lookup
+from .tables import ROUGHER, Lookup, Tables, lookup
 
 __all__ = ["Plan", "plan", "shortlist"]
 
@@ -49,8 +49,8 @@ _SAMPLED, _UNLIKELY = 64, 3.0
 """So many documents tell what a closer look changes; so many standard deviations it seldom exceeds."""
 _WIDER = 8
 """So many times as many documents as the fewest are scored by codes at most, and reranked, 24 more each."""
-_GROWN = 1 << 15
-"""Beyond so many documents, each doubling adds a fifth to the default short lists."""
+_GROWN = 1 << 17
+"""Beyond so many documents, each doubling adds a third to the default short lists."""
 _REFINED = 4
 """How many documents are scored by the codes of more tokens for each that is reranked."""
 _FURTHER = 4
@@ -149,7 +149,7 @@ def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Pl
         How many documents there are to choose from.
     """
     k = params.k
-    growth = 1 + max(0.0, math.log2(max(n_documents, 1) / _GROWN)) / 5
+    growth = 1 + max(0.0, math.log2(max(n_documents, 1) / _GROWN)) / 3
     few = max(params.rerank or round(growth * ((2 if precise else 10) + k)), k)
     rerank = few, few if params.rerank or not precise else _WIDER * (few + 24)
     if params.candidates:
@@ -307,7 +307,7 @@ def _score(
             where = starts[first:last], ends[first:last], scores[first:last]
             margin = margins(group)
             if margin is None:
-                sound = group.kernels.estimate(group.by_centroid, segment.centroids, *where)
+                sound = group.kernels.estimate(group.rough, segment.centroids, *where)
             else:
                 looked_up = group.by_centroid, group.by_code, margin, segment.centroids, segment.codes
                 sound = group.kernels.refine(*looked_up, *where)
@@ -315,7 +315,8 @@ def _score(
                 raise segment.damaged("centroids.npy")
 
     split(work, len(positions), threads, _LEAST)
-    return scores * np.float32(tables.unit)
+    unit = tables.unit * (ROUGHER if margins(tables.groups[0]) is None else 1)
+    return scores * np.float32(unit)
 
 
 def _promising(

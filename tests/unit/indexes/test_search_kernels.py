@@ -17,19 +17,44 @@ IDS = pytest.mark.parametrize("ids", [np.uint16, np.uint32])
 
 
 @LANES
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 6, 5), (3, 256, 4), (1, 100, 128), (2, 7, 3)])
+@pytest.mark.parametrize("shape", [(1, 1, 2), (1, 6, 6), (3, 256, 4), (1, 100, 128), (2, 7, 2)])
 def test_tabulate(lanes, shape):
     rng = np.random.default_rng(shape[1])
-    rows = rng.standard_normal(shape).astype(np.float32)
-    columns = (99 * rng.standard_normal((shape[0], shape[2], lanes))).astype(np.float32)
+    rows = rng.integers(-2000, 2000, shape, np.int16)
+    rows[0, 0] = 2**15 - 1
+    columns = rng.integers(-2000, 2000, (shape[0], shape[2] // 2, lanes, 2), np.int16)
+    factor = np.float32(30_000 / (shape[2] * 2000 * (2**15 - 1)))
     table = np.full((shape[0] * shape[1], lanes), 7, np.int16)
-    kernels.for_lanes(lanes).tabulate(rows, columns, 0, shape[1], table)
-    assert np.abs(table.astype(int) - twins.tabulate(rows, columns)).max() <= 1
-    assert np.mean(table == twins.tabulate(rows, columns)) > 0.99
+    kernels.for_lanes(lanes).tabulate(rows, columns, factor, 0, shape[1], table)
+    np.testing.assert_array_equal(table, twins.tabulate(rows, columns, factor))
     halves = np.full_like(table, 7)
-    kernels.for_lanes(lanes).tabulate(rows, columns, 0, shape[1] // 2, halves)
-    kernels.for_lanes(lanes).tabulate(rows, columns, shape[1] // 2, shape[1], halves)
+    kernels.for_lanes(lanes).tabulate(rows, columns, factor, 0, shape[1] // 2, halves)
+    kernels.for_lanes(lanes).tabulate(rows, columns, factor, shape[1] // 2, shape[1], halves)
     np.testing.assert_array_equal(halves, table)
+
+
+@LANES
+def test_products_up_to_the_largest(lanes):
+    """Of a row and columns as long as they may be, along the axes and across."""
+    rows = np.zeros((1, 2, 4), np.int16)
+    rows[0] = [2**15 - 1, 0, 0, 0], [2**14 - 1] * 4
+    columns = np.zeros((1, 2, lanes, 2), np.int16)
+    columns[0, 0, 0] = 2**15 - 1, 0
+    columns[0, :, 1] = 1 - 2**14
+    table = np.zeros((2, lanes), np.int16)
+    kernels.for_lanes(lanes).tabulate(rows, columns, np.float32(2.0**-15), 0, 2, table)
+    np.testing.assert_array_equal(table, twins.tabulate(rows, columns, np.float32(2.0**-15)))
+    assert table[:, :3].tolist() == [[32766, -16382, 0], [16382, -32764, 0]]
+
+
+@LANES
+def test_roughen(lanes):
+    table = np.random.default_rng(lanes).integers(-(2**15), 2**15, (50, lanes)).astype(np.int16)
+    table[0], table[1] = 2**15 - 1, -(2**15)
+    rough = np.full(table.shape, 9, np.int8)
+    kernels.for_lanes(lanes).roughen(table, 0, 49, rough)
+    np.testing.assert_array_equal(rough[:49], twins.roughen(table)[:49])
+    assert (rough[49] == 9).all()
 
 
 @LANES
@@ -108,14 +133,14 @@ def test_estimate_and_refine(n_codes, margin, lanes, ids):
     starts = rng.integers(0, 450, 30)
     ends = starts + rng.integers(1, 50, 30)
     compiled = kernels.for_lanes(lanes)
-    scores = np.ones(30, np.int32)
-    assert compiled.estimate(by_centroid, centroids, starts, ends, scores)
-    np.testing.assert_array_equal(scores, 1 + twins.estimate(by_centroid, centroids, starts, ends))
+    rough, scores = rng.integers(-128, 128, (40, lanes), np.int8), np.ones(30, np.int32)
+    assert compiled.estimate(rough, centroids, starts, ends, scores)
+    np.testing.assert_array_equal(scores, 1 + twins.estimate(rough, centroids, starts, ends))
     scores = np.ones(30, np.int32)
     given = by_centroid, by_code, margins, centroids, codes, starts, ends
     assert compiled.refine(*given, scores)
     np.testing.assert_array_equal(scores, 1 + twins.refine(*given))
-    assert not compiled.estimate(by_centroid[:10], centroids, starts, ends, scores)
+    assert not compiled.estimate(rough[:10], centroids, starts, ends, scores)
     assert not compiled.refine(by_centroid[:10], *given[1:], scores)
 
 
