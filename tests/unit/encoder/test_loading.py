@@ -243,7 +243,7 @@ def test_a_tokenizer_of_another_model_is_refused(checkpoint: Make, copied: Path)
 @pytest.mark.parametrize(
     "kwargs",
     [
-        *({"device": "tpu9"}, {"device": "cuda:99"}, {"device": None}),
+        *({"device": "tpu9"}, {"device": "meta"}, {"device": "cuda:99"}, {"device": None}),
         *({"dtype": "int3"}, {"dtype": None}, {"query_cache": -1}, {"query_cache": "many"}),
     ],
 )
