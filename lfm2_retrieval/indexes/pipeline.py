@@ -157,7 +157,8 @@ def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Pl
         return Plan(k, params.nprobe or 16, 2 * few, (few, few), (rerank[0], min(rerank[1], few)))
     few = max(round(growth * (200 + 10 * k)), few)
     wider = _WIDER if precise else 2
-    return Plan(k, params.nprobe or 16, (12 if precise else 6) * few, (few, wider * few), rerank)
+    gathered = round((8 if precise else 6) * math.sqrt(growth) * few)  # of many, lists tell less
+    return Plan(k, params.nprobe or 16, gathered, (few, wider * few), rerank)
 
 
 def shortlist(
