@@ -23,7 +23,7 @@ from .systems import BRUTE, ONE_THREAD, System, Worker
 from .worker import DRAWN
 from .workload import Workload
 
-__all__ = ["TURN", "cpu_name", "measure"]
+__all__ = ["cpu_name", "measure"]
 
 DEPTHS = (10, 100)
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
@@ -32,8 +32,6 @@ _TIES = 50
 """How many documents beyond k the oracle gives, so that those as good as the k-th are known."""
 _ROUNDING = 1e-5
 _WARM_UP = 3
-TURN = 8
-"""Queries that a system answers in a row."""
 _UNDISTURBED = 0.9
 """CPU time per second of brute force on a machine that does nothing else, at least."""
 
@@ -57,7 +55,7 @@ def measure(
     pythons: Mapping[str, str],
     *,
     rounds: int = 3,
-    turn: int = TURN,
+    turn: int = 8,
     search: bool = True,
     filtered: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
