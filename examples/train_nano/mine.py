@@ -11,7 +11,9 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import asking
 import bm25s
 import sources
 
@@ -54,7 +56,26 @@ class QueryMaker:
         return " ".join(chosen) or title, titled
 
 
-def mine(work: Path, count: int, seed: int = 0) -> None:
+def asked(articles: list[tuple[str, list[str]]], count: int, rng: random.Random) -> list[dict[str, Any]]:
+    """Questions by rule, each with its passage and others of the same article, in which it isn't answered."""
+    longer = [article for article in articles if len(article[1]) >= 3]
+    groups: list[dict[str, Any]] = []
+    while len(groups) < count:
+        title, passages = rng.choice(longer)
+        opening = f"{title}. " if rng.random() < 0.6 else ""
+        at = rng.randrange(len(passages))
+        sentences = sources.sentences(passages[at])[0 if at == 0 else 1 :]  # a passage may begin within one
+        question = asking.ask(rng.choice(sentences), title, rng) if sentences else None
+        if question:
+            others = [opening + passage for i, passage in enumerate(passages) if i != at]
+            negatives = rng.sample(others, min(len(others), NEGATIVES))
+            groups.append(
+                {"query": question, "positive": opening + passages[at], "negatives": negatives, "sure": True}
+            )
+    return groups
+
+
+def mine(work: Path, count: int, questions: int, seed: int = 0) -> None:
     rng = random.Random(seed)
     articles = sources.wiki_articles()
     places = [(article, at) for article, (_, passages) in enumerate(articles) for at in range(len(passages))]
@@ -68,14 +89,16 @@ def mine(work: Path, count: int, seed: int = 0) -> None:
         for i, (query, positive), found in zip(chosen, pairs, negatives, strict=True):
             others = [texts[j] for j in found if places[j][0] != places[i][0]][:NEGATIVES]
             out.write(json.dumps({"query": query, "positive": positive, "negatives": others}) + "\n")
-        questions = sources.questions("qmsum-passages-en-train")
-        corpus = list(dict.fromkeys(text for _, positives in questions for text in positives))
+        meetings = sources.questions("qmsum-passages-en-train")
+        corpus = list(dict.fromkeys(text for _, positives in meetings for text in positives))
         for (query, positives), found in zip(
-            questions, neighbours(corpus, [query for query, _ in questions]), strict=True
+            meetings, neighbours(corpus, [query for query, _ in meetings]), strict=True
         ):
             others = [corpus[j] for j in found if corpus[j] not in positives][:NEGATIVES]
             row = {"query": query, "positive": rng.choice(positives), "negatives": others}
             out.write(json.dumps(row) + "\n")
+        for group in asked(articles, questions, rng):
+            out.write(json.dumps(group) + "\n")
 
 
 def neighbours(texts: list[str], queries: list[str]) -> list[list[int]]:
@@ -91,5 +114,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("work", type=Path)
     parser.add_argument("--queries", type=int, default=12_000)
+    parser.add_argument("--questions", type=int, default=0, help="made by rule, beside those")
     arguments = parser.parse_args()
-    mine(arguments.work, arguments.queries)
+    mine(arguments.work, arguments.queries, arguments.questions)

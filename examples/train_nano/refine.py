@@ -36,6 +36,8 @@ STOPWORDS = frozenset(STOPWORDS_EN)
 PEAK_RATE, WARM_UP, QUERIES_PER_STEP = 3e-4, 30, 6
 DENSE_SCALE, TOKEN_SCALE, LEXICAL_SCALE = 20.0, 30.0, 0.3
 K1, B = 0.9, 0.4
+BETTER = {False: 1.0, True: 5.0}
+"""What a positive gets beside the ranking: more where the rest of the article is known to be wrong."""
 
 
 class Groups:
@@ -49,14 +51,15 @@ class Groups:
         self.questions = [sources.questions("jaquad-ja-train"), sources.questions("piaf11-fr")]
         self.pairs = [sources.parallel(language) for language in sources.PARALLEL]
 
-    def english(self, count: int = QUERIES_PER_STEP) -> tuple[list[str], list[str], Tensor]:
-        """Queries, passages, and for each query the position of its positive."""
-        queries, passages, positives = [], [], []
+    def english(self, count: int = QUERIES_PER_STEP) -> tuple[list[str], list[str], Tensor, Tensor]:
+        """Queries, passages, and for each query the position of its positive and how much better that is."""
+        queries, passages, positives, better = [], [], [], []
         for group in self.rng.sample(self.groups, count):
+            better.append(BETTER["sure" in group])
             positives.append(len(passages))
             queries.append(group["query"])
             passages += [group["positive"][:1200], *(text[:1200] for text in group["negatives"])]
-        return queries, passages, torch.tensor(positives)
+        return queries, passages, torch.tensor(positives), torch.tensor(better)
 
     def other(self, count: int) -> tuple[list[str], list[str]]:
         """Queries and their positives, all in one language or across two."""
@@ -176,13 +179,13 @@ class Refiner:
 
     def ranking_loss(self) -> tuple[Tensor, Tensor]:
         """KL divergence from the teachers' ranking, and the token loss on the same passages."""
-        queries, passages, positives = self.groups.english()
+        queries, passages, positives, better = self.groups.english()
         tokens = self.teacher.tokenize(queries + passages)
         states = self.teacher.states(tokens)
         count = len(queries)
         projected = [self.teacher.project(s) for s in states]
         target = rank(states, projected, count) + LEXICAL_SCALE * self.lexical.scores(queries, passages)
-        target[torch.arange(count), positives] += 1.0
+        target[torch.arange(count), positives] += better
         flat, documents, encodings = self.documents(passages)
         scores = self.student.scale.exp() * maxsim(self.queries(queries), documents)
         ranking = F.kl_div(scores.log_softmax(1), target.softmax(1), reduction="batchmean")

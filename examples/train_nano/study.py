@@ -35,7 +35,7 @@ FRESH = 60
 """Lessons before any is repeated."""
 WEIGHTS = {
     "tokens": 1.0,
-    "ranking": 0.03,
+    "ranking": 0.06,
     "nearest": 0.5,
     "translated": 0.3,
     "contrast": 0.3,
@@ -83,13 +83,13 @@ class Tutor:
         return Lesson(texts, prefixes, rows, targets.half())
 
     def ranked(self) -> Lesson:
-        queries, passages, positives = self.groups.english(QUERIES_PER_STEP)
+        queries, passages, positives, better = self.groups.english(QUERIES_PER_STEP)
         count, texts = len(queries), queries + passages
         theirs, ours = self.teacher.tokenize(texts), self.student.tokenizer.encode_batch(texts)
         states = self.teacher.states(theirs)
         projected = [self.teacher.project(s) for s in states]
         ranking = rank(states, projected, count) + LEXICAL_SCALE * self.lexical.scores(queries, passages)
-        ranking[torch.arange(count), positives] += 1.0
+        ranking[torch.arange(count), positives] += better
         rows, targets = align(texts, ours, theirs, torch.cat(projected))
         asked = targets[rows < sum(min(len(e.ids) + 1, 512) for e in ours[:count])]
         nearest = torch.stack([(asked @ document.T).amax(1) for document in projected[count:]], dim=1)

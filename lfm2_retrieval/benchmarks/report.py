@@ -64,7 +64,8 @@ def markdown(report: Report) -> str:
     lines = [
         f"{workload['documents']:,} documents, {workload['tokens']:,} vectors of {workload['dim']} "
         f"dimensions ({workload.get('model', workload['source'])}); {workload['queries']:,} queries, {kinds} "
-        f"on average. lfm2-retrieval {report['library']}; {machine['cpu']}, one thread; {report['made']}.",
+        f"on average. lfm2-retrieval {report['library']}; {machine['cpu']}, one thread; {report['made']}."
+        + _protocol(report["protocol"]),
         "",
         *table(
             ("system", "version", "build s", "peak MB", "bytes/token", "of which"),
@@ -103,6 +104,15 @@ def markdown(report: Report) -> str:
         lines += ["", *table(named, [_filtered_row(row) for row in report["filtered"]])]
     lines += ["", *report["notes"]]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    if not protocol["rounds"]:
+        return ""
+    return (
+        f" Medians of {protocol['rounds']} rounds in turns of {protocol['turn']} queries; brute force in "
+        f"{protocol['brute_rounds']} of them."
+    )
 
 
 def markdown_growth(reports: Sequence[Report]) -> str:

@@ -55,6 +55,7 @@ def measure(
     pythons: Mapping[str, str],
     *,
     rounds: int = 3,
+    brute_rounds: int = 1,
     turn: int = 8,
     search: bool = True,
     filtered: bool = False,
@@ -72,6 +73,9 @@ def measure(
         Kind of system → the interpreter that has it; the others run in this one.
     rounds
         How often each query is asked.
+    brute_rounds
+        In how many of the rounds brute force takes part, from the first on. It reads all vectors for every
+        query, which nothing in a server does between two searches, and leaves the others cold caches.
     turn
         How many queries a system answers before another takes its turn. With 1 each of them meets caches
         that hold what the others read.
@@ -97,7 +101,8 @@ def measure(
         folder = Path(temporary)
         files = workload.write(folder)
         folders = {system.name: str(folder / f"index-{number}") for number, system in enumerate(chosen)}
-        report = _heading(workload, rounds if search else 0, turn)
+        protocol = {"rounds": rounds, "brute_rounds": brute_rounds, "turn": turn} if search else {"rounds": 0}
+        report = _heading(workload, protocol)
         for system in systems:
             on_progress(f"looking for {system.name}")
             with Worker(system, pythons.get(system.kind)):
@@ -121,7 +126,7 @@ def measure(
                 worker.ask("load", queries=files[kind], query_offsets=files[f"{kind}_offsets"])
             for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
                 on_progress(f"searching, {kind} queries, k = {k}")
-                results = _search(workload, queries, ways, k, rounds, turn, report["notes"])
+                results = _search(workload, queries, ways, k, protocol, report["notes"])
                 for way, result in zip(ways, results, strict=True):
                     facts = next(one for one in report["systems"] if one["name"] == way.system.name)
                     facts["searches"][way.label][kind][str(k)] = result
@@ -136,7 +141,7 @@ def measure(
     return report
 
 
-def _heading(workload: Workload, rounds: int, turn: int) -> dict[str, Any]:
+def _heading(workload: Workload, protocol: Mapping[str, int]) -> dict[str, Any]:
     return {
         "format": 2,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -148,7 +153,7 @@ def _heading(workload: Workload, rounds: int, turn: int) -> dict[str, Any]:
             "load_at_start": [round(load, 2) for load in os.getloadavg()],
         },
         "workload": workload.describe(),
-        "protocol": {"rounds": rounds, "turn": turn, "threads": 1, "environment": ONE_THREAD},
+        "protocol": {**protocol, "threads": 1, "environment": ONE_THREAD},
         "systems": [],
         "notes": [],
     }
@@ -204,8 +209,7 @@ def _search(  # noqa: PLR0917
     asked: TokenEmbeddings,
     ways: Sequence[_Way],
     k: int,
-    rounds: int,
-    turn: int,
+    protocol: Mapping[str, int],
     notes: list[str],
 ) -> list[dict[str, Any]]:
     """Ask every query of every way, a few a turn, in another order each time; a summary of each way."""
@@ -213,25 +217,28 @@ def _search(  # noqa: PLR0917
     for query in queries[:_WARM_UP]:
         for way in ways:
             way.search(query, k)
-    seconds = np.empty((len(ways), rounds, len(queries)))
-    cpu = np.empty_like(seconds)
+    rounds, turn = protocol["rounds"], protocol["turn"]
+    seconds = np.full((len(ways), rounds, len(queries)), np.nan)
+    cpu = np.full_like(seconds, np.nan)
     found: list[dict[int, list[int]]] = [{} for _ in ways]
     for again in range(rounds):
         for first in range(0, len(queries), turn):
             for number in np.roll(np.arange(len(ways)), -(again + first // turn)).tolist():
+                if ways[number].system is BRUTE and again >= protocol["brute_rounds"]:
+                    continue
                 for place, query in enumerate(queries[first : first + turn], first):
                     answer = ways[number].search(query, k)
                     seconds[number, again, place] = answer["seconds"]
                     cpu[number, again, place] = answer["cpu"]
                     found[number].setdefault(query, answer["ids"])
     oracle = [ways[0].search(query, k + _TIES) for query in queries]
-    share = float(cpu[0].sum() / seconds[0].sum())
+    share = float(np.nansum(cpu[0]) / np.nansum(seconds[0]))
     if share < _UNDISTURBED:
         notes.append(
             f"k = {k}: the machine was busy, brute force got {share:.0%} of a processor. Milliseconds and "
             "their ratios mean little; CPU times suffer less."
         )
-    medians, cpu_medians = np.median(seconds, axis=1) * 1000, np.median(cpu, axis=1) * 1000
+    medians, cpu_medians = np.nanmedian(seconds, axis=1) * 1000, np.nanmedian(cpu, axis=1) * 1000
     results = []
     for number in range(len(ways)):
         p50, p95, p99 = (float(np.percentile(medians[number], q)) for q in (50, 95, 99))
@@ -243,7 +250,7 @@ def _search(  # noqa: PLR0917
                 "ratio_to_brute": p50 / float(np.median(medians[0])),
                 "p50_cpu_ms": float(np.median(cpu_medians[number])),
                 "cpu_ratio_to_brute": float(np.median(cpu_medians[number]) / np.median(cpu_medians[0])),
-                "cpu_per_second": round(float(cpu[number].sum() / seconds[number].sum()), 2),
+                "cpu_per_second": round(float(np.nansum(cpu[number]) / np.nansum(seconds[number])), 2),
                 "recall": _recall(oracle, [found[number][query] for query in queries], k),
                 **_quality(workload, found[number], k, notes),
             }

@@ -144,7 +144,16 @@ def command() -> None:
 def index(**options: Any) -> None:
     """Measure building: seconds, peak memory and bytes per token vector on disk."""
     _bench(
-        "index", queries=1, vectors=12, expand_to=0, searches={}, rounds=1, turn=1, filtered=False, **options
+        "index",
+        queries=1,
+        vectors=12,
+        expand_to=0,
+        searches={},
+        rounds=1,
+        brute_rounds=1,
+        turn=1,
+        filtered=False,
+        **options,
     )
 
 
@@ -182,6 +191,13 @@ def index(**options: Any) -> None:
 )
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="How often to ask each query."
+)
+@click.option(
+    "--brute-rounds",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="In how many of the rounds brute force takes part; it empties the others' caches.",
 )
 @click.option(
     "--turn",
@@ -303,6 +319,7 @@ def _bench(
     pythons: dict[str, str],
     searches: dict[str, dict[str, Any]],
     rounds: int,
+    brute_rounds: int,
     turn: int,
     filtered: bool,
     out: Path | None,
@@ -325,6 +342,7 @@ def _bench(
             systems,
             pythons,
             rounds=rounds,
+            brute_rounds=brute_rounds,
             turn=turn,
             search=what == "search",
             filtered=filtered,

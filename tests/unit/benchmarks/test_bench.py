@@ -70,10 +70,10 @@ def test_systems_take_turns_of_some_queries(monkeypatch):
         return search(way, query, k, **more)
 
     monkeypatch.setattr(_Way, "search", noted)
-    measure(synthetic(20, 5, dim=8), [lfm2("exact", {})], {}, rounds=1, turn=2)
-    measured = asked[6:16]  # between the three of the warm-up and the oracle's
-    order = ["brute", "lfm2 exact", "lfm2 exact", "brute", "brute", "lfm2 exact"]
-    queries = [[0, 1], [0, 1], [2, 3], [2, 3], [4], [4]]
+    measure(synthetic(20, 5, dim=8), [lfm2("exact", {})], {}, rounds=2, brute_rounds=1, turn=2)
+    measured = asked[6:21]  # between the three of the warm-up and the oracle's
+    order = ["brute", "lfm2 exact", "lfm2 exact", "brute", "brute", *["lfm2 exact"] * 4]
+    queries = [[0, 1], [0, 1], [2, 3], [2, 3], [4], [4], [0, 1], [2, 3], [4]]  # brute in one round only
     assert measured == [(name, query) for name, some in zip(order, queries, strict=True) for query in some]
 
 
