@@ -117,6 +117,16 @@ def plain_name(name: str) -> str:
     return name.casefold().removeprefix("nano")
 
 
+@dataclass(frozen=True)
+class _Repository:
+    """A repository on the hub. ``own``: the language of all that is in it; None where its sets say theirs."""
+
+    name: str
+    revision: str | None
+    layout: str
+    own: str | None
+
+
 @dataclass
 class _Hub:
     """Whether to do without the network: once it couldn't be reached, as each attempt takes long."""
@@ -131,6 +141,7 @@ def from_hub(
     tasks: Sequence[str],
     languages: Sequence[str],
     *,
+    names: Mapping[str, str] | None = None,
     folder: Path | None = None,
     offline: bool = False,
 ) -> list[DatasetRef]:
@@ -144,6 +155,8 @@ def from_hub(
         The commit, or that of each language's repository; None for the newest, which is noted.
     layout
         See `lfm2_retrieval.evaluation.parquet.patterns`.
+    names
+        Language → its repository, where that is called otherwise.
     folder
         Where the files lie already: the repository's folder, or one with ``OWNER/NAME`` or ``NAME`` in it.
         Nothing is fetched then.
@@ -152,32 +165,28 @@ def from_hub(
     """
     hub = _Hub(offline)
 
-    def commit(language: str) -> str | None:
-        return revision.get(language) if isinstance(revision, Mapping) else revision
+    def of(language: str) -> _Repository:
+        name = (names or {}).get(language) or repository.format(language=language)
+        commit = revision.get(language) if isinstance(revision, Mapping) else revision
+        return _Repository(name, commit, layout, language if "{language}" in repository else None)
 
     return [
         DatasetRef(
             task,
             language,
-            partial(_load_from_hub, repository, commit(language), layout, task, language, folder, hub),
-            partial(_count_in_folder, repository, task, language, folder),
+            partial(_load_from_hub, of(language), task, language, folder, hub),
+            partial(_count_in_folder, of(language), task, language, folder),
         )
         for task in tasks
         for language in languages
     ]
 
 
-def _load_from_hub(  # noqa: PLR0917
-    repository: str,
-    revision: str | None,
-    layout: str,
-    task: str,
-    language: str,
-    folder: Path | None,
-    hub: _Hub,
+def _load_from_hub(
+    repository: _Repository, task: str, language: str, folder: Path | None, hub: _Hub
 ) -> Dataset:
-    name = repository.format(language=language)
-    wanted = patterns(layout, task, language)
+    name, revision = repository.name, repository.revision
+    wanted = patterns(repository.layout, task, language)
     at = f" at revision {revision}" if revision else ""
     what = f"{task} [{language}]: {', '.join(wanted.values())} of the data set {name}{at}"
     copy = f"copy the files to DIR/{name.rsplit('/', maxsplit=1)[-1]}/ and give --data DIR"
@@ -202,26 +211,24 @@ def _load_from_hub(  # noqa: PLR0917
                 "it, so that it is fetched again"
             )
     notes = {"location": f"{name} on the Hugging Face hub", "repository": name, "revision": root.name}
-    own = language if "{language}" in repository else None
-    for ref in find_parquet_sets(root, own, notes):
+    for ref in find_parquet_sets(root, repository.own, notes):
         if (ref.task, ref.language) == (task, language):
             return ref.load()
     raise InvalidInputError(f"{what} are not there; {copy}")
 
 
-def _in_folder(repository: str, task: str, language: str, folder: Path) -> DatasetRef | None:
-    name = repository.format(language=language)
+def _in_folder(repository: _Repository, task: str, language: str, folder: Path) -> DatasetRef | None:
+    name = repository.name
     for home in (folder / name, folder / name.split("/")[-1], folder, folder / task):
         if not home.is_dir():
             continue
-        own = language if "{language}" in repository else None
-        for ref in find_parquet_sets(home, own, {"repository": name}):
+        for ref in find_parquet_sets(home, repository.own, {"repository": name}):
             if (ref.task, ref.language) == (task, language):
                 return ref
     return None
 
 
-def _count_in_folder(repository: str, task: str, language: str, folder: Path | None) -> int:
+def _count_in_folder(repository: _Repository, task: str, language: str, folder: Path | None) -> int:
     ref = None if folder is None else _in_folder(repository, task, language, folder)
     return 0 if ref is None else ref.count()
 

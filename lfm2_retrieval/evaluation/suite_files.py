@@ -120,9 +120,10 @@ def _check_repository(path: Path, number: int, repository: Any) -> None:
         )
     if not isinstance(repository.get("revision", ""), str):
         raise InvalidInputError(f"{place}: the revision is a string")
-    revisions = repository.get("revisions", {})
-    if not isinstance(revisions, dict) or not all(isinstance(one, str) for one in revisions.values()):
-        raise InvalidInputError(f"{place}: revisions are a table of language and commit")
+    for key, what in (("revisions", "commit"), ("names", "OWNER/NAME")):
+        table = repository.get(key, {})
+        if not isinstance(table, dict) or not all(isinstance(one, str) for one in table.values()):
+            raise InvalidInputError(f"{place}: {key} are a table of language and {what}")
 
 
 def _check_set(path: Path, task: str, facts: Any) -> None:

@@ -146,6 +146,7 @@ class Suite:
             entry["layout"],
             tasks,
             languages,
+            names=entry.get("names"),
             folder=folder,
             offline=offline,
         )

@@ -32,7 +32,7 @@ COMMITS = {
     "sentence-transformers/NanoBEIR-en": PINNED["sentence-transformers/NanoBEIR-{language}"]["revisions"][
         "en"
     ],
-    "sentence-transformers/NanoBEIR-de": "22" * 20,
+    "lightonai/NanoBEIR-de": "22" * 20,
 }
 LAYOUTS = {
     LIQUID: "liquid",
@@ -231,8 +231,9 @@ def test_models_load_by_name_at_a_revision_and_without_code(hub, checkpoint, tmp
     assert run == []
     for (name, _), loaded, key, commit in zip(wanted, found, ("new", "old", "both"), "bac", strict=False):
         here = Encoder.load(made[key], device="cpu")
-        vectors = here.encode_documents(["a quiet river"])[0].tolist()
-        assert loaded == [vectors, name, commit * 40, here.fingerprint]
+        vectors = here.encode_documents(["a quiet river"])[0]
+        assert loaded[0] == pytest.approx(vectors, abs=1e-5)  # each process times its kernels
+        assert loaded[1:] == [name, commit * 40, here.fingerprint]
     no_revision, nothing, no_weights = found[3:]
     assert no_revision.startswith("ModelNotFoundError")
     assert "it has no revision 'v9'" in no_revision
