@@ -109,8 +109,9 @@ def markdown(report: Report) -> str:
 def _protocol(protocol: Mapping[str, Any]) -> str:
     if not protocol["rounds"]:
         return ""
+    rounds = "1 round" if protocol["rounds"] == 1 else f"{protocol['rounds']} rounds"
     return (
-        f" Medians of {protocol['rounds']} rounds in turns of {protocol['turn']} queries; brute force in "
+        f" Medians of {rounds} in turns of {protocol['turn']} queries; brute force in "
         f"{protocol['brute_rounds']} of them."
     )
 
