@@ -35,7 +35,7 @@ FRESH = 60
 """Lessons before any is repeated."""
 WEIGHTS = {
     "tokens": 1.0,
-    "ranking": 0.06,
+    "ranking": 0.03,
     "nearest": 0.5,
     "translated": 0.3,
     "contrast": 0.3,
