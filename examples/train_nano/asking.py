@@ -1,8 +1,8 @@
 """Questions made of sentences by rule: a date, a place, a number or a name is asked for and left out.
 
-"In 1884 Tesla arrived in New York." becomes "when did Tesla arrive in New York?". They are no model English
-and need not be: what they teach is to find the one passage of an article that has the answer, among others
-about the same things.
+"In 1884 Tesla arrived in New York." may become "when did Tesla arriv in New York?". They are no model
+English and need not be: what they teach is to find the one passage of an article that has the answer, among
+others about the same things.
 """
 
 from __future__ import annotations

@@ -101,7 +101,8 @@ def measure(
         folder = Path(temporary)
         files = workload.write(folder)
         folders = {system.name: str(folder / f"index-{number}") for number, system in enumerate(chosen)}
-        protocol = {"rounds": rounds, "brute_rounds": brute_rounds, "turn": turn} if search else {"rounds": 0}
+        rounds *= search
+        protocol = {"rounds": rounds, "brute_rounds": min(brute_rounds, rounds), "turn": turn}
         report = _heading(workload, protocol)
         for system in systems:
             on_progress(f"looking for {system.name}")

@@ -143,18 +143,7 @@ def command() -> None:
 @_shared
 def index(**options: Any) -> None:
     """Measure building: seconds, peak memory and bytes per token vector on disk."""
-    _bench(
-        "index",
-        queries=1,
-        vectors=12,
-        expand_to=0,
-        searches={},
-        rounds=1,
-        brute_rounds=1,
-        turn=1,
-        filtered=False,
-        **options,
-    )
+    _bench("index", queries=1, vectors=12, expand_to=0, searches={}, **options)
 
 
 @command.command("search")
@@ -318,12 +307,12 @@ def _bench(
     against: tuple[str, ...],
     pythons: dict[str, str],
     searches: dict[str, dict[str, Any]],
-    rounds: int,
-    brute_rounds: int,
-    turn: int,
-    filtered: bool,
     out: Path | None,
     json_: bool,
+    rounds: int = 1,
+    brute_rounds: int = 1,
+    turn: int = 1,
+    filtered: bool = False,
     **data: Any,
 ) -> None:
     from ..benchmarks.report import markdown, markdown_growth, write, write_growth
