@@ -18,6 +18,7 @@ trained, and what transformers before 5.0 computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,14 @@ class _Layout:
     sin: Tensor
     borders: tuple[Tensor, ...]  # per kernel tap, the rows that have no neighbour there
     sequences: Sequences
+
+    @cached_property
+    def inside(self) -> Tensor:
+        """bool ``[taps, n_tokens]``: whether a row has that neighbour."""
+        inside = torch.ones(len(self.borders), len(self.cos), dtype=torch.bool)
+        for tap, rows in enumerate(self.borders):
+            inside[tap, rows] = False
+        return inside
 
 
 class Backbone(nn.Module):

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, PackedBatch, ShortConv
+from .fused import Int8ShortConv, Int8SwiGLU, round_rows
 from .linear import Choice, Kernels, Packed, once, pack_linear, select, time_layers
 
 __all__ = ["SAMPLE", "fastest_milliseconds", "quantize"]
@@ -60,18 +61,23 @@ class _Int8(Packed):
         self.weight, self.scale, self.bias = weight, scale, bias
 
     def forward(self, x: Tensor) -> Tensor:
-        rows, scale = _quantize_rows(x.float())
-        out = self._product(rows).mul_(scale)
+        rows, scale = self.round(x)
+        out = self.product(rows).mul_(scale)
         return out if self.bias is None else out.add_(self.bias)
 
-    def _product(self, rows: Tensor) -> Tensor:
+    def round(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Float ``[n, in]`` to uint8 around 128, and a scale ``[n, 1]``."""
+        return _quantize_rows(x.float())
+
+    def product(self, rows: Tensor) -> Tensor:
+        """Rounded rows to float32 ``[n, out]``, to be multiplied by their scale."""
         raise NotImplementedError
 
 
 class _PlainInt8(_Int8):
     """The weight becomes float32 for the time of a product: public operators, small memory, no speed."""
 
-    def _product(self, rows: Tensor) -> Tensor:
+    def product(self, rows: Tensor) -> Tensor:
         return F.linear(rows.float() - _ZERO, self.weight.float()) * self.scale
 
 
@@ -80,7 +86,10 @@ class _OneDNNInt8(_Int8):
         super().__init__(torch.ops.onednn.qlinear_prepack(weight, None), scale, bias)
         self._zeros = torch.zeros(len(scale), dtype=torch.int32)
 
-    def _product(self, rows: Tensor) -> Tensor:
+    def round(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return round_rows(x)
+
+    def product(self, rows: Tensor) -> Tensor:
         if not len(rows):
             return torch.empty(0, len(self.scale))
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -130,7 +139,25 @@ def quantize(backbone: Backbone, batch: PackedBatch, kernels: Kernels) -> list[C
                 packed, choice = _pack(child, seen.pop(child).rows, kernels)
                 choices[choice] = None
                 setattr(parent, name, packed)
+    _fuse_all(backbone)
     return list(choices)
+
+
+def _fuse_all(backbone: Backbone) -> None:
+    """Exchange what has int8 linears only, without bias, for layers that round each row once."""
+    layers: Iterable[Any] = backbone.layers
+    for layer in layers:
+        ffn = layer.feed_forward
+        if _all_int8(ffn.gate, ffn.up, ffn.down):
+            layer.feed_forward = Int8SwiGLU(ffn.gate, ffn.up, ffn.down)
+        if isinstance(layer.operator, ShortConv) and layer.operator.conv_bias is None:
+            conv: Any = layer.operator
+            if _all_int8(conv.in_proj, conv.out_proj):
+                layer.operator = Int8ShortConv(conv.in_proj, conv.out_proj, conv.conv_weight, conv.shifts)
+
+
+def _all_int8(*linears: nn.Module) -> bool:
+    return all(isinstance(linear, _OneDNNInt8) and linear.bias is None for linear in linears)
 
 
 def _pack(linear: nn.Linear, rows: Tensor, kernels: Kernels) -> tuple[Packed, Choice]:
@@ -167,7 +194,7 @@ def fastest_milliseconds(weight: Tensor, rows: int) -> float:
     for name, make in _KERNELS.items():
         with suppress(Exception):  # missing here
             layer = make(*_quantize_weight(weight), None)
-            calls[name] = partial(layer._product, some)
+            calls[name] = partial(layer.product, some)
     return min(time_layers(calls).values())
 
 

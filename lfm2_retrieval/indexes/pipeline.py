@@ -25,10 +25,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ..concurrency import split
 from ..datatypes import SearchParams
 from . import _search_kernels as kernels
 from ._guard import check_speed
-from ._pool import split
 from .codec import Codec
 from .compressed_segment import CompressedSegment
 from .snapshot import Part

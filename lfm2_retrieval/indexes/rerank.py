@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..concurrency import split
 from . import _score_kernels as kernels
-from ._pool import split
 from .compressed_segment import CompressedSegment
 from .segment import Segment
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..concurrency import cpus, each
 from ..datatypes import ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError
 from . import maxsim
-from ._pool import cpus, each
 from .drift import widening
 from .snapshot import Part, Snapshot
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ._pool import split
+from ..concurrency import split
 from ._search_kernels import Kernels, for_lanes
 from .codec import Codec
 

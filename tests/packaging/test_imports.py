@@ -18,10 +18,11 @@ NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path /
 
 BELOW: dict[str, set[str]] = {}
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
-BELOW["errors"] = BELOW["hub"] = BELOW["interrupts"] = set()
+BELOW["errors"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["concurrency"] = set()
 BELOW["datatypes"] = {"errors"}
-BELOW["readers"] = BELOW["indexes"] = {"errors", "datatypes"}
-BELOW["encoder"] = {"errors", "datatypes", "hub"}
+BELOW["readers"] = {"errors", "datatypes"}
+BELOW["indexes"] = {"errors", "datatypes", "concurrency"}
+BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes", "interrupts"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.encoder import int8, linear
+from lfm2_retrieval.encoder import fused, int8, linear
 from lfm2_retrieval.errors import InvalidInputError
 
 Make = Callable[..., Path]
@@ -103,13 +103,13 @@ def test_a_kernel_that_fails_or_is_wrong_is_out(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.usefixtures("fresh")
 def test_int8_falls_back_where_products_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
     """As oneDNN's do on processors without dot products of int8."""
-    product = int8._PlainInt8._product
+    product = int8._PlainInt8.product
 
     def saturate(self, rows: torch.Tensor) -> torch.Tensor:
         return product(self, rows).clamp(-20, 20)
 
     monkeypatch.setattr(int8, "_KERNELS", {"plain": int8._PlainInt8, "onednn": int8._PlainInt8})
-    clamped = type("Clamped", (int8._PlainInt8,), {"_product": saturate})
+    clamped = type("Clamped", (int8._PlainInt8,), {"product": saturate})
     monkeypatch.setitem(int8._KERNELS, "onednn", clamped)
     weight, scale = int8._quantize_weight(torch.randn(64, 512))
     choice = int8._choose(weight, scale, "auto")
@@ -211,3 +211,51 @@ def test_layers_that_int8_harms_keep_bfloat16(checkpoint: Make, monkeypatch: pyt
     assert Encoder.load(checkpoint(), dtype="bfloat16").encode_documents(TEXTS).embeddings.shape == (
         encoder.encode_documents(TEXTS).embeddings.shape
     )
+
+
+def _rounded_back(rows: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return (rows.float() - 128) * scale
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n", [0, 1, 5, 200])
+def test_fused_rounding_equals_torchs(monkeypatch: pytest.MonkeyPatch, n: int, threads: int) -> None:
+    monkeypatch.setattr(fused, "_LEAST", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    x = torch.randn(n, 77) * torch.logspace(-20, 20, n)[:, None]
+    x[: n // 5] = 0
+    rows, scale = fused.round_rows(x)
+    expected, expected_scale = int8._quantize_rows(x)
+    torch.testing.assert_close(scale, expected_scale)
+    assert ((rows.int() - expected.int()).abs() <= 1).all()
+
+
+def test_rows_that_are_no_numbers_stay_none() -> None:
+    x = torch.randn(4, 9)
+    x[1, 3], x[2, 0] = float("nan"), float("inf")
+    _, scale = fused.round_rows(x)
+    assert scale.isfinite()[:, 0].tolist() == [True, False, False, True]
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 600), width=st.integers(1, 70), spread=st.floats(1e-3, 300))
+def test_fused_gates_equal_silu(n: int, width: int, spread: float) -> None:
+    torch.manual_seed(n + width)
+    gates, values, factors = torch.randn(n, width) * spread, torch.randn(n, width), torch.rand(n) + 0.1
+    given_ = (gates.numpy(), values.numpy(), factors.numpy())
+    rows, scale = fused._rounded(fused._kernels().gate, gates.shape, *given_)
+    exact = F.silu(gates * factors[:, None]) * (values * factors[:, None])
+    assert ((_rounded_back(rows, scale) - exact).abs() <= 0.501 * scale + 1e-6 * exact.abs()).all()
+
+
+@pytest.mark.skipif("onednn" not in KERNELS, reason="no oneDNN here")
+@pytest.mark.parametrize("causal", [True, False])
+def test_fused_layers_are_near_float32(checkpoint: Make, causal: bool) -> None:
+    folder = checkpoint(bidirectional=not causal)
+    whole, halved = Encoder.load(folder), Encoder.load(folder, dtype="int8", kernels="onednn")
+    kinds = {type(module).__name__ for module in halved._engine._model.modules()}
+    assert {"Int8SwiGLU", "Int8ShortConv"} <= kinds
+    a, b = (e.encode_documents(TEXTS, on_cut=lambda n: None) for e in (whole, halved))
+    assert (a.embeddings * b.embeddings).sum(1).min() > 0.95
+    alone = [halved.encode_documents([text], on_cut=lambda n: None).embeddings for text in TEXTS]
+    assert (np.concatenate(alone) * b.embeddings).sum(1).min() > 0.995

@@ -8,9 +8,9 @@ import pytest
 from support import DIM, embeddings
 from test_compressed import clustered, names
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings, concurrency
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.indexes import _guard, _pool, pipeline, rerank
+from lfm2_retrieval.indexes import _guard, pipeline, rerank
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_split_covers_everything_once(n, threads):
     def work(first, last):
         seen[first:last] += 1
 
-    _pool.split(work, n, threads)
+    concurrency.split(work, n, threads)
     assert (seen == 1).all()
 
 
@@ -102,9 +102,9 @@ def test_an_error_in_a_thread_is_raised():
             raise ValueError("five")
         return number
 
-    assert _pool.each(fail, 5, 3) == list(range(5))
+    assert concurrency.each(fail, 5, 3) == list(range(5))
     with pytest.raises(ValueError, match="five"):
-        _pool.each(fail, 9, 3)
+        concurrency.each(fail, 9, 3)
 
 
 def test_slow_kernels_are_noticed(monkeypatch, caplog):

@@ -1,0 +1,100 @@
+"""Layers of int8 linears, where a row of activations is rounded once, by whatever kernel has made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..concurrency import split
+
+__all__ = ["Int8Linear", "Int8ShortConv", "Int8SwiGLU", "round_rows"]
+
+_FFN_ROWS = 256
+"""Tokens that a feed-forward layer takes at once: what its products give then stays in a cache."""
+_LEAST = 64
+"""Rows that a thread takes at least: waking one costs as much as a few dozen."""
+
+
+class Int8Linear(Protocol):
+    """A linear without bias that takes rounded rows and leaves their scale to whoever takes its result."""
+
+    def product(self, rows: Tensor) -> Tensor:
+        """uint8 ``[n, in]`` around 128 to float32 ``[n, out]``."""
+        ...
+
+
+class Int8SwiGLU(nn.Module):
+    """``down(silu(gate) * up)``."""
+
+    def __init__(self, gate: Int8Linear, up: Int8Linear, down: Int8Linear) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = gate, up, down
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 ``[n_tokens, hidden]``."""
+        parts = [self._some(rows) for rows in torch.split(x, _FFN_ROWS)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _some(self, x: Tensor) -> Tensor:
+        rows, factors = round_rows(x)
+        gates, values = self.gate.product(rows), self.up.product(rows)
+        given = (gates.numpy(), values.numpy(), factors.view(-1).numpy())
+        inner, scale = _rounded(_kernels().gate, gates.shape, *given)
+        return self.down.product(inner).mul_(scale)
+
+
+class Int8ShortConv(nn.Module):
+    """``out(C * conv(B * x))``.
+
+    Parameters
+    ----------
+    weights
+        float32 ``[taps, hidden]``, of the rows at ``shifts`` from the one computed.
+    """
+
+    def __init__(
+        self, in_proj: Int8Linear, out_proj: Int8Linear, weights: Tensor, shifts: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self.in_proj, self.out_proj = in_proj, out_proj
+        self.weights, self.shifts = weights.detach(), torch.tensor(shifts)
+
+    def forward(self, x: Tensor, layout: Any) -> Tensor:
+        """float32 ``[n_tokens, hidden]``; ``layout.inside`` says which rows have which neighbours."""
+        rows, factors = round_rows(x)
+        projected = self.in_proj.product(rows)
+        given = (projected, factors.view(-1), self.weights, self.shifts, layout.inside)
+        mixed, scale = _rounded(_kernels().convolve, x.shape, *(tensor.numpy() for tensor in given))
+        return self.out_proj.product(mixed).mul_(scale)
+
+
+def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Float ``[n, width]`` to uint8 around 128, and a scale ``[n, 1]``."""
+    floats = x.float().contiguous().numpy()
+    return _rounded(_kernels().quantize, x.shape, floats, floats.view(np.uint32))
+
+
+def _rounded(
+    kernel: Callable[..., None], shape: tuple[int, ...], *given: NDArray[Any]
+) -> tuple[Tensor, Tensor]:
+    """What ``kernel`` makes of its rows, on as many threads as torch has."""
+    rows, scale = torch.empty(shape, dtype=torch.uint8), torch.empty(shape[0], 1)
+    scales = scale.view(-1).numpy()
+    made = (rows.numpy(), scales, scales.view(np.uint32))
+    split(lambda first, last: kernel(*given, *made, first, last), shape[0], torch.get_num_threads(), _LEAST)
+    return rows, scale
+
+
+@cache
+def _kernels() -> ModuleType:
+    """Loaded when they are needed: importing numba takes a while."""
+    from . import _rows
+
+    return _rows
