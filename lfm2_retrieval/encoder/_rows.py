@@ -8,16 +8,14 @@ around 128 with its scale, ``(value / scale) + 128``; rows of values that are no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiling import jit
+
 __all__ = ["convolve", "gate", "quantize"]
 
-F = TypeVar("F", bound=Callable[..., object])
 Floats = NDArray[np.float32]
 
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -26,30 +24,13 @@ _LOG2_E = np.float32(1 / math.log(2))
 _C1, _C2, _C3, _C4, _C5, _C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
 
 
-def _jit(function: F) -> F:
-    """Compile when first called, keeping the machine code where there is a folder for it."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return cast(F, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # no place to keep it
-        return cast(F, numba.njit(**options)(function))
-
-
-@_jit
-def _round(  # noqa: PLR0917  (compiled code takes positions)
-    row: Floats,
-    bits: NDArray[np.uint32],
-    out: NDArray[np.uint8],
-    scales: Floats,
-    scale_bits: NDArray[np.uint32],
-    i: int,
-) -> None:
-    """Write one ``row``, whose memory ``bits`` shows as integers, to row ``i`` of ``out`` and ``scales``."""
+@jit
+def _round(row: Floats, out: NDArray[np.uint8], scales: Floats, i: int) -> None:
+    """Write one ``row`` to row ``i`` of ``out`` and ``scales``."""
     peak = np.uint32(0)
-    for j in range(len(row)):  # integers have the order of magnitudes, and NaN is the greatest
-        peak = max(peak, bits[j] & _MAGNITUDE)
-    scale_bits[i] = peak
-    scale = scales[i] / np.float32(127)
+    for j in range(len(row)):  # as integers, magnitudes have their order, and NaN is the greatest
+        peak = max(peak, np.uint32(np.float32(row[j]).view(np.uint32) & _MAGNITUDE))
+    scale = np.uint32(peak).view(np.float32) / np.float32(127)
     scale = max(scale, _LEAST)
     scales[i] = scale
     inverse = np.float32(1) / scale
@@ -57,29 +38,20 @@ def _round(  # noqa: PLR0917  (compiled code takes positions)
         out[i, j] = np.uint8(np.int32(row[j] * inverse + np.float32(128.5)))
 
 
-@_jit
-def quantize(  # noqa: PLR0917
-    x: Floats,
-    bits: NDArray[np.uint32],
-    out: NDArray[np.uint8],
-    scales: Floats,
-    scale_bits: NDArray[np.uint32],
-    first: int,
-    last: int,
-) -> None:
+@jit
+def quantize(x: Floats, out: NDArray[np.uint8], scales: Floats, first: int, last: int) -> None:
     """Rows of ``x`` ``[n, width]``."""
     for i in range(first, last):
-        _round(x[i], bits[i], out, scales, scale_bits, i)
+        _round(x[i], out, scales, i)
 
 
-@_jit
-def gate(  # noqa: PLR0917
+@jit
+def gate(  # noqa: PLR0917  (compiled code takes positions)
     gates: Floats,
     values: Floats,
     factors: Floats,
     out: NDArray[np.uint8],
     scales: Floats,
-    scale_bits: NDArray[np.uint32],
     first: int,
     last: int,
 ) -> None:
@@ -90,7 +62,6 @@ def gate(  # noqa: PLR0917
     """
     width = gates.shape[1]
     row = np.empty(width, np.float32)
-    bits = row.view(np.uint32)
     for i in range(first, last):
         factor = factors[i]
         for j in range(width):
@@ -101,10 +72,10 @@ def gate(  # noqa: PLR0917
             p = np.float32(1) + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6)))))
             power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
             row[j] = x / (np.float32(1) + p * power) * (values[i, j] * factor)
-        _round(row, bits, out, scales, scale_bits, i)
+        _round(row, out, scales, i)
 
 
-@_jit
+@jit
 def convolve(  # noqa: PLR0917
     projected: Floats,
     factors: Floats,
@@ -113,7 +84,6 @@ def convolve(  # noqa: PLR0917
     inside: NDArray[np.bool_],
     out: NDArray[np.uint8],
     scales: Floats,
-    scale_bits: NDArray[np.uint32],
     first: int,
     last: int,
 ) -> None:
@@ -130,7 +100,6 @@ def convolve(  # noqa: PLR0917
     """
     hidden = weights.shape[1]
     row = np.empty(hidden, np.float32)
-    bits = row.view(np.uint32)
     for i in range(first, last):
         row[:] = 0
         for tap in range(len(shifts)):
@@ -142,4 +111,4 @@ def convolve(  # noqa: PLR0917
         factor = factors[i]
         for j in range(hidden):
             row[j] *= projected[i, hidden + j] * factor
-        _round(row, bits, out, scales, scale_bits, i)
+        _round(row, out, scales, i)

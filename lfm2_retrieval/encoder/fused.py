@@ -7,9 +7,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..concurrency import split
@@ -45,8 +43,7 @@ class Int8SwiGLU(nn.Module):
     def _some(self, x: Tensor) -> Tensor:
         rows, factors = round_rows(x)
         gates, values = self.gate.product(rows), self.up.product(rows)
-        given = (gates.numpy(), values.numpy(), factors.view(-1).numpy())
-        inner, scale = _rounded(_kernels().gate, gates.shape, *given)
+        inner, scale = _rounded(_kernels().gate, gates.shape, gates, values, factors.view(-1))
         return self.down.product(inner).mul_(scale)
 
 
@@ -71,24 +68,20 @@ class Int8ShortConv(nn.Module):
         rows, factors = round_rows(x)
         projected = self.in_proj.product(rows)
         given = (projected, factors.view(-1), self.weights, self.shifts, layout.inside)
-        mixed, scale = _rounded(_kernels().convolve, x.shape, *(tensor.numpy() for tensor in given))
+        mixed, scale = _rounded(_kernels().convolve, x.shape, *given)
         return self.out_proj.product(mixed).mul_(scale)
 
 
 def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Float ``[n, width]`` to uint8 around 128, and a scale ``[n, 1]``."""
-    floats = x.float().contiguous().numpy()
-    return _rounded(_kernels().quantize, x.shape, floats, floats.view(np.uint32))
+    return _rounded(_kernels().quantize, x.shape, x.float().contiguous())
 
 
-def _rounded(
-    kernel: Callable[..., None], shape: tuple[int, ...], *given: NDArray[Any]
-) -> tuple[Tensor, Tensor]:
+def _rounded(kernel: Callable[..., None], shape: torch.Size, *given: Tensor) -> tuple[Tensor, Tensor]:
     """What ``kernel`` makes of its rows, on as many threads as torch has."""
-    rows, scale = torch.empty(shape, dtype=torch.uint8), torch.empty(shape[0], 1)
-    scales = scale.view(-1).numpy()
-    made = (rows.numpy(), scales, scales.view(np.uint32))
-    split(lambda first, last: kernel(*given, *made, first, last), shape[0], torch.get_num_threads(), _LEAST)
+    rows, scale = torch.empty(shape, dtype=torch.uint8), torch.empty(len(given[0]), 1)
+    arrays = [tensor.numpy() for tensor in (*given, rows, scale.view(-1))]
+    split(lambda first, last: kernel(*arrays, first, last), len(rows), torch.get_num_threads(), _LEAST)
     return rows, scale
 
 

@@ -9,20 +9,16 @@ more than 1,024 vectors are clustered by stretches of about equal length.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
+from .compiling import jit
 
 __all__ = ["Clusters"]
-
-F = TypeVar("F", bound=Callable[..., object])
 
 _TOGETHER = 1024
 _NEARLY = 0.01
@@ -142,15 +138,7 @@ def ward_labels(vectors: NDArray[np.float32], n_clusters: int) -> NDArray[np.int
     return labels
 
 
-def _jit(function: F) -> F:
-    """Compile when first called, keeping the machine code where there is a folder for it."""
-    try:
-        return cast(F, numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no place to keep it
-        return cast(F, numba.njit(nogil=True)(function))
-
-
-@_jit
+@jit
 def _chain(distances: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """All merges of Ward's clustering: a row of either cluster, ``[n - 1, 2]``, and how far apart they were.
 
@@ -197,7 +185,7 @@ def _chain(distances: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[n
     return merged, heights
 
 
-@_jit
+@jit
 def _join(merged: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """For ``n`` rows the first of those that merges connect each to."""
     labels = np.arange(n)
