@@ -58,7 +58,7 @@ def export(work: Path, folder: Path, *, share: float, last: bool, other: Path | 
     student = Student(work)
     if (work / "study.pt").exists():
         weights = torch.load(work / "study.pt", weights_only=True)["last" if last else "model"]
-        del weights["scale"]
+        weights.pop("scale", None)
     else:
         first, second = (
             torch.load(work / f"{stage}.pt", weights_only=True)["model"] for stage in ("distil", "refine")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import math
 import random
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,11 +25,11 @@ from distil import Texts
 from japanese import plain, polite
 from refine import Groups
 from student import DOCUMENT, PUNCTUATION, QUERY, Student
-from study import AVERAGED, optimisers
+from study import Course
 from tokenizers import Tokenizer
 from torch import Tensor
 
-PEAK_RATE, WARM_UP, CHARACTERS, LIMIT = 6e-4, 40, 14_000, 512
+PEAK_RATE, CHARACTERS, LIMIT = 6e-4, 14_000, 512
 SHARE, NEIGHBOURS, COUNTED = 0.4, 0.6, 4_000
 """How much of a rare token's target is its spelling, how much of that its neighbours in the word, and how
 many texts of each language say which tokens are rare."""
@@ -169,55 +168,16 @@ class Speller:
 
 def train(work: Path, start: Path, minutes: float, rate: float, seed: int) -> None:
     torch.manual_seed(seed)
-    speller, checkpoint = Speller(work, start, seed), work / "study.pt"
-    student, step, spent = speller.student, 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        student.load_state_dict(state["last"])
-        mean, step, spent = state["model"], state["step"], state["spent"]
-    else:
+    speller = Speller(work, start, seed)
+    if not (work / "study.pt").exists():
         speller.project()
-        mean = {name: value.detach().clone() for name, value in student.state_dict().items()}
-    steppers = optimisers(student, rate)
-    if checkpoint.exists():
-        for optimiser, held in zip(steppers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(held)
-    speller.library.rng.seed(seed + step)
-    last, saved, total = time.thread_time(), time.monotonic(), 0.0
+    course = Course(speller.student, work, minutes, rate, {})
+    speller.library.rng.seed(seed + course.step)
     for encodings, prefixes, targets in speller.batches():
-        if spent >= minutes * 60:
+        if course.over:
             break
-        now = rate * min(1.0, (step + 1) / WARM_UP) * (1.02 - min(1.0, spent / (minutes * 60)))
-        for optimiser in steppers:
-            for group in optimiser.param_groups:
-                group["lr"] = now
-            optimiser.zero_grad()
-        vectors, _ = student.encode(encodings, prefixes, LIMIT)
-        loss = (1 - (vectors * targets).sum(-1)).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        for optimiser in steppers:
-            optimiser.step()
-        step, total = step + 1, total + loss.item()
-        share = min(AVERAGED, step / (step + 9))
-        with torch.no_grad():
-            for name, value in student.state_dict().items():
-                mean[name].lerp_(value, 1 - share)
-        spent, last = spent + time.thread_time() - last, time.thread_time()
-        if step % 50 == 0 or step <= 3:
-            print(f"step {step} {spent / 60:.1f} min loss {total / min(50, step):.4f}", flush=True)
-            total = 0.0 if step >= 50 else total
-        if time.monotonic() - saved > 240 or spent >= minutes * 60:
-            saved = time.monotonic()
-            state = {
-                "model": mean | {"scale": torch.zeros(())},
-                "last": student.state_dict() | {"scale": torch.zeros(())},
-                "optimisers": [optimiser.state_dict() for optimiser in steppers],
-                "step": step,
-                "spent": spent,
-            }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+        vectors, _ = speller.student.encode(encodings, prefixes, LIMIT)
+        course.learn({"spelt": (1 - (vectors * targets).sum(-1)).mean()}, len(targets))
 
 
 if __name__ == "__main__":

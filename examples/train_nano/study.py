@@ -185,25 +185,35 @@ class Course:
     """A student on its way: its weights, their running mean, and how far it has come.
 
     Resumes from WORK/study.pt if that is there.
+
+    Parameters
+    ----------
+    weights
+        Of the losses by name; 1 where there is none.
     """
 
-    def __init__(self, work: Path, minutes: float, start: Path, rate: float, seed: int) -> None:
-        self.learner, self.rate, self.seconds = Learner(work, seed), rate, minutes * 60
-        self.student, self.checkpoint = self.learner.student, work / "study.pt"
+    def __init__(
+        self, student: Student, work: Path, minutes: float, rate: float, weights: dict[str, float]
+    ) -> None:
+        self.student, self.rate, self.seconds, self.weights = student, rate, minutes * 60, weights
+        self.checkpoint = work / "study.pt"
         self.step, self.spent, self.tokens = 0, 0.0, 0
         self.sums: dict[str, list[float]] = {}
-        if not (work / "teacher.pt").exists() or not self.checkpoint.exists():
-            self.student.load(start)
-            fit_teacher(work, self.student, Teacher(), trained=True)
-        self.optimisers = optimisers(self.student, rate)
-        self.mean = {name: value.detach().clone() for name, value in self.student.state_dict().items()}
+        self.optimisers = optimisers(student, rate)
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
-            self.student.load_state_dict(state["last"])
+            student.load_state_dict(state["last"])
             self.mean = state["model"]
             for optimiser, held in zip(self.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(held)
             self.step, self.spent, self.tokens = state["step"], state["spent"], state["tokens"]
+        else:
+            self.mean = {name: value.detach().clone() for name, value in student.state_dict().items()}
+        self.last, self.saved = time.thread_time(), time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        return self.spent >= self.seconds
 
     def save(self) -> None:
         state = {
@@ -217,25 +227,18 @@ class Course:
         torch.save(state, self.checkpoint.with_suffix(".tmp"))
         self.checkpoint.with_suffix(".tmp").replace(self.checkpoint)
 
-    def learn(self, lesson: Lesson, translations: tuple | None) -> None:
-        """One step."""
+    def learn(self, losses: dict[str, Tensor], tokens: int) -> None:
+        """One step, by the ``losses`` of so many ``tokens``; now and then a report and a checkpoint."""
         rate = self.rate * min(1.0, (self.step + 1) / WARM_UP) * (1.02 - min(1.0, self.spent / self.seconds))
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad()
-        losses = self.learner.losses(lesson)
-        if translations is not None:
-            losses["translated"] = self.learner.translated(*translations)
-        elif self.step % 12 == 0:
-            losses["enciphered"] = self.learner.contrast(self.learner.groups.enciphered(10))
-        elif self.step % 3 == 0:
-            losses["contrast"] = self.learner.contrast(self.learner.groups.other(14))
-        torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum().backward()
+        torch.stack([self.weights.get(name, 1.0) * value for name, value in losses.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
-        self.step, self.tokens = self.step + 1, self.tokens + len(lesson.rows)
+        self.step, self.tokens = self.step + 1, self.tokens + tokens
         share = min(AVERAGED, self.step / (self.step + 9))
         with torch.no_grad():
             for name, value in self.student.state_dict().items():
@@ -243,6 +246,13 @@ class Course:
         for name, value in losses.items():
             kind = f"{name}/ranked" if name == "tokens" and "ranking" in losses else name
             self.sums.setdefault(kind, []).append(value.item())
+        now = time.thread_time()  # a machine that sleeps, or serves others, learns nothing
+        self.spent, self.last = self.spent + now - self.last, now
+        if self.step % 50 == 0:
+            self.report()
+        if time.monotonic() - self.saved > 240 or self.over:
+            self.saved = time.monotonic()
+            self.save()
 
     def report(self) -> None:
         means = " ".join(f"{name} {sum(some) / len(some):.4f}" for name, some in sorted(self.sums.items()))
@@ -253,21 +263,24 @@ class Course:
 def train(work: Path, minutes: float, start: Path, rate: float, seed: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    course = Course(work, minutes, start, rate, seed)
+    learner = Learner(work, seed)
+    if not (work / "teacher.pt").exists() or not (work / "study.pt").exists():
+        learner.student.load(start)
+        fit_teacher(work, learner.student, Teacher(), trained=True)
+    course = Course(learner.student, work, minutes, rate, WEIGHTS)
     queue: Queue = Queue(6)
     Process(target=teach, args=(work, seed + course.step, queue), daemon=True).start()
-    last, saved = time.thread_time(), time.monotonic()
     for lesson, translations in taught(queue, random.Random(seed + course.step)):
-        if course.spent >= course.seconds:
+        if course.over:
             break
-        course.learn(lesson, translations)
-        now = time.thread_time()  # a machine that sleeps, or serves others, learns nothing
-        course.spent, last = course.spent + now - last, now
-        if course.step % 50 == 0:
-            course.report()
-        if time.monotonic() - saved > 240 or course.spent >= course.seconds:
-            saved = time.monotonic()
-            course.save()
+        losses = learner.losses(lesson)
+        if translations is not None:
+            losses["translated"] = learner.translated(*translations)
+        elif course.step % 12 == 0:
+            losses["enciphered"] = learner.contrast(learner.groups.enciphered(10))
+        elif course.step % 3 == 0:
+            losses["contrast"] = learner.contrast(learner.groups.other(14))
+        course.learn(losses, len(lesson.rows))
 
 
 if __name__ == "__main__":
