@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from .compiling import jit
 
-__all__ = ["convolve", "gate", "quantize"]
+__all__ = ["convolve", "gate", "normalize", "quantize"]
 
 Floats = NDArray[np.float32]
 
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
+_LANES = 16
+"""Sums of squares side by side: in one alone, each addition would wait for the one before."""
 _LEAST = np.float32(1e-30)
 _LOG2_E = np.float32(1 / math.log(2))
 _C1, _C2, _C3, _C4, _C5, _C6 = (np.float32(math.log(2) ** k / math.factorial(k)) for k in range(1, 7))
@@ -46,7 +48,28 @@ def quantize(x: Floats, out: NDArray[np.uint8], scales: Floats, first: int, last
 
 
 @jit
-def gate(  # noqa: PLR0917  (compiled code takes positions)
+def normalize(  # noqa: PLR0917  (compiled code takes positions)
+    x: Floats, weight: Floats, eps: Floats, out: NDArray[np.uint8], scales: Floats, first: int, last: int
+) -> None:
+    """RMSNorm of rows of ``x`` ``[n, width]``, by ``weight`` ``[width]`` and ``eps`` ``[1]``."""
+    width = x.shape[1]
+    row, sums = np.empty(width, np.float32), np.empty(_LANES, np.float32)
+    whole = width - width % _LANES
+    for i in range(first, last):
+        sums[:] = 0
+        for j in range(0, whole, _LANES):
+            for lane in range(_LANES):
+                sums[lane] += x[i, j + lane] * x[i, j + lane]
+        for j in range(whole, width):
+            sums[0] += x[i, j] * x[i, j]
+        inverse = np.float32(1) / np.sqrt(sums.sum() / np.float32(width) + eps[0])
+        for j in range(width):
+            row[j] = x[i, j] * inverse * weight[j]
+        _round(row, out, scales, i)
+
+
+@jit
+def gate(  # noqa: PLR0917
     gates: Floats,
     values: Floats,
     factors: Floats,

@@ -1,4 +1,7 @@
-"""Layers of int8 linears, where a row of activations is rounded once, by whatever kernel has made it."""
+"""Layers of int8 linears, where a row of activations is rounded once, by whatever kernel has made it.
+
+Each begins with the norm before it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 
 from ..concurrency import split
 
-__all__ = ["Int8Linear", "Int8ShortConv", "Int8SwiGLU", "round_rows"]
+__all__ = ["Int8Linear", "Int8Normed", "Int8ShortConv", "Int8SwiGLU", "round_rows"]
 
 _FFN_ROWS = 256
 """Tokens that a feed-forward layer takes at once: what its products give then stays in a cache."""
@@ -28,12 +31,37 @@ class Int8Linear(Protocol):
         ...
 
 
-class Int8SwiGLU(nn.Module):
-    """``down(silu(gate) * up)``."""
+class _Rounding:
+    """RMSNorm, of which rounded rows come out."""
 
-    def __init__(self, gate: Int8Linear, up: Int8Linear, down: Int8Linear) -> None:
+    def __init__(self, norm: nn.RMSNorm) -> None:
+        assert norm.eps is not None
+        self.weight, self.eps = norm.weight.detach(), torch.tensor([norm.eps], dtype=torch.float32)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """float32 ``[n, width]`` to uint8 around 128, and a scale ``[n, 1]``."""
+        return _rounded(_kernels().normalize, x.shape, x.contiguous(), self.weight, self.eps)
+
+
+class Int8Normed(nn.Module):
+    """``linear(norm)``."""
+
+    def __init__(self, norm: nn.RMSNorm, linear: Int8Linear) -> None:
         super().__init__()
-        self.gate, self.up, self.down = gate, up, down
+        self.round, self.linear = _Rounding(norm), linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32 ``[n, in]`` to float32 ``[n, out]``."""
+        rows, factors = self.round(x)
+        return self.linear.product(rows).mul_(factors)
+
+
+class Int8SwiGLU(nn.Module):
+    """``down(silu(gate) * up)`` of the norm."""
+
+    def __init__(self, norm: nn.RMSNorm, gate: Int8Linear, up: Int8Linear, down: Int8Linear) -> None:
+        super().__init__()
+        self.round, self.gate, self.up, self.down = _Rounding(norm), gate, up, down
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 ``[n_tokens, hidden]``."""
@@ -41,14 +69,14 @@ class Int8SwiGLU(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _some(self, x: Tensor) -> Tensor:
-        rows, factors = round_rows(x)
+        rows, factors = self.round(x)
         gates, values = self.gate.product(rows), self.up.product(rows)
         inner, scale = _rounded(_kernels().gate, gates.shape, gates, values, factors.view(-1))
         return self.down.product(inner).mul_(scale)
 
 
 class Int8ShortConv(nn.Module):
-    """``out(C * conv(B * x))``.
+    """``out(C * conv(B * x))`` of the norm.
 
     Parameters
     ----------
@@ -57,15 +85,20 @@ class Int8ShortConv(nn.Module):
     """
 
     def __init__(
-        self, in_proj: Int8Linear, out_proj: Int8Linear, weights: Tensor, shifts: tuple[int, ...]
+        self,
+        norm: nn.RMSNorm,
+        in_proj: Int8Linear,
+        out_proj: Int8Linear,
+        weights: Tensor,
+        shifts: tuple[int, ...],
     ) -> None:
         super().__init__()
-        self.in_proj, self.out_proj = in_proj, out_proj
+        self.round, self.in_proj, self.out_proj = _Rounding(norm), in_proj, out_proj
         self.weights, self.shifts = weights.detach(), torch.tensor(shifts)
 
     def forward(self, x: Tensor, layout: Any) -> Tensor:
         """float32 ``[n_tokens, hidden]``; ``layout.inside`` says which rows have which neighbours."""
-        rows, factors = round_rows(x)
+        rows, factors = self.round(x)
         projected = self.in_proj.product(rows)
         given = (projected, factors.view(-1), self.weights, self.shifts, layout.inside)
         mixed, scale = _rounded(_kernels().convolve, x.shape, *given)

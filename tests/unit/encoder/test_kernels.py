@@ -230,6 +230,16 @@ def test_fused_rounding_equals_torchs(monkeypatch: pytest.MonkeyPatch, n: int, t
     assert ((rows.int() - expected.int()).abs() <= 1).all()
 
 
+@pytest.mark.parametrize("n", [0, 1, 130])
+def test_fused_norm_equals_torchs(n: int) -> None:
+    norm = torch.nn.RMSNorm(77, eps=1e-5)
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(n, 77) * torch.logspace(-6, 6, n)[:, None]
+    rows, scale = fused._Rounding(norm)(x)
+    exact = norm(x)
+    assert ((_rounded_back(rows, scale) - exact).abs() <= 0.501 * scale + 1e-6 * exact.abs()).all()
+
+
 def test_rows_that_are_no_numbers_stay_none() -> None:
     x = torch.randn(4, 9)
     x[1, 3], x[2, 0] = float("nan"), float("inf")
@@ -253,7 +263,7 @@ def test_fused_layers_are_near_float32(checkpoint: Make, causal: bool) -> None:
     folder = checkpoint(bidirectional=not causal)
     whole, halved = Encoder.load(folder), Encoder.load(folder, dtype="int8", kernels="onednn")
     kinds = {type(module).__name__ for module in halved._engine._model.modules()}
-    assert {"Int8SwiGLU", "Int8ShortConv"} <= kinds
+    assert {"Int8Normed", "Int8SwiGLU", "Int8ShortConv"} <= kinds
     a, b = (e.encode_documents(TEXTS, on_cut=lambda n: None) for e in (whole, halved))
     assert (a.embeddings * b.embeddings).sum(1).min() > 0.95
     alone = [halved.encode_documents([text], on_cut=lambda n: None).embeddings for text in TEXTS]
