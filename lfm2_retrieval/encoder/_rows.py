@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .compiling import jit
 
-__all__ = ["convolve", "gate", "normalize", "quantize"]
+__all__ = ["convolve", "gate", "normalize", "quantize", "rotate"]
 
 Floats = NDArray[np.float32]
 
@@ -41,6 +41,19 @@ def _round(row: Floats, out: NDArray[np.uint8], scales: Floats, i: int) -> None:
 
 
 @jit
+def _squares(row: Floats, sums: Floats) -> np.float32:
+    """The sum of the squares of a ``row``; ``sums`` ``[_LANES]`` is memory to work in."""
+    sums[:] = 0
+    whole = len(row) - len(row) % _LANES
+    for j in range(0, whole, _LANES):
+        for lane in range(_LANES):
+            sums[lane] += row[j + lane] * row[j + lane]
+    for j in range(whole, len(row)):
+        sums[0] += row[j] * row[j]
+    return np.float32(sums.sum())
+
+
+@jit
 def quantize(x: Floats, out: NDArray[np.uint8], scales: Floats, first: int, last: int) -> None:
     """Rows of ``x`` ``[n, width]``."""
     for i in range(first, last):
@@ -54,18 +67,49 @@ def normalize(  # noqa: PLR0917  (compiled code takes positions)
     """RMSNorm of rows of ``x`` ``[n, width]``, by ``weight`` ``[width]`` and ``eps`` ``[1]``."""
     width = x.shape[1]
     row, sums = np.empty(width, np.float32), np.empty(_LANES, np.float32)
-    whole = width - width % _LANES
     for i in range(first, last):
-        sums[:] = 0
-        for j in range(0, whole, _LANES):
-            for lane in range(_LANES):
-                sums[lane] += x[i, j + lane] * x[i, j + lane]
-        for j in range(whole, width):
-            sums[0] += x[i, j] * x[i, j]
-        inverse = np.float32(1) / np.sqrt(sums.sum() / np.float32(width) + eps[0])
+        inverse = np.float32(1) / np.sqrt(_squares(x[i], sums) / np.float32(width) + eps[0])
         for j in range(width):
             row[j] = x[i, j] * inverse * weight[j]
         _round(row, out, scales, i)
+
+
+@jit
+def rotate(  # noqa: PLR0917
+    heads: Floats,
+    factors: Floats,
+    weights: Floats,
+    cosines: Floats,
+    sines: Floats,
+    eps: Floats,
+    first: int,
+    last: int,
+) -> None:
+    """RMSNorm of each head of queries and keys, and rotary position embedding, in place.
+
+    Parameters
+    ----------
+    heads
+        ``[n, heads, width]``, to be multiplied by ``factors`` ``[n]`` before: those of queries and keys, as
+        many as ``weights`` ``[normed heads, width]`` has, then those of values, which get that alone.
+    cosines, sines
+        ``[n, width]``.
+    """
+    width = heads.shape[2]
+    half = width // 2
+    sums = np.empty(_LANES, np.float32)
+    for i in range(first, last):
+        for h in range(heads.shape[1]):
+            head = heads[i, h]
+            for j in range(width):
+                head[j] *= factors[i]
+            if h < len(weights):
+                inverse = np.float32(1) / np.sqrt(_squares(head, sums) / np.float32(width) + eps[0])
+                for j in range(half):
+                    one = head[j] * inverse * weights[h, j]
+                    other = head[half + j] * inverse * weights[h, half + j]
+                    head[j] = one * cosines[i, j] - other * sines[i, j]
+                    head[half + j] = other * cosines[i, half + j] + one * sines[i, half + j]
 
 
 @jit

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..concurrency import split
+from .attention import attend
 
-__all__ = ["Int8Linear", "Int8Normed", "Int8ShortConv", "Int8SwiGLU", "round_rows"]
+__all__ = ["Int8Attention", "Int8Linear", "Int8ShortConv", "Int8SwiGLU", "round_rows"]
 
 _FFN_ROWS = 256
 """Tokens that a feed-forward layer takes at once: what its products give then stays in a cache."""
@@ -43,17 +44,45 @@ class _Rounding:
         return _rounded(_kernels().normalize, x.shape, x.contiguous(), self.weight, self.eps)
 
 
-class Int8Normed(nn.Module):
-    """``linear(norm)``."""
+class Int8Attention(nn.Module):
+    """Grouped-query attention of the norm, with RMSNorm and RoPE on each head of queries and keys.
 
-    def __init__(self, norm: nn.RMSNorm, linear: Int8Linear) -> None:
+    Parameters
+    ----------
+    q_norm, k_norm
+        Those of one head.
+    heads, kv_heads
+        How many there are.
+    """
+
+    def __init__(
+        self,
+        norm: nn.RMSNorm,
+        qkv_proj: Int8Linear,
+        out_proj: Int8Linear,
+        *,
+        q_norm: nn.RMSNorm,
+        k_norm: nn.RMSNorm,
+        heads: int,
+        kv_heads: int,
+        causal: bool,
+    ) -> None:
         super().__init__()
-        self.round, self.linear = _Rounding(norm), linear
+        self.round, self.qkv_proj, self.out_proj = _Rounding(norm), qkv_proj, out_proj
+        parts = [q_norm.weight.detach().expand(heads, -1), k_norm.weight.detach().expand(kv_heads, -1)]
+        self.weights, self.eps = torch.cat(parts), torch.tensor([q_norm.eps], dtype=torch.float32)
+        self.sizes, self.causal = [heads, kv_heads, kv_heads], causal
 
-    def forward(self, x: Tensor) -> Tensor:
-        """float32 ``[n, in]`` to float32 ``[n, out]``."""
+    def forward(self, x: Tensor, layout: Any) -> Tensor:
+        """float32 ``[n_tokens, hidden]``; ``layout`` has ``cos``, ``sin`` and ``sequences``."""
         rows, factors = self.round(x)
-        return self.linear.product(rows).mul_(factors)
+        heads = self.qkv_proj.product(rows).view(len(x), sum(self.sizes), -1)
+        angles = (layout.cos.squeeze(1), layout.sin.squeeze(1))
+        _each_row(_kernels().rotate, heads, factors.view(-1), self.weights, *angles, self.eps)
+        q, k, v = torch.split(heads, self.sizes, dim=1)
+        mixed = attend(q, k, v, layout.sequences, causal=self.causal)
+        rows, scale = round_rows(mixed.flatten(1))
+        return self.out_proj.product(rows).mul_(scale)
 
 
 class Int8SwiGLU(nn.Module):
@@ -111,11 +140,16 @@ def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rounded(kernel: Callable[..., None], shape: torch.Size, *given: Tensor) -> tuple[Tensor, Tensor]:
-    """What ``kernel`` makes of its rows, on as many threads as torch has."""
+    """What ``kernel`` makes of its rows."""
     rows, scale = torch.empty(shape, dtype=torch.uint8), torch.empty(len(given[0]), 1)
-    arrays = [tensor.numpy() for tensor in (*given, rows, scale.view(-1))]
-    split(lambda first, last: kernel(*arrays, first, last), len(rows), torch.get_num_threads(), _LEAST)
+    _each_row(kernel, *given, rows, scale.view(-1))
     return rows, scale
+
+
+def _each_row(kernel: Callable[..., None], *given: Tensor) -> None:
+    """Call ``kernel`` on the rows of the first tensor, on as many threads as torch has."""
+    arrays = [tensor.numpy() for tensor in given]
+    split(lambda first, last: kernel(*arrays, first, last), len(arrays[0]), torch.get_num_threads(), _LEAST)
 
 
 @cache

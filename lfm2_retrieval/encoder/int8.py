@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, PackedBatch, ShortConv
-from .fused import Int8Normed, Int8ShortConv, Int8SwiGLU, round_rows
+from .fused import Int8Attention, Int8ShortConv, Int8SwiGLU, round_rows
 from .linear import Choice, Kernels, Packed, once, pack_linear, select, time_layers
 
 __all__ = ["SAMPLE", "fastest_milliseconds", "quantize"]
@@ -144,22 +144,35 @@ def quantize(backbone: Backbone, batch: PackedBatch, kernels: Kernels) -> list[C
 
 
 def _fuse_all(backbone: Backbone) -> None:
-    """Exchange what has int8 linears only, without bias, for layers that norm and round each row at once."""
+    """Exchange what has int8 linears only, without bias, for layers that take one pass between products."""
     layers: Iterable[Any] = backbone.layers
     for layer in layers:
-        ffn, operator, norm = layer.feed_forward, layer.operator, layer.operator_norm
+        ffn, norm = layer.feed_forward, layer.operator_norm
         if _all_int8(ffn.gate, ffn.up, ffn.down):
             layer.feed_forward = Int8SwiGLU(layer.ffn_norm, ffn.gate, ffn.up, ffn.down)
             layer.ffn_norm = nn.Identity()
-        if not isinstance(operator, ShortConv):
-            if _all_int8(operator.qkv_proj):
-                operator.qkv_proj = Int8Normed(norm, operator.qkv_proj)
-                layer.operator_norm = nn.Identity()
-        elif operator.conv_bias is None and _all_int8(operator.in_proj, operator.out_proj):
-            conv: Any = operator
-            projections = (conv.in_proj, conv.out_proj)
-            layer.operator = Int8ShortConv(norm, *projections, conv.conv_weight, conv.shifts)
-            layer.operator_norm = nn.Identity()
+        fused = _fused_operator(layer.operator, norm)
+        if fused is not None:
+            layer.operator, layer.operator_norm = fused, nn.Identity()
+
+
+def _fused_operator(operator: Any, norm: nn.RMSNorm) -> nn.Module | None:
+    if isinstance(operator, ShortConv):
+        conv: Any = operator
+        if conv.conv_bias is None and _all_int8(conv.in_proj, conv.out_proj):
+            return Int8ShortConv(norm, conv.in_proj, conv.out_proj, conv.conv_weight, conv.shifts)
+    elif _all_int8(operator.qkv_proj, operator.out_proj):
+        return Int8Attention(
+            norm,
+            operator.qkv_proj,
+            operator.out_proj,
+            q_norm=operator.q_norm,
+            k_norm=operator.k_norm,
+            heads=operator.heads,
+            kv_heads=operator.kv_heads,
+            causal=operator.causal,
+        )
+    return None
 
 
 def _all_int8(*linears: nn.Module) -> bool:

@@ -240,6 +240,21 @@ def test_fused_norm_equals_torchs(n: int) -> None:
     assert ((_rounded_back(rows, scale) - exact).abs() <= 0.501 * scale + 1e-6 * exact.abs()).all()
 
 
+@pytest.mark.parametrize("width", [6, 32, 64])
+def test_fused_rotation_equals_torchs(width: int) -> None:
+    torch.manual_seed(width)
+    heads, factors, weights = torch.randn(70, 5, width), torch.rand(70) + 0.1, torch.randn(4, width)
+    angles = torch.rand(70, width // 2) * 9
+    cosines, sines = (f(torch.cat((angles, angles), 1)) for f in (torch.cos, torch.sin))
+    scaled = heads * factors[:, None, None]
+    normed = F.rms_norm(scaled[:, :4], (width,), eps=1e-5) * weights
+    turned = torch.cat((-normed[..., width // 2 :], normed[..., : width // 2]), -1)
+    expected = normed * cosines[:, None] + turned * sines[:, None]
+    eps = torch.tensor([1e-5])
+    fused._each_row(fused._kernels().rotate, heads, factors, weights, cosines, sines, eps)
+    torch.testing.assert_close(heads, torch.cat((expected, scaled[:, 4:]), 1), rtol=1e-5, atol=1e-5)
+
+
 def test_rows_that_are_no_numbers_stay_none() -> None:
     x = torch.randn(4, 9)
     x[1, 3], x[2, 0] = float("nan"), float("inf")
@@ -263,7 +278,7 @@ def test_fused_layers_are_near_float32(checkpoint: Make, causal: bool) -> None:
     folder = checkpoint(bidirectional=not causal)
     whole, halved = Encoder.load(folder), Encoder.load(folder, dtype="int8", kernels="onednn")
     kinds = {type(module).__name__ for module in halved._engine._model.modules()}
-    assert {"Int8Normed", "Int8SwiGLU", "Int8ShortConv"} <= kinds
+    assert {"Int8Attention", "Int8SwiGLU", "Int8ShortConv"} <= kinds
     a, b = (e.encode_documents(TEXTS, on_cut=lambda n: None) for e in (whole, halved))
     assert (a.embeddings * b.embeddings).sum(1).min() > 0.95
     alone = [halved.encode_documents([text], on_cut=lambda n: None).embeddings for text in TEXTS]
