@@ -6,8 +6,7 @@ A teacher's vectors say what a token means where it stands, and less of which wo
 with the token's own vector added, the same vectors rank better. So what the student learns is what it began
 with (``--start``), to which each token's whitened word vector is added, with those of its neighbours
 in the word, the more the rarer the token is. Its projection starts as the best linear one (least squares);
-then all weights learn, by 1 - cosine, on texts of all languages. With ``--found`` every other step reads
-groups of ``mine.py`` and learns, too, to find a query's passage among them all. Resumes from WORK/study.pt.
+then all weights learn, by 1 - cosine, on texts of all languages. Resumes from WORK/study.pt.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import sources
@@ -24,13 +23,13 @@ import torch.nn.functional as F
 from ciphers import Cipher
 from distil import Texts
 from japanese import plain, polite
-from refine import Groups, maxsim
+from refine import Groups
 from student import DOCUMENT, PUNCTUATION, QUERY, Student
 from study import Course
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from torch import Tensor
 
-PEAK_RATE, CHARACTERS, LIMIT, SCALE = 6e-4, 14_000, 512, 40.0
+PEAK_RATE, CHARACTERS, LIMIT = 6e-4, 14_000, 512
 SHARE, NEIGHBOURS, COUNTED = 0.4, 0.6, 4_000
 """How much of a rare token's target is its spelling, how much of that its neighbours in the word, and how
 many texts of each language say which tokens are rare."""
@@ -73,16 +72,6 @@ class Library:
             texts.append(text)
             prefixes.append(QUERY if len(text) < 160 and rng.random() < 0.6 else DOCUMENT)
         return texts, prefixes
-
-    def asked(self) -> tuple[list[str], list[str], Tensor]:
-        """Queries, passages, and the position of each query's own."""
-        queries, passages, own = [], [], []
-        while sum(map(len, passages)) < CHARACTERS:
-            group = self.rng.choice(self.groups.groups)
-            own.append(len(passages))
-            queries.append(group["query"])
-            passages += [text[:1200] for text in (group["positive"], *group["negatives"])]
-        return queries, passages, torch.tensor(own)
 
 
 def rarity(tokenizer: Tokenizer, languages: Iterable[list[str]], rng: random.Random) -> Tensor:
@@ -146,36 +135,21 @@ class Speller:
         self.spelling = Spelling(self.first, rarity(self.student.tokenizer, languages, random.Random(seed)))
 
     @torch.no_grad()
-    def targets(self, encodings: list[Encoding], prefixes: list[int]) -> Tensor:
-        """What is to be learnt of the tokens of some texts, [n_tokens, 128]."""
-        vectors, lengths = self.first.encode(encodings, prefixes, LIMIT)
-        ids = [[DOCUMENT, DOCUMENT, *e.ids[1 : n - 1]] for e, n in zip(encodings, lengths, strict=True)]
-        return self.spelling.add(vectors, torch.tensor([token for row in ids for token in row]))
-
-    def texts(self) -> tuple[list[Encoding], list[int]]:
-        """Encodings of one batch, shorter ones first, and their prefixes."""
-        texts, prefixes = self.library.some()
-        pairs = zip(self.student.tokenizer.encode_batch(texts), prefixes, strict=True)
-        ordered = sorted(pairs, key=lambda pair: len(pair[0].ids))
-        return [e for e, _ in ordered], [p for _, p in ordered]
-
-    def losses(self, ranked: bool) -> tuple[dict[str, Tensor], int]:
-        """Those of a batch, and its number of tokens."""
-        if not ranked:
-            encodings, prefixes = self.texts()
-        else:
-            queries, passages, own = self.library.asked()
-            encodings = self.student.tokenizer.encode_batch(queries + passages)
-            prefixes = [QUERY] * len(queries) + [DOCUMENT] * len(passages)
-        targets = self.targets(encodings, prefixes)
-        vectors, lengths = self.student.encode(encodings, prefixes, LIMIT)
-        losses = {"spelt": (1 - (vectors * targets).sum(-1)).mean()}
-        if ranked:
-            count = len(queries)
-            asked, others = vectors.split([sum(lengths[:count]), sum(lengths[count:])])
-            documents = self.student.content(others, encodings[count:], LIMIT)
-            losses["found"] = F.cross_entropy(SCALE * maxsim(asked.split(lengths[:count]), documents), own)
-        return losses, len(targets)
+    def batches(self) -> Iterator[tuple[list, list[int], Tensor]]:
+        """Encodings, their prefixes, and what is to be learnt of their tokens."""
+        while True:
+            texts, prefixes = self.library.some()
+            pairs = zip(self.student.tokenizer.encode_batch(texts), prefixes, strict=True)
+            ordered = sorted(pairs, key=lambda pair: len(pair[0].ids))
+            encodings, prefixes = [e for e, _ in ordered], [p for _, p in ordered]
+            vectors, lengths = self.first.encode(encodings, prefixes, LIMIT)
+            ids = torch.cat(
+                [
+                    torch.tensor([DOCUMENT, DOCUMENT, *e.ids[1 : n - 1]])
+                    for e, n in zip(encodings, lengths, strict=True)
+                ]
+            )
+            yield encodings, prefixes, self.spelling.add(vectors, ids)
 
     @torch.no_grad()
     def project(self, count: int = 24) -> None:
@@ -183,25 +157,27 @@ class Speller:
         size = self.student.shape.hidden_size
         of_states, of_targets = torch.eye(size), torch.zeros(size, 128)
         kept, self.student.dense = self.student.dense, torch.nn.Identity()
-        for _ in range(count):
-            encodings, prefixes = self.texts()
+        for (encodings, prefixes, targets), _ in zip(self.batches(), range(count), strict=False):
             states, _ = self.student.encode(encodings, prefixes, LIMIT)
             of_states += states.T @ states
-            of_targets += states.T @ self.targets(encodings, prefixes)
+            of_targets += states.T @ targets
         self.student.dense = kept
         solved = torch.linalg.solve(of_states, of_targets).T
         kept.weight.copy_(solved * kept.weight.norm() / solved.norm())
 
 
-def train(work: Path, start: Path, minutes: float, *, rate: float, found: float, seed: int) -> None:
+def train(work: Path, start: Path, minutes: float, rate: float, seed: int) -> None:
     torch.manual_seed(seed)
     speller = Speller(work, start, seed)
     if not (work / "study.pt").exists():
         speller.project()
-    course = Course(speller.student, work, minutes, rate, {"found": found})
+    course = Course(speller.student, work, minutes, rate, {})
     speller.library.rng.seed(seed + course.step)
-    while not course.over:
-        course.learn(*speller.losses(ranked=found > 0 and course.step % 2 == 1))
+    for encodings, prefixes, targets in speller.batches():
+        if course.over:
+            break
+        vectors, _ = speller.student.encode(encodings, prefixes, LIMIT)
+        course.learn({"spelt": (1 - (vectors * targets).sum(-1)).mean()}, len(targets))
 
 
 if __name__ == "__main__":
@@ -210,14 +186,6 @@ if __name__ == "__main__":
     parser.add_argument("--start", type=Path, required=True, help="an exported student")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
-    parser.add_argument("--found", type=float, default=0.0, help="the weight of finding passages")
     parser.add_argument("--seed", type=int, default=3)
     arguments = parser.parse_args()
-    train(
-        arguments.work,
-        arguments.start,
-        arguments.minutes,
-        rate=arguments.rate,
-        found=arguments.found,
-        seed=arguments.seed,
-    )
+    train(arguments.work, arguments.start, arguments.minutes, arguments.rate, arguments.seed)
