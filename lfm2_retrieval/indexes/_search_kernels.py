@@ -32,7 +32,7 @@ from ._lanes import (
     total,
 )
 
-__all__ = ["Kernels", "for_lanes", "gather", "select", "sums_of"]
+__all__ = ["Kernels", "for_lanes", "gather", "listed", "select"]
 
 _AHEAD = 6
 """So many documents before its turn, a document's centroids are called for: memory answers that late."""
@@ -296,6 +296,15 @@ def _refine(lanes: int) -> Any:
 
 
 @jit
+def listed(probed: NDArray[np.int32], lists: NDArray[np.int64]) -> int:
+    """How many entries the lists of some centroids have; arguments as for `gather`."""
+    n = 0
+    for centroid in probed.flat:
+        n += lists[centroid + 1] - lists[centroid]
+    return n
+
+
+@jit
 def gather(  # noqa: PLR0917
     probed: NDArray[np.int32],
     gains: NDArray[np.int32],
@@ -352,11 +361,6 @@ def gather(  # noqa: PLR0917
                 sum_before = 0 if is_new else state & _LOWER
                 states[document] = stamp << _HALF | sum_before + (0 if last == stamp else gain)
     return n_touched
-
-
-def sums_of(documents: NDArray[np.int64], states: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What `gather` added up for some documents that it reached."""
-    return states[documents] & _LOWER
 
 
 @jit

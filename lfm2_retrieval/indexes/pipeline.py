@@ -20,6 +20,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -104,13 +105,37 @@ class _Step(NamedTuple):
     most: int
     margin: float
 
-    def how_many(self, scores: Sequence[NDArray[np.float32]], k: int) -> int:
+    def how_many(self, scores: NDArray[np.float32], k: int) -> int:
         """How many to keep, of which ``fewest`` ≥ k."""
         if self.fewest == self.most:
             return self.fewest
-        joined = np.concatenate(scores)
-        bar = np.partition(joined, len(joined) - k)[len(joined) - k] - self.margin
-        return min(max(self.fewest, int(np.count_nonzero(joined >= bar))), self.most)
+        bar = np.partition(scores, len(scores) - k)[len(scores) - k] - self.margin
+        return min(max(self.fewest, int(np.count_nonzero(scores >= bar))), self.most)
+
+
+class Listed(NamedTuple):
+    """Documents of several parts, one part after the other.
+
+    Parameters
+    ----------
+    positions
+        int64 ``[n]``: in their parts.
+    bounds
+        ``[n_parts + 1]``: where each part's begin.
+    """
+
+    positions: NDArray[np.int64]
+    bounds: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, positions: Sequence[NDArray[np.int64]]) -> Listed:
+        """From those of each part."""
+        return cls(np.concatenate(positions), np.cumsum([0, *map(len, positions)]))
+
+    def chosen(self, mask: NDArray[np.bool_]) -> Listed:
+        """Some of them."""
+        which = np.flatnonzero(mask)
+        return Listed(self.positions[which], np.searchsorted(which, self.bounds))
 
 
 class _Scratch(threading.local):
@@ -203,32 +228,37 @@ def shortlist(
     by_nearest = math.hypot(by_codes, _ELSEWHERE * by_centroid)
     few, most = limits.rerank
 
-    def score(margins: Margins, positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
-        return [
-            _score(segment, probes[segment.codec.id].lookup, margins, some, threads)
-            for segment, some in zip(segments, positions, strict=True)
-        ]
+    def score(margins: Margins, listed: Listed) -> NDArray[np.float32]:
+        scores, units = np.zeros(len(listed.positions), np.int32), np.empty(len(segments), np.float32)
+        for i, (first, last) in enumerate(pairwise(listed.bounds.tolist())):
+            tables = probes[segments[i].codec.id].lookup
+            units[i] = tables.unit
+            if first < last:
+                some = listed.positions[first:last], scores[first:last]
+                _score(segments[i], tables, margins, *some, threads=threads)
+        rough = margins(tables.groups[0]) is None
+        return scores * (np.repeat(units, np.diff(listed.bounds)) * np.float32(ROUGHER if rough else 1))
 
-    def nearest(positions: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
-        return score(lambda group: group.nearest, positions)
+    def nearest(listed: Listed) -> NDArray[np.float32]:
+        return score(lambda group: group.nearest, listed)
 
     step = _Step(few * _REFINED, most * _REFINED, by_nearest)
-    scores: list[NDArray[np.float32]] | None = None
-    if sum(map(len, kept)) > limits.candidates[0]:
+    scores: NDArray[np.float32] | None = None
+    if len(kept.positions) > limits.candidates[0]:
         by_centroids = score(lambda group: None, kept)
         if limits.candidates[1] > step.fewest:
             kept, scores = _promising(kept, by_centroids, nearest, limits, step.margin)
         else:
             kept = _cut(kept, by_centroids, limits.candidates[1])
-    if sum(map(len, kept)) > step.fewest:
-        scores = scores or nearest(kept)
+    if len(kept.positions) > step.fewest:
+        scores = nearest(kept) if scores is None else scores
         kept = _cut(kept, scores, step.how_many(scores, limits.k))
     step = _Step(few, most, by_codes)
-    if sum(map(len, kept)) > step.fewest:
+    if len(kept.positions) > step.fewest:
         scores = score(lambda group: group.margins, kept)
         kept = _cut(kept, scores, step.how_many(scores, limits.k))
-    numbers = np.repeat([number for number, _ in parts], [len(positions) for positions in kept])
-    return numbers.astype(np.int64), np.concatenate(kept)
+    numbers = np.repeat([number for number, _ in parts], np.diff(kept.bounds))
+    return numbers.astype(np.int64), kept.positions
 
 
 def _probe(tables: Lookup, codec: Codec, n_probe: int) -> _Probed:
@@ -252,27 +282,21 @@ def _gather(
     segments: Sequence[CompressedSegment],
     probes: Mapping[int, _Probed],
     limits: Plan,
-) -> list[NDArray[np.int64]]:
-    """The positions, part by part, of the documents that are worth a look at all their centroids."""
+) -> Listed:
+    """The documents that are worth a look at all their centroids."""
     n_documents = sum(segment.info.n_documents for segment in segments)
     n_tokens = sum(segment.info.n_tokens for segment in segments)
     longer = min(max(_LENGTH * n_documents / max(n_tokens, 1), 1), _LONGEST)
     wanted = int(limits.gathered * longer)
     n_alive = sum(int(np.count_nonzero(part.found)) for part in parts)
     while True:
-        n_listed = 0
-        for segment in segments:
-            centroids = probes[segment.codec.id].centroids
-            n_listed += int((segment.lists[centroids + 1] - segment.lists[centroids]).sum())
+        n_listed = sum(kernels.listed(probes[s.codec.id].centroids, s.lists) for s in segments)
         if n_alive <= wanted or n_alive * n_tokens <= n_listed * n_documents:
             # To go through the lists would take longer and find less.
-            return [np.flatnonzero(part.found) for part in parts]
-        listed = [
-            _through_lists(part, segment, probes[segment.codec.id], wanted)
-            for part, segment in zip(parts, segments, strict=True)
-        ]
-        if 2 * sum(len(positions) for positions, _ in listed) >= limits.gathered:
-            return _cut([positions for positions, _ in listed], [totals for _, totals in listed], wanted)
+            return Listed.of([np.flatnonzero(part.found) for part in parts])
+        listed = _through_lists(parts, segments, probes, wanted)
+        if 2 * len(listed.positions) >= limits.gathered:
+            return listed
         # Of what may be found, little is in these lists: after a filter, or for a query of one token.
         codecs = {segment.codec.id: segment.codec for segment in segments}
         probes = {
@@ -282,26 +306,46 @@ def _gather(
 
 
 def _through_lists(
-    part: Part, segment: CompressedSegment, probed: _Probed, wanted: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The documents of a part with the largest totals, and these; at most about ``wanted``."""
-    before = _scratch.reserve(len(part.found), len(probed.centroids))
-    states, touched = _scratch.states[: len(part.found)], _scratch.touched
-    n = kernels.gather(
-        probed.centroids, probed.gains, segment.lists, segment.documents, states, touched, before
-    )
-    if n < 0:
-        raise segment.damaged("documents.npy")
-    positions = kernels.select(states, touched[:n], part.found, _scratch.sums, wanted)
-    return positions, (kernels.sums_of(positions, states) * probed.lookup.unit).astype(np.float32)
+    parts: Sequence[Part],
+    segments: Sequence[CompressedSegment],
+    probes: Mapping[int, _Probed],
+    wanted: int,
+) -> Listed:
+    """The documents with the largest totals; at most ``wanted``."""
+    starts = np.cumsum([0, *(len(part.found) for part in parts)])
+    before = _scratch.reserve(int(starts[-1]), max(len(probed.centroids) for probed in probes.values()))
+    states, touched = _scratch.states[: starts[-1]], _scratch.touched
+    unit = max(probed.lookup.unit for probed in probes.values())
+    gains = {  # of one unit, whatever the codec
+        id: np.rint(probed.gains * (probed.lookup.unit / unit)).astype(np.int32)
+        for id, probed in probes.items()
+    }
+    n = 0
+    for segment, (first, last) in zip(segments, pairwise(starts.tolist()), strict=True):
+        id, lists = segment.codec.id, (segment.lists, segment.documents)
+        mine = touched[n:]
+        reached = kernels.gather(probes[id].centroids, gains[id], *lists, states[first:last], mine, before)
+        if reached < 0:
+            raise segment.damaged("documents.npy")
+        mine[:reached] += first
+        n += reached
+    found = parts[0].found if len(parts) == 1 else np.concatenate([part.found for part in parts])
+    places = kernels.select(states, touched[:n], found, _scratch.sums, wanted)
+    bounds = np.searchsorted(places, starts)  # part by part is all the order that this needs
+    return Listed(places - np.repeat(starts[:-1], np.diff(bounds)), bounds)
 
 
 def _score(
-    segment: CompressedSegment, tables: Lookup, margins: Margins, positions: NDArray[np.int64], threads: int
-) -> NDArray[np.float32]:
-    """MaxSim of some documents by look-up tables."""
-    scores = np.zeros(len(positions), np.int32)
-    starts, ends = segment.offsets[positions], segment.offsets[positions + 1]
+    segment: CompressedSegment,
+    tables: Lookup,
+    margins: Margins,
+    positions: NDArray[np.int64],
+    scores: NDArray[np.int32],
+    *,
+    threads: int,
+) -> None:
+    """Add MaxSim of some documents by look-up tables, in units of these."""
+    starts, ends = segment.offsets[positions], segment.offsets[1:][positions]
 
     def work(first: int, last: int) -> None:
         for group in tables.groups:
@@ -316,17 +360,15 @@ def _score(
                 raise segment.damaged("centroids.npy")
 
     split(work, len(positions), threads, _LEAST)
-    unit = tables.unit * (ROUGHER if margins(tables.groups[0]) is None else 1)
-    return scores * np.float32(unit)
 
 
 def _promising(
-    positions: Sequence[NDArray[np.int64]],
-    by_centroids: Sequence[NDArray[np.float32]],
-    score: Callable[[Sequence[NDArray[np.int64]]], list[NDArray[np.float32]]],
+    listed: Listed,
+    by_centroids: NDArray[np.float32],
+    score: Callable[[Listed], NDArray[np.float32]],
     limits: Plan,
     margin: float,
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]]]:
+) -> tuple[Listed, NDArray[np.float32]]:
     """Look more closely at documents that may then be within ``margin`` of the best ``k``.
 
     The best by centroids are, and some of the others, which tell how much a closer look changes a score;
@@ -334,8 +376,8 @@ def _promising(
 
     Parameters
     ----------
-    positions, by_centroids
-        Documents, part by part, and their scores so far.
+    listed, by_centroids
+        Documents, and their scores so far.
     score
         What looks more closely.
     limits
@@ -346,50 +388,33 @@ def _promising(
     Returns
     -------
     tuple
-        The documents looked at, part by part, and their scores.
+        The documents looked at, and their scores.
     """
     fewest, most = limits.candidates
-    before = np.concatenate(by_centroids)
-    places = np.concatenate(positions)
-    numbers = np.repeat(np.arange(len(positions)), list(map(len, positions)))
-    after = np.empty(len(before), np.float32)
-    scored = np.zeros(len(before), bool)
-
-    def look(chosen: NDArray[np.intp]) -> None:
-        chosen = np.sort(chosen)  # as they lie in memory
-        parts = [chosen[numbers[chosen] == number] for number in range(len(positions))]
-        for part, found in zip(parts, score([places[part] for part in parts]), strict=True):
-            after[part] = found
-        scored[chosen] = True
-
-    best = _largest(before, most)
-    look(best[_largest(before[best], fewest)])
-    others = np.sort(best[~scored[best]])
+    n = len(by_centroids)
+    after = np.empty(n, np.float32)
+    best = _largest(by_centroids, most)
+    scored = _mask(best[_largest(by_centroids[best], fewest)], n)
+    others = np.flatnonzero(_mask(best, n) & ~scored)
+    some = others[:: max(1, -(-len(others) // _SAMPLED))]
+    scored[some] = True
+    after[scored] = score(listed.chosen(scored))
     if len(others):
-        some = others[:: -(-len(others) // _SAMPLED)]
-        look(some)
         seen = after[scored]
         bar = np.partition(seen, len(seen) - limits.k)[len(seen) - limits.k] - margin
-        gains = after[some] - before[some]
+        gains = after[some] - by_centroids[some]
         others = others[~scored[others]]
-        look(others[before[others] >= bar - (gains.mean() + _UNLIKELY * gains.std())])
-    chosen = [np.flatnonzero(scored & (numbers == number)) for number in range(len(positions))]
-    return [places[some] for some in chosen], [after[some] for some in chosen]
+        more = _mask(others[by_centroids[others] >= bar - (gains.mean() + _UNLIKELY * gains.std())], n)
+        after[more] = score(listed.chosen(more))
+        scored |= more
+    return listed.chosen(scored), after[scored]
 
 
-def _cut(
-    positions: Sequence[NDArray[np.int64]], scores: Sequence[NDArray[np.float32]], n: int
-) -> list[NDArray[np.int64]]:
-    """The ``n`` best over all parts, still part by part."""
-    sizes = [len(some) for some in positions]
-    if sum(sizes) <= n:
-        return list(positions)
-    if len(sizes) == 1:
-        return [positions[0][_largest(scores[0], n)]]
-    chosen = np.zeros(sum(sizes), bool)
-    chosen[_largest(np.concatenate(scores), n)] = True
-    masks = np.split(chosen, np.cumsum(sizes)[:-1])
-    return [some[mask] for some, mask in zip(positions, masks, strict=True)]
+def _cut(listed: Listed, scores: NDArray[np.float32], n: int) -> Listed:
+    """The ``n`` best."""
+    if len(scores) <= n:
+        return listed
+    return listed.chosen(_mask(_largest(scores, n), len(scores)))
 
 
 def _largest(scores: NDArray[Any], n: int) -> NDArray[np.intp]:
@@ -397,3 +422,10 @@ def _largest(scores: NDArray[Any], n: int) -> NDArray[np.intp]:
     if len(scores) <= n:
         return np.arange(len(scores))
     return np.argpartition(scores, len(scores) - n)[len(scores) - n :]
+
+
+def _mask(indices: NDArray[np.intp], n: int) -> NDArray[np.bool_]:
+    """bool ``[n]``, true at the indices: their order, in less time than sorting takes."""
+    mask = np.zeros(n, bool)
+    mask[indices] = True
+    return mask

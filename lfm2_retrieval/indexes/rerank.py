@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..concurrency import split
 from . import _score_kernels as kernels
+from .codec import Codec
 from .compressed_segment import CompressedSegment
 from .segment import Segment
 
-__all__ = ["Columns", "columns", "score"]
+__all__ = ["Columns", "columns", "score", "turned_by"]
 
 _BLOCK_TOKENS = 1 << 11
 """Decode about so many vectors at once, or one document."""
@@ -29,11 +30,15 @@ class Columns:
     values: NDArray[np.float64]
 
 
-def columns(query: NDArray[np.float32], segment: Segment | None = None) -> Columns:
-    """Lay out a query, float32 ``[n, dim]``: turned, if only codes of turned vectors are stored."""
-    if isinstance(segment, CompressedSegment) and not segment.layout.int8:
-        return _columns(segment.codec.turn(query))
-    return _columns(query)
+def turned_by(segment: Segment) -> Codec | None:
+    """The codec that turned a segment's vectors, if only their codes are stored."""
+    compact = isinstance(segment, CompressedSegment) and not segment.layout.int8
+    return cast(CompressedSegment, segment).codec if compact else None
+
+
+def columns(query: NDArray[np.float32], codec: Codec | None = None) -> Columns:
+    """Lay out a query, float32 ``[n, dim]``, for segments that ``codec`` has turned, or none."""
+    return _columns(query if codec is None else codec.turn(query))
 
 
 def _columns(query: NDArray[np.floating[Any]]) -> Columns:
@@ -55,7 +60,7 @@ def score(
     segment
         Of any kind.
     query
-        From `columns`, for this segment.
+        From `columns`, as this segment needs it.
     positions
         int64 ``[n]``: which documents.
     threads

@@ -181,12 +181,17 @@ def _settle(
     parts: Sequence[Part], query: NDArray[np.float32], candidates: Candidates, k: int, threads: int
 ) -> list[Found]:
     """Score documents in float64, and take the best."""
-    from .rerank import columns, score
+    from .rerank import columns, score, turned_by
 
+    laid_out: dict[int | None, Any] = {}
     scores = np.empty(len(candidates.keys), np.float32)
     for number in set(candidates.parts.tolist()):
         mine, segment = candidates.parts == number, parts[number].segment
-        scores[mine] = score(segment, columns(query, segment), candidates.positions[mine], threads)
+        codec = turned_by(segment)
+        id = None if codec is None else codec.id
+        if id not in laid_out:
+            laid_out[id] = columns(query, codec)
+        scores[mine] = score(segment, laid_out[id], candidates.positions[mine], threads)
     return [
         Found(float(scores[i]), int(candidates.keys[i]), parts[candidates.parts[i]].segment.score_kind)
         for i in maxsim.best(scores, candidates.keys, k)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from support import embeddings
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.pipeline import Plan, _promising, plan, shortlist
+from lfm2_retrieval.indexes.pipeline import Listed, Plan, _promising, plan, shortlist
 
 COUNTS = st.none() | st.integers(1, 50_000)
 
@@ -68,15 +68,17 @@ def test_a_closer_look_goes_as_far_down_as_it_may_matter(noise, share):
     before = np.float32(rng.normal(size=4000))
     after = np.float32(before + 1 + noise * rng.normal(size=4000))
     parts = np.array_split(rng.permutation(4000), 3)
+    listed = Listed.of(parts)
 
-    def look(positions):
-        return [after[some] for some in positions]
+    def look(some):
+        return after[some.positions]
 
     limits = Plan(10, 16, 4000, (300, 4000), (12, 100))
-    positions, scores = _promising(parts, [before[some] for some in parts], look, limits, 0.1)
-    assert all(np.isin(some, part).all() for some, part in zip(positions, parts, strict=True))
-    np.testing.assert_array_equal(np.concatenate(scores), after[np.concatenate(positions)])
-    looked_at = set(np.concatenate(positions).tolist())
+    kept, scores = _promising(listed, before[listed.positions], look, limits, 0.1)
+    shares = np.split(kept.positions, kept.bounds[1:-1])
+    assert all(np.isin(some, part).all() for some, part in zip(shares, parts, strict=True))
+    np.testing.assert_array_equal(scores, after[kept.positions])
+    looked_at = set(kept.positions.tolist())
     assert share[0] <= len(looked_at) / 4000 <= share[1]
     assert set(np.argsort(-after)[:10].tolist()) <= looked_at
 

@@ -16,6 +16,11 @@ LANES = pytest.mark.parametrize("lanes", [16, 32])
 IDS = pytest.mark.parametrize("ids", [np.uint16, np.uint32])
 
 
+def sums_of(documents, states):
+    """What `gather` added up for some documents that it reached."""
+    return states[documents] & kernels._LOWER
+
+
 @LANES
 @pytest.mark.parametrize("shape", [(1, 1, 2), (1, 6, 6), (3, 256, 4), (1, 100, 128), (2, 7, 2)])
 def test_tabulate(lanes, shape):
@@ -97,10 +102,11 @@ def test_gather(seed):
     for before in (0, 6):
         probed = np.stack([rng.permutation(11)[:4] for _ in range(6)]).astype(np.int32)
         gains = -np.sort(-rng.integers(0, 65535, (6, 4)), axis=1).astype(np.int32)
+        assert kernels.listed(probed, lists) == sum(lists[c + 1] - lists[c] for c in probed.ravel())
         n = kernels.gather(probed, gains, lists, documents, states, touched, before)
         expected, reached = twins.gather(probed, gains, lists, documents, 60)
         np.testing.assert_array_equal(np.sort(touched[:n]), np.flatnonzero(reached))
-        np.testing.assert_array_equal(kernels.sums_of(touched[:n], states), expected[touched[:n]])
+        np.testing.assert_array_equal(sums_of(touched[:n], states), expected[touched[:n]])
 
 
 def test_gather_at_the_last_stamp_and_the_largest_gain():
@@ -109,7 +115,7 @@ def test_gather_at_the_last_stamp_and_the_largest_gain():
     probed, before = np.zeros((4, 1), np.int32), 2**31 - 5
     n = kernels.gather(probed, probed + 65534, lists, documents, states, touched, before)
     assert touched[:n].tolist() == [1, 0]
-    assert kernels.sums_of(touched[:n], states).tolist() == [4 * 65534] * 2
+    assert sums_of(touched[:n], states).tolist() == [4 * 65534] * 2
 
 
 def test_gather_refuses_a_document_that_does_not_exist():
@@ -285,7 +291,7 @@ def test_select(seed):
     alive = rng.random(3000) < 0.8
     all_touched = rng.permutation(3000)[:2500].astype(np.int32)
     touched = all_touched[alive[all_touched]]
-    sums = kernels.sums_of(touched, states)
+    sums = sums_of(touched, states)
     for wanted in (1, 500, len(touched) - 1, len(touched), 5000):
         given = all_touched.copy(), alive, np.empty(3001, np.int64)
         chosen = kernels.select(states, *given, wanted)
