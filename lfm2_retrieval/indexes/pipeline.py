@@ -27,15 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..concurrency import split
-from ..datatypes import SearchParams
 from . import _search_kernels as kernels
 from ._guard import check_speed
 from .codec import Codec
 from .compressed_segment import CompressedSegment
+from .plan import Plan
 from .snapshot import Part
 from .tables import ROUGHER, Lookup, Tables, lookup
 
-__all__ = ["Plan", "plan", "shortlist"]
+__all__ = ["Listed", "shortlist"]
 
 _LENGTH, _LONGEST = 180, 7
 """Documents have so many vectors as a rule; of shorter ones as many are scored by centroids as have as many
@@ -48,10 +48,6 @@ leave open. Made-up vectors need .3; on two real encoders' up to .6 costs nothin
 the rest."""
 _SAMPLED, _UNLIKELY = 64, 3.0
 """So many documents tell what a closer look changes; so many standard deviations it seldom exceeds."""
-_WIDER = 8
-"""So many times as many documents as the fewest are scored by codes at most, and reranked, 24 more each."""
-_GROWN = 1 << 17
-"""Beyond so many documents, each doubling adds a third to the default short lists."""
 _REFINED = 4
 """How many documents are scored by the codes of more tokens for each that is reranked."""
 _FURTHER = 4
@@ -61,27 +57,6 @@ _LEAST = 32
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Numbers of parts, and positions in them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much to look at: ``k`` ≤ ``rerank`` ≤ ``candidates``, each the fewest and the most.
-
-    Parameters
-    ----------
-    k, nprobe
-        As in `SearchParams`.
-    gathered
-        How many documents of usual length are scored by centroids.
-    candidates, rerank
-        As in `SearchParams`: (fewest, most), the same where the caller said how many.
-    """
-
-    k: int
-    nprobe: int
-    gathered: int
-    candidates: tuple[int, int]
-    rerank: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,32 +133,6 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-
-
-def plan(params: SearchParams, precise: bool = True, n_documents: int = 0) -> Plan:
-    """Fill in the defaults, which were measured: on 20,000 real passages, by two encoders, and on a million
-    short documents.
-
-    Parameters
-    ----------
-    params
-        What the caller said.
-    precise
-        Whether better vectors than the codes are stored. Where not, longer short lists find hardly more.
-    n_documents
-        How many documents there are to choose from.
-    """
-    k = params.k
-    growth = 1 + max(0.0, math.log2(max(n_documents, 1) / _GROWN)) / 3
-    few = max(params.rerank or round(growth * ((2 if precise else 10) + k)), k)
-    rerank = few, few if params.rerank or not precise else _WIDER * (few + 24)
-    if params.candidates:
-        few = max(params.candidates, few)
-        return Plan(k, params.nprobe or 16, 2 * few, (few, few), (rerank[0], min(rerank[1], few)))
-    few = max(round(growth * (200 + 10 * k)), few)
-    wider = _WIDER if precise else 2
-    gathered = round((8 if precise else 6) * math.sqrt(growth) * few)  # of many, lists tell less
-    return Plan(k, params.nprobe or 16, gathered, (few, wider * few), rerank)
 
 
 def shortlist(

@@ -18,6 +18,7 @@ from ..datatypes import ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError
 from . import maxsim
 from .drift import widening
+from .plan import plan
 from .snapshot import Part, Snapshot
 
 __all__ = ["Found", "rescore", "search"]
@@ -165,7 +166,7 @@ def _shortlist(
     wider: float,
 ) -> Candidates:
     """The short list of one query; its scores are yet to be found."""
-    from .pipeline import plan, shortlist
+    from .pipeline import shortlist
 
     precise = any(part.segment.score_kind is ScoreKind.MAXSIM for _, part in parts)
     n_documents = sum(part.segment.info.n_documents for _, part in parts)

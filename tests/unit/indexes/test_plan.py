@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from support import embeddings
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.pipeline import Listed, Plan, _promising, plan, shortlist
+from lfm2_retrieval.indexes.pipeline import Listed, _promising, shortlist
+from lfm2_retrieval.indexes.plan import Plan, plan
 
 COUNTS = st.none() | st.integers(1, 50_000)
 
