@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from support import embeddings
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval.indexes import policy
 from lfm2_retrieval.indexes.pipeline import Listed, _promising, shortlist
 from lfm2_retrieval.indexes.plan import Plan, plan
 
@@ -105,3 +106,20 @@ def test_vectors_of_few_directions_are_found(tmp_path, rank):
 
 def unit(vectors):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_many_segments_find_what_one_does(tmp_path, monkeypatch):
+    documents = embeddings([20] * 3000, dim=64, seed=4)
+    queries = embeddings([8] * 30, dim=64, seed=5)
+    found = []
+    for name, tokens in (("many", 4000), ("one", 1 << 24)):
+        monkeypatch.setattr(policy, "SEGMENT_TOKENS", tokens)
+        with CompressedIndex.create(tmp_path / name, 64, seed=0) as index:
+            with index.writer() as writer:
+                for i in range(0, 3000, 200):
+                    writer.add([str(j) for j in range(i, i + 200)], documents.select(range(i, i + 200)))
+                    writer.commit()
+            assert index.build(force=True)
+            assert len(index.segments) > 5 if name == "many" else len(index.segments) == 1
+            found.append([{hit.id for hit in hits} for hits in index.search(queries, SearchParams(10))])
+    assert np.mean([len(a & b) for a, b in zip(*found, strict=True)]) > 9.5
