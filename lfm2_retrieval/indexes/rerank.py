@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +32,13 @@ class Columns:
 
 def turned_by(segment: Segment) -> Codec | None:
     """The codec that turned a segment's vectors, if only their codes are stored."""
-    compact = isinstance(segment, CompressedSegment) and not segment.layout.int8
-    return cast(CompressedSegment, segment).codec if compact else None
+    if isinstance(segment, CompressedSegment) and not segment.layout.int8:
+        return segment.codec
+    return None
 
 
-def columns(query: NDArray[np.float32], codec: Codec | None = None) -> Columns:
-    """Lay out a query, float32 ``[n, dim]``, for segments that ``codec`` has turned, or none."""
-    return _columns(query if codec is None else codec.turn(query))
-
-
-def _columns(query: NDArray[np.floating[Any]]) -> Columns:
+def columns(query: NDArray[np.floating[Any]]) -> Columns:
+    """Lay out a query, ``[n, dim]``: for segments that a codec has turned, turned by it."""
     n, dim = query.shape
     n_blocks = -(-n // kernels.BLOCK)
     values = np.zeros((n_blocks * kernels.BLOCK, dim))

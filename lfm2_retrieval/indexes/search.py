@@ -191,7 +191,7 @@ def _settle(
         codec = turned_by(segment)
         id = None if codec is None else codec.id
         if id not in laid_out:
-            laid_out[id] = columns(query, codec)
+            laid_out[id] = columns(query if codec is None else codec.turn(query))
         scores[mine] = score(segment, laid_out[id], candidates.positions[mine], threads)
     return [
         Found(float(scores[i]), int(candidates.keys[i]), parts[candidates.parts[i]].segment.score_kind)
