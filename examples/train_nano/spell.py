@@ -30,9 +30,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 PEAK_RATE, CHARACTERS, LIMIT = 6e-4, 14_000, 512
-SHARE, NEIGHBOURS, COUNTED = 0.4, 0.6, 4_000
-"""How much of a rare token's target is its spelling, how much of that its neighbours in the word, and how
-many texts of each language say which tokens are rare."""
+SHARE, COUNTED = 0.4, 4_000
+"""How much of a rare token's target is its spelling, and how many texts of each language say what is rare."""
+NEIGHBOURS = (0.6, 0.4, 0.3)
+"""How much of a spelling are the tokens next to it in the word, those after next, and the third ones."""
 
 
 class Library:
@@ -61,17 +62,22 @@ class Library:
                 text = self.texts.english()[:1600]
             elif draw < 0.50:
                 text = rng.choice(self.groups.groups)["query"]
-            elif draw < 0.85:
-                text = rng.choice(self.foreign[rng.choice(list(self.foreign))])[:900]
-                text = rng.choice((plain, polite))(text) if rng.random() < 0.3 else text
-                text = rng.choice(sources.sentences(text) or [text]) if rng.random() < 0.3 else text
-            elif draw < 0.92:
-                text, _ = rng.choice(rng.choice(self.groups.questions))
             else:
-                text = Cipher(rng).write(self.texts.english()[:500])
+                text = self.other()
             texts.append(text)
             prefixes.append(QUERY if len(text) < 160 and rng.random() < 0.6 else DOCUMENT)
         return texts, prefixes
+
+    def other(self) -> str:
+        """A text that isn't English, or English in other letters."""
+        rng, draw = self.rng, self.rng.random()
+        if draw < 0.70:
+            text = rng.choice(self.foreign[rng.choice(list(self.foreign))])[:900]
+            text = rng.choice((plain, polite))(text) if rng.random() < 0.3 else text
+            return rng.choice(sources.sentences(text) or [text]) if rng.random() < 0.3 else text
+        if draw < 0.84:
+            return rng.choice(rng.choice(self.groups.questions))[0]
+        return Cipher(rng).write(self.texts.english()[:500])
 
 
 def rarity(tokenizer: Tokenizer, languages: Iterable[list[str]], rng: random.Random) -> Tensor:
@@ -108,20 +114,24 @@ class Spelling:
         draw = torch.Generator().manual_seed(0)
         turn, _ = torch.linalg.qr(torch.randn(table.shape[1], 128, generator=draw))
         self.own = F.normalize(table @ vectors / values.sqrt() @ turn, dim=-1)
-        self.before = self.own[:, torch.randperm(128, generator=draw)]
-        self.after = self.own[:, torch.randperm(128, generator=draw)]
+        self.near = [
+            tuple(self.own[:, torch.randperm(128, generator=draw)] for _ in range(2)) for _ in NEIGHBOURS
+        ]
         words = student.tokenizer.get_vocab()
         self.begins = torch.zeros(len(rarity), dtype=torch.bool)
         self.begins[[i for token, i in words.items() if token.startswith("Ġ") or i <= DOCUMENT]] = True
 
-    def add(self, vectors: Tensor, ids: Tensor) -> Tensor:
+    def add(self, vectors: Tensor, ids: Tensor, share: float = SHARE) -> Tensor:
         """``vectors`` [n_tokens, 128] of the tokens ``ids``, texts in a row, with spelling, normalised."""
-        weight = self.rarity[ids]
-        before, after = ids.roll(1), ids.roll(-1)
-        joined = ~self.begins[ids] & (weight > 0) & (weight.roll(1) > 0)
-        spelt = self.own[ids] + NEIGHBOURS * joined[:, None] * self.before[before]
-        spelt += NEIGHBOURS * joined.roll(-1)[:, None] * self.after[after]
-        return F.normalize(vectors + (SHARE * weight).sqrt()[:, None] * F.normalize(spelt, dim=-1), dim=-1)
+        weight, begins, spelt = self.rarity[ids], self.begins[ids], self.own[ids]
+        word = weight > 0
+        before, after = word, word
+        for away, (part, (left, right)) in enumerate(zip(NEIGHBOURS, self.near, strict=True), 1):
+            before = before & ~begins.roll(away - 1) & word.roll(away)
+            after = after & ~begins.roll(-away) & word.roll(-away)
+            spelt = spelt + part * before[:, None] * left[ids.roll(away)]
+            spelt = spelt + part * after[:, None] * right[ids.roll(-away)]
+        return F.normalize(vectors + (share * weight).sqrt()[:, None] * F.normalize(spelt, dim=-1), dim=-1)
 
 
 class Speller:

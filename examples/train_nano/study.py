@@ -73,9 +73,9 @@ class Tutor:
             yield self.ranked()
             yield self.read()
 
-    def read(self) -> Lesson:
+    def read(self, characters: int = CHARACTERS) -> Lesson:
         rng = self.texts.rng
-        texts = sorted(self.texts.batch(CHARACTERS), key=len)
+        texts = sorted(self.texts.batch(characters), key=len)
         prefixes = [QUERY if len(t) < 160 and rng.random() < 0.7 else DOCUMENT for t in texts]
         theirs = self.teacher.tokenize(texts)
         taught = self.teacher.project(torch.cat(self.teacher.states(theirs)))
