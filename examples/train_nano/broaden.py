@@ -125,23 +125,17 @@ class Learner:
         languages = library.languages().values()
         self.spelling = Spelling(early, rarity(self.student.tokenizer, languages, random.Random(0)))
 
-    def encode(self, texts: list[str], prefixes: list[int]) -> tuple[list[Tensor], list[Encoding], Tensor]:
-        """Vectors of each text, encodings, and the ids of all tokens."""
-        encodings = self.student.tokenizer.encode_batch(texts)
-        order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
-        vectors, lengths = self.student.encode(
-            [encodings[i] for i in order], [prefixes[i] for i in order], LIMIT
-        )
-        parts = sorted(zip(order, vectors.split(lengths), strict=True), key=lambda pair: pair[0])
-        rows = [[BOS, prefix, *e.ids[1 : LIMIT - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
-        return [part for _, part in parts], encodings, torch.tensor([token for row in rows for token in row])
+    def spelt(self, said: Tensor, encodings: list[Encoding], prefixes: list[int], share: float) -> Tensor:
+        """What is ``said`` [n_tokens, 128] of texts' tokens, with their spelling."""
+        rows = ([BOS, p, *e.ids[1 : LIMIT - 1]] for e, p in zip(encodings, prefixes, strict=True))
+        return self.spelling.add(said, torch.tensor([token for row in rows for token in row]), share)
 
     def losses(self, lesson: Lesson, others: Others) -> dict[str, Tensor]:
-        parts, encodings, ids = self.encode(lesson.texts, lesson.prefixes)
+        parts, encodings = self.student.read(lesson.texts, lesson.prefixes, LIMIT)
         vectors = torch.cat(parts)
         said = torch.zeros_like(vectors)
         said[lesson.rows] = lesson.targets.float()
-        cosines = (vectors * self.spelling.add(said, ids, ENGLISH)).sum(-1)
+        cosines = (vectors * self.spelt(said, encodings, lesson.prefixes, ENGLISH)).sum(-1)
         losses = {"tokens": (1 - cosines[lesson.rows]).mean()}
         if lesson.ranking is not None:
             count = len(lesson.ranking)
@@ -151,8 +145,8 @@ class Learner:
             losses["ranking"] = F.kl_div(
                 scores.log_softmax(1), lesson.ranking.softmax(1), reduction="batchmean"
             )
-        parts, _, ids = self.encode(others.texts, others.prefixes)
-        targets = self.spelling.add(others.targets.float(), ids, OTHER)
+        parts, encodings = self.student.read(others.texts, others.prefixes, LIMIT)
+        targets = self.spelt(others.targets.float(), encodings, others.prefixes, OTHER)
         losses["spelt"] = (1 - (torch.cat(parts) * targets).sum(-1)).mean()
         return losses
 

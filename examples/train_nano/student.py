@@ -117,6 +117,16 @@ class Student(nn.Module):
             vectors = self.dense(self.backbone(batch))
         return F.normalize(vectors.float(), dim=-1), lengths
 
+    def read(
+        self, texts: list[str], prefixes: list[int], limit: int = 512
+    ) -> tuple[list[Tensor], list[Encoding]]:
+        """``encode`` of texts, the shortest first: vectors and encodings of each, in the texts' order."""
+        encodings = self.tokenizer.encode_batch(texts)
+        order = sorted(range(len(texts)), key=lambda i: len(encodings[i].ids))
+        vectors, lengths = self.encode([encodings[i] for i in order], [prefixes[i] for i in order], limit)
+        parts = sorted(zip(order, vectors.split(lengths), strict=True), key=lambda pair: pair[0])
+        return [part for _, part in parts], encodings
+
     def content(self, vectors: Tensor, encodings: Iterable[Encoding], limit: int = 512) -> tuple[Tensor, ...]:
         """Documents' vectors without punctuation, of the ``vectors`` that ``encode`` gave for them."""
         ids = [torch.tensor([BOS, DOCUMENT, *e.ids[1 : limit - 1]]) for e in encodings]

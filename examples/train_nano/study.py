@@ -129,13 +129,7 @@ class Learner:
         self.student.scale = torch.nn.Parameter(torch.tensor(math.log(40.0)))
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
-        encodings = self.student.tokenizer.encode_batch(lesson.texts)
-        order = sorted(range(len(encodings)), key=lambda i: len(encodings[i].ids))
-        vectors, lengths = self.student.encode(
-            [encodings[i] for i in order], [lesson.prefixes[i] for i in order]
-        )
-        parts = list(vectors.split(lengths))
-        parts = [part for _, part in sorted(zip(order, parts, strict=True), key=lambda pair: pair[0])]
+        parts, encodings = self.student.read(lesson.texts, lesson.prefixes)
         known = torch.cat(parts)[lesson.rows]
         losses = {"tokens": (1 - (known * lesson.targets.float()).sum(-1)).mean()}
         if lesson.ranking is not None:
