@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sources
+import textbooks
 import torch
 import torch.nn.functional as F
 from distil import Texts, fit_teacher
@@ -37,8 +38,10 @@ RATE, CHARACTERS, FOREIGN, LIMIT = 6e-4, 13_000, 4_500, 512
 WEIGHTS = {"tokens": 1.0, "ranking": 0.03, "spelt": 0.5}
 ENGLISH, OTHER = 0.4, 2.5
 """How much of a rare token's target is its spelling: less in English, where more is understood."""
-KINDS = (0.22, 0.26, 0.24, 0.20, 0.08)
-"""How many of the English texts are as before, WordNet's, mixed, questions, and claims and key words."""
+KINDS = (0.20, 0.30, 0.10, 0.12, 0.22, 0.06)
+"""How many English texts are as before, of textbooks, of WordNet, mixed, questions, and claims and words."""
+ASKING = 3.0
+"""What a query's token counts for: there are few of them, and each decides more than a document's."""
 
 
 class Broad(Texts):
@@ -47,11 +50,18 @@ class Broad(Texts):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.writer = Writer(self.rng)
+        self.textbooks, self.asked = textbooks.books()
 
     def english(self) -> str:
-        rng, writer = self.rng, self.writer
-        (kind,) = rng.choices((super().english, self.said, self.mixed, writer.question, self.terse), KINDS)
-        return kind()
+        ways = (super().english, self.taught, self.said, self.mixed, self.question, self.terse)
+        (way,) = self.rng.choices(ways, KINDS)
+        return way()
+
+    def taught(self) -> str:
+        return self.part(self.textbooks)
+
+    def question(self) -> str:
+        return self.writer.question() if self.rng.random() < 0.4 else self.rng.choice(self.asked)
 
     def said(self) -> str:
         """Definitions and examples."""
@@ -62,7 +72,7 @@ class Broad(Texts):
         """A passage with words exchanged, or sentences that have nothing to do with each other."""
         rng, writer = self.rng, self.writer
         if rng.random() < 0.6:
-            _, passages = rng.choice(self.articles)
+            _, passages = rng.choice(self.articles if rng.random() < 0.5 else self.textbooks)
             return writer.mixed(rng.choice(passages)[: rng.choice((150, 400, 900))])
         ways = (writer.definition, writer.example, writer.claim, self.sentence)
         return " ".join(rng.choice(ways)() for _ in range(rng.randint(2, 8)))
@@ -93,8 +103,7 @@ class BroadTutor(Tutor):
 
     def lessons(self) -> Iterator[Lesson]:
         while True:
-            for _ in range(3):
-                yield self.read(CHARACTERS)
+            yield self.read(CHARACTERS)
             yield self.ranked()
 
     @torch.no_grad()
@@ -135,8 +144,10 @@ class Learner:
         vectors = torch.cat(parts)
         said = torch.zeros_like(vectors)
         said[lesson.rows] = lesson.targets.float()
-        cosines = (vectors * self.spelt(said, encodings, lesson.prefixes, ENGLISH)).sum(-1)
-        losses = {"tokens": (1 - cosines[lesson.rows]).mean()}
+        cosines = (vectors * self.spelt(said, encodings, lesson.prefixes, ENGLISH)).sum(-1)[lesson.rows]
+        counts = torch.tensor([ASKING if p == QUERY else 1.0 for p in lesson.prefixes])
+        counts = counts.repeat_interleave(torch.tensor([len(part) for part in parts]))[lesson.rows]
+        losses = {"tokens": ((1 - cosines) * counts).sum() / counts.sum()}
         if lesson.ranking is not None:
             count = len(lesson.ranking)
             passages = self.student.content(torch.cat(parts[count:]), encodings[count:], LIMIT)
@@ -153,7 +164,7 @@ class Learner:
 
 def main(arguments: argparse.Namespace) -> None:
     work, first, seed = arguments.work, arguments.first, arguments.seed
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     torch.manual_seed(seed)
     if not (work / "teacher.pt").exists():
         early = Student(work)
@@ -180,4 +191,5 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=75)
     parser.add_argument("--rate", type=float, default=RATE, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1, help="of the student; the teacher has one more")
     main(parser.parse_args())

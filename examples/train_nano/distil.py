@@ -45,14 +45,18 @@ class Texts:
             return self.rng.choice(self.documentation)
         if draw < 0.10:
             return self.rng.choice(self.meetings)[: self.rng.randint(200, 1500)]
-        title, passages = self.rng.choice(self.articles)
-        start = self.rng.randrange(len(passages))
-        if draw < 0.35:
+        return self.part(self.articles)
+
+    def part(self, articles: list[tuple[str, list[str]]]) -> str:
+        """Passages of an article or a sentence, often with the title."""
+        title, passages = self.rng.choice(articles)
+        start, draw = self.rng.randrange(len(passages)), self.rng.random()
+        if draw < 0.28:
             count = self.rng.randint(2, 4)
             return f"{title}. {' '.join(passages[start : start + count])}"
-        if draw < 0.50:
+        if draw < 0.45:
             return self.rng.choice(sources.sentences(passages[start]) or passages)[:300]
-        return f"{title}. {passages[start]}" if draw < 0.75 else passages[start]
+        return f"{title}. {passages[start]}" if draw < 0.72 else passages[start]
 
     def batch(self, characters: int) -> list[str]:
         texts: list[str] = []

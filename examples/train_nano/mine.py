@@ -1,6 +1,8 @@
 """Stage 2's data: English pseudo-queries with a positive and BM25's best wrong passages.
 
-python examples/train_nano/mine.py WORK --queries 12000
+    python examples/train_nano/mine.py WORK --queries 12000
+
+With ``--textbooks``, as many again are made of textbooks, which also ask questions of their own.
 """
 
 from __future__ import annotations
@@ -10,15 +12,22 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asking
 import bm25s
 import sources
+import textbooks
 
 NEGATIVES = 5
+LIKELY, SURE = 1.0, 5.0
+"""What a positive gets beside the ranking: more where the rest of the article is known to be wrong."""
 DEFINITION = re.compile(r"^.{3,80}? (is|was|are|were) (an?|the|one of) (.{20,160}?)[.;,]")
+
+Article = tuple[str, list[str]]
+Group = dict[str, Any]
 
 
 class QueryMaker:
@@ -56,10 +65,10 @@ class QueryMaker:
         return " ".join(chosen) or title, titled
 
 
-def asked(articles: list[tuple[str, list[str]]], count: int, rng: random.Random) -> list[dict[str, Any]]:
+def asked(articles: list[Article], count: int, rng: random.Random) -> list[Group]:
     """Questions by rule, each with its passage and others of the same article, in which it isn't answered."""
     longer = [article for article in articles if len(article[1]) >= 3]
-    groups: list[dict[str, Any]] = []
+    groups: list[Group] = []
     while len(groups) < count:
         title, passages = rng.choice(longer)
         opening = f"{title}. " if rng.random() < 0.6 else ""
@@ -70,14 +79,18 @@ def asked(articles: list[tuple[str, list[str]]], count: int, rng: random.Random)
             others = [opening + passage for i, passage in enumerate(passages) if i != at]
             negatives = rng.sample(others, min(len(others), NEGATIVES))
             groups.append(
-                {"query": question, "positive": opening + passages[at], "negatives": negatives, "sure": True}
+                {
+                    "query": question,
+                    "positive": opening + passages[at],
+                    "negatives": negatives,
+                    "better": SURE,
+                }
             )
     return groups
 
 
-def mine(work: Path, count: int, questions: int, seed: int = 0) -> None:
-    rng = random.Random(seed)
-    articles = sources.wiki_articles()
+def made(articles: list[Article], count: int, rng: random.Random) -> Iterator[Group]:
+    """Pseudo-queries, each with its passage and BM25's best of other articles."""
     places = [(article, at) for article, (_, passages) in enumerate(articles) for at in range(len(passages))]
     texts = [f"{articles[article][0]}. {articles[article][1][at]}" for article, at in places]
     frequency = Counter(word for text in texts for word in set(re.findall(r"\w{4,}", text.lower())))
@@ -85,20 +98,42 @@ def mine(work: Path, count: int, questions: int, seed: int = 0) -> None:
     chosen = rng.sample(range(len(places)), count)
     pairs = [maker.make(*articles[places[i][0]], places[i][1]) for i in chosen]
     negatives = neighbours(texts, [query for query, _ in pairs])
+    for i, (query, positive), found in zip(chosen, pairs, negatives, strict=True):
+        others = [texts[j] for j in found if places[j][0] != places[i][0]][:NEGATIVES]
+        yield {"query": query, "positive": positive, "negatives": others, "better": LIKELY}
+
+
+def meetings(rng: random.Random) -> Iterator[Group]:
+    pairs = sources.questions("qmsum-passages-en-train")
+    corpus = list(dict.fromkeys(text for _, positives in pairs for text in positives))
+    negatives = neighbours(corpus, [query for query, _ in pairs])
+    for (query, positives), found in zip(pairs, negatives, strict=True):
+        others = [corpus[j] for j in found if corpus[j] not in positives][:NEGATIVES]
+        yield {"query": query, "positive": rng.choice(positives), "negatives": others, "better": LIKELY}
+
+
+def unanswered(
+    articles: list[Article], questions: list[str], count: int, rng: random.Random
+) -> Iterator[Group]:
+    """Textbooks' questions with BM25's best passages, of which nothing says which one answers them."""
+    texts = [f"{title}. {passage}" for title, passages in articles for passage in passages]
+    chosen = rng.sample(questions, count)
+    for query, found in zip(chosen, neighbours(texts, chosen), strict=True):
+        first, *others = (texts[j] for j in found[: NEGATIVES + 1])
+        yield {"query": query, "positive": first, "negatives": others, "better": 0.0}
+
+
+def mine(work: Path, count: int, questions: int, of_textbooks: int, seed: int = 0) -> None:
+    rng = random.Random(seed)
+    articles = sources.wiki_articles()
+    groups = [*made(articles, count, rng), *meetings(rng), *asked(articles, questions, rng)]
+    if of_textbooks:
+        articles, own = textbooks.books()
+        groups += made(articles, of_textbooks, rng)
+        groups += asked(articles, of_textbooks // 2, rng)
+        groups += unanswered(articles, own, of_textbooks // 2, rng)
     with (work / "groups.jsonl").open("w", encoding="utf-8") as out:
-        for i, (query, positive), found in zip(chosen, pairs, negatives, strict=True):
-            others = [texts[j] for j in found if places[j][0] != places[i][0]][:NEGATIVES]
-            out.write(json.dumps({"query": query, "positive": positive, "negatives": others}) + "\n")
-        meetings = sources.questions("qmsum-passages-en-train")
-        corpus = list(dict.fromkeys(text for _, positives in meetings for text in positives))
-        for (query, positives), found in zip(
-            meetings, neighbours(corpus, [query for query, _ in meetings]), strict=True
-        ):
-            others = [corpus[j] for j in found if corpus[j] not in positives][:NEGATIVES]
-            row = {"query": query, "positive": rng.choice(positives), "negatives": others}
-            out.write(json.dumps(row) + "\n")
-        for group in asked(articles, questions, rng):
-            out.write(json.dumps(group) + "\n")
+        out.writelines(json.dumps(group) + "\n" for group in groups)
 
 
 def neighbours(texts: list[str], queries: list[str]) -> list[list[int]]:
@@ -115,5 +150,6 @@ if __name__ == "__main__":
     parser.add_argument("work", type=Path)
     parser.add_argument("--queries", type=int, default=12_000)
     parser.add_argument("--questions", type=int, default=0, help="made by rule, beside those")
+    parser.add_argument("--textbooks", type=int, default=0, help="of textbooks, and as many questions")
     arguments = parser.parse_args()
-    mine(arguments.work, arguments.queries, arguments.questions)
+    mine(arguments.work, arguments.queries, arguments.questions, arguments.textbooks)

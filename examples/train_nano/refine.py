@@ -36,8 +36,6 @@ STOPWORDS = frozenset(STOPWORDS_EN)
 PEAK_RATE, WARM_UP, QUERIES_PER_STEP = 3e-4, 30, 6
 DENSE_SCALE, TOKEN_SCALE, LEXICAL_SCALE = 20.0, 30.0, 0.3
 K1, B = 0.9, 0.4
-BETTER = {False: 1.0, True: 5.0}
-"""What a positive gets beside the ranking: more where the rest of the article is known to be wrong."""
 
 
 class Groups:
@@ -55,7 +53,7 @@ class Groups:
         """Queries, passages, and for each query the position of its positive and how much better that is."""
         queries, passages, positives, better = [], [], [], []
         for group in self.rng.sample(self.groups, count):
-            better.append(BETTER["sure" in group])
+            better.append(group["better"])
             positives.append(len(passages))
             queries.append(group["query"])
             passages += [group["positive"][:1200], *(text[:1200] for text in group["negatives"])]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from teacher import Teacher
+from teacher import BFLOAT16, Teacher
 from tokenizers import Encoding, Tokenizer
 from torch import Tensor, nn
 
@@ -113,7 +113,7 @@ class Student(nn.Module):
         ids = [[BOS, prefix, *e.ids[1 : limit - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
         lengths = tuple(map(len, ids))
         batch = PackedBatch(torch.tensor([token for row in ids for token in row]), lengths)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):
             vectors = self.dense(self.backbone(batch))
         return F.normalize(vectors.float(), dim=-1), lengths
 

@@ -12,22 +12,24 @@ Resumes from WORK/study.pt.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from distil import Texts, align, chamfer, fit_teacher
 from refine import LEXICAL_SCALE, Groups, Lexical, maxsim, rank
 from student import DOCUMENT, QUERY, Student
-from teacher import Teacher
+from teacher import BFLOAT16, Teacher
 from torch import Tensor
 from torch.multiprocessing import Process, Queue
+from torch.overrides import TorchFunctionMode
 
 PEAK_RATE, WARM_UP, AVERAGED = 5e-4, 60, 0.998
 CHARACTERS, QUERIES_PER_STEP, QUERY_LIMIT = 18_000, 5, 64
@@ -175,6 +177,13 @@ def optimisers(student: Student, rate: float) -> list[torch.optim.Optimizer]:
     ]
 
 
+class InFloat32(TorchFunctionMode):
+    """Muon's products, which it makes in bfloat16, in float32."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0].clone() if function is Tensor.bfloat16 else function(*args, **kwargs or {})
+
+
 class Course:
     """A student on its way: its weights, their running mean, and how far it has come.
 
@@ -230,8 +239,9 @@ class Course:
             optimiser.zero_grad()
         torch.stack([self.weights.get(name, 1.0) * value for name, value in losses.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        for optimiser in self.optimisers:
-            optimiser.step()
+        with contextlib.nullcontext() if BFLOAT16 else InFloat32():
+            for optimiser in self.optimisers:
+                optimiser.step()
         self.step, self.tokens = self.step + 1, self.tokens + tokens
         share = min(AVERAGED, self.step / (self.step + 9))
         with torch.no_grad():
