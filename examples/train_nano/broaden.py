@@ -1,13 +1,12 @@
-"""The teacher's token vectors, spelt and weighed, on English of every subject: for a student that goes on.
+"""The teacher's token vectors, spelt, on English of every subject: for a student that goes on.
 
     python examples/train_nano/broaden.py WORK --start FOLDER --first FOLDER --minutes 75
 
 A student that has read Wikipedia knows what the teacher says there, and half as well what it says elsewhere.
-So most English texts are WordNet's, questions by rule, and passages of Wikipedia with words exchanged
-(``wordnet.py``). What is to be learnt of an English token is what the teacher says of it, with its spelling
-added (``spell.py``); of one in another language, what an earlier student (``--first``) says, with more of
-its spelling. Of a query's tokens, those that say little weigh little. One in four lessons orders passages,
-as in ``study.py``. Resumes from WORK/study.pt.
+So most English texts are textbooks' (``textbooks.py``), WordNet's, questions by rule, and passages with words
+exchanged (``wordnet.py``). What is to be learnt of an English token is what the teacher says of it, with its
+spelling added (``spell.py``); of one in another language, what an earlier student (``--first``) says, with
+more of its spelling. Every other lesson orders passages, as in ``study.py``. Resumes from WORK/study.pt.
 """
 
 from __future__ import annotations
