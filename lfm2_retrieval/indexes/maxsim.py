@@ -2,8 +2,9 @@
 
 The scan decodes a block of vectors to float32, multiplies it with the tokens of all queries at once (BLAS)
 and reduces it, so that a batch reads the vectors once. Its sums differ in the last bits with the shape of the
-batch and the maker of the BLAS; the few documents that matter are therefore scored again in float64 (by
-`rerank`), which makes scores and ties the same everywhere.
+batch, the maker of the BLAS and, with some, where in a block a vector stands; the documents that matter
+(`plausible`) are therefore scored again in float64 (by `rerank`), which makes scores and ties the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decode", "best", "reduce_block_numpy", "scan", "widen_numpy"]
+__all__ = ["Decode", "best", "plausible", "reduce_block_numpy", "scan", "widen_numpy"]
 
 Decode = Callable[[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]], None]
 
 _DOCUMENTS_PER_CHUNK = 4096
 _BLOCK_TOKENS = 1024
+_ROUNDING = 1e-4
+"""Relative to the k-th score, or to 1: more than the scan can be wrong by."""
 _BLOCK_SIMILARITIES = 1 << 19  # at most so many float32 per block, so that they stay in the cache
 
 
@@ -97,3 +100,12 @@ def best(scores: NDArray[np.float32], keys: NDArray[np.int64], k: int) -> NDArra
     if len(kept) > k:
         kept = kept[scores[kept] >= np.partition(scores[kept], -k)[-k]]
     return kept[np.lexsort((keys[kept], -scores[kept]))[:k]]
+
+
+def plausible(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """The indices of scanned ``scores`` that can be among the ``k`` largest, however many; none of -inf."""
+    kept = np.flatnonzero(scores > -np.inf)
+    if len(kept) > k:
+        score = float(np.partition(scores[kept], -k)[-k])
+        kept = kept[scores[kept] >= score - _ROUNDING * max(1.0, abs(score))]
+    return kept

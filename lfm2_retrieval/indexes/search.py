@@ -23,11 +23,6 @@ from .snapshot import Part, Snapshot
 
 __all__ = ["Found", "rescore", "search"]
 
-_SPARE = 64
-"""How many documents beyond k the scan keeps, in case rounding put them on the wrong side."""
-_ROUNDING = 1e-4
-"""Relative to the k-th score: more than the float32 scan can be wrong by."""
-
 
 class Found(NamedTuple):
     """A hit before it has an id."""
@@ -45,21 +40,14 @@ class Candidates(NamedTuple):
     parts: NDArray[np.int64]
     positions: NDArray[np.int64]
 
-    def best(self, k: int) -> Candidates:
-        """The ``k`` best, best first."""
-        return self._chosen(maxsim.best(self.scores, self.keys, k))
-
     def joined(self, other: Candidates) -> Candidates:
         """Those of both."""
         pairs: Any = zip(self, other, strict=True)
         return Candidates._make(np.concatenate(pair) for pair in pairs)
 
     def plausible(self, k: int) -> Candidates:
-        """Of scanned documents, best first: those that can be among the best ``k``."""
-        if len(self.scores) <= k:
-            return self
-        score = float(self.scores[k - 1])
-        return self._chosen(self.scores >= score - _ROUNDING * max(1.0, abs(score)))
+        """Of scanned documents: those that can be among the best ``k``."""
+        return self._chosen(maxsim.plausible(self.scores, k))
 
     def _chosen(self, which: NDArray[Any]) -> Candidates:
         return Candidates._make(column[which] for column in self)
@@ -95,8 +83,7 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     def one(i: int) -> list[Found]:
         query = vectors[lanes[i] : lanes[i + 1]]
         listed = _shortlist(compressed, query, params, inner, wider) if compressed else _NOTHING
-        plausible = candidates[i].plausible(params.k).joined(listed)
-        return _settle(snapshot.parts, query, plausible, params.k, inner)
+        return _settle(snapshot.parts, query, candidates[i].joined(listed), params.k, inner)
 
     for i, some in enumerate(each(one, len(asked), threads if len(asked) > 1 else 1)):
         found[asked[i]] = some
@@ -144,7 +131,7 @@ def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
 def _scan(
     parts: Sequence[tuple[int, Part]], vectors: NDArray[np.float32], lanes: NDArray[np.int64], k: int
 ) -> list[Candidates]:
-    """The best ``k`` and some more of each query, from one pass over all documents of some parts."""
+    """What can be among the best ``k`` of each query, from one pass over all documents of some parts."""
     kept = [_NOTHING] * (len(lanes) - 1)
     for number, part in parts:
         segment = part.segment
@@ -152,9 +139,9 @@ def _scan(
             keys = part.keys[first : first + chunk.shape[1]]
             chunk[:, keys == 0] = -np.inf
             for query, row in enumerate(chunk):
-                new = maxsim.best(row, keys, k + _SPARE)
+                new = maxsim.plausible(row, k)
                 more = Candidates(row[new], keys[new], np.full(len(new), number), first + new)
-                kept[query] = kept[query].joined(more).best(k + _SPARE)
+                kept[query] = kept[query].joined(more).plausible(k)
     return kept
 
 

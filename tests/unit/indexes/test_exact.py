@@ -18,7 +18,7 @@ from lfm2_retrieval.errors import (
     InvalidTypeError,
     NewerFormatError,
 )
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import ExactIndex, maxsim
 
 LENGTHS = [5, 0, 3, 40, 1, 7]
 IDS = list("abcdef")
@@ -77,6 +77,23 @@ def test_ties_are_in_order_of_insertion_across_segments(index):
         for width in (1, 3, 16):
             hits = index.search(embeddings([width], seed=2), k)[0]
             assert [hit.id for hit in hits] == [f"{i:03d}" for i in range(k)]
+
+
+def test_ties_are_in_order_where_products_differ_by_their_place(index, monkeypatch):
+    """As some BLAS's do: half of the rows of a block may have another last bit."""
+
+    def uneven(*a):
+        for first, scores in scan(*a):
+            scores[:, 1::2] *= np.float32(1 + 1e-6)
+            yield first, scores
+
+    scan = maxsim.scan
+    monkeypatch.setattr(maxsim, "scan", uneven)
+    index.add([f"{i:03d}" for i in range(300)], TokenEmbeddings.concatenate([embeddings([9])] * 300))
+    for k in (1, 7, 150):
+        assert [hit.id for hit in index.search(embeddings([3], seed=2), k)[0]] == [
+            f"{i:03d}" for i in range(k)
+        ]
 
 
 def test_scores_do_not_depend_on_the_batch_or_the_segments(tmp_path):
@@ -291,7 +308,7 @@ READ = """
 import os, sys
 import numpy as np
 from lfm2_retrieval import TokenEmbeddings
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import ExactIndex, maxsim
 
 query = TokenEmbeddings(np.ones((1, 16), np.float32), np.array([0, 1]))
 with ExactIndex.create(None, 16) as index:  # loads all modules while they can be read

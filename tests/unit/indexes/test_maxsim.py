@@ -69,3 +69,11 @@ def test_best_orders_by_score_then_key_and_leaves_out_the_impossible():
     assert maxsim.best(scores, keys, 2).tolist() == [3, 5]
     assert maxsim.best(scores, keys, 10).tolist() == [3, 5, 1, 4, 0]
     assert maxsim.best(scores[:0], keys[:0], 3).tolist() == []
+
+
+def test_plausible_is_whatever_rounding_could_have_put_on_the_wrong_side():
+    scores = np.array([20.0, 5.0, 19.9999, -np.inf, 19.99, 20.0001], np.float32)
+    assert maxsim.plausible(scores, 1).tolist() == [0, 2, 5]
+    assert maxsim.plausible(scores, 4).tolist() == [0, 2, 4, 5]
+    assert maxsim.plausible(scores, 9).tolist() == [0, 1, 2, 4, 5]
+    assert maxsim.plausible(scores[:0], 3).tolist() == []
