@@ -91,9 +91,8 @@ def test_ties_are_in_order_where_products_differ_by_their_place(index, monkeypat
     monkeypatch.setattr(maxsim, "scan", uneven)
     index.add([f"{i:03d}" for i in range(300)], TokenEmbeddings.concatenate([embeddings([9])] * 300))
     for k in (1, 7, 150):
-        assert [hit.id for hit in index.search(embeddings([3], seed=2), k)[0]] == [
-            f"{i:03d}" for i in range(k)
-        ]
+        hits = index.search(embeddings([3], seed=2), k)[0]
+        assert [hit.id for hit in hits] == [f"{i:03d}" for i in range(k)]
 
 
 def test_scores_do_not_depend_on_the_batch_or_the_segments(tmp_path):
@@ -308,7 +307,7 @@ READ = """
 import os, sys
 import numpy as np
 from lfm2_retrieval import TokenEmbeddings
-from lfm2_retrieval.indexes import ExactIndex, maxsim
+from lfm2_retrieval.indexes import ExactIndex
 
 query = TokenEmbeddings(np.ones((1, 16), np.float32), np.array([0, 1]))
 with ExactIndex.create(None, 16) as index:  # loads all modules while they can be read
