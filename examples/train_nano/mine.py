@@ -78,14 +78,8 @@ def asked(articles: list[Article], count: int, rng: random.Random) -> list[Group
         if question:
             others = [opening + passage for i, passage in enumerate(passages) if i != at]
             negatives = rng.sample(others, min(len(others), NEGATIVES))
-            groups.append(
-                {
-                    "query": question,
-                    "positive": opening + passages[at],
-                    "negatives": negatives,
-                    "better": SURE,
-                }
-            )
+            positive = opening + passages[at]
+            groups.append({"query": question, "positive": positive, "negatives": negatives, "better": SURE})
     return groups
 
 

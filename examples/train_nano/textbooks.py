@@ -76,10 +76,10 @@ def books() -> tuple[list[tuple[str, list[str]]], list[str]]:
     for repository in sorted(TEXTBOOKS.iterdir()):
         for module in modules(repository):
             title = " ".join((module.findtext(f"{_CNXML}title") or "").split())
-            asked = [plain(p) for p in module.iter(f"{_CNXML}para") if plain(p).endswith("?")]
-            questions += [text for text in asked if len(text) < 200]
-            texts = [plain(p) for name in ("para", "caption", "meaning") for p in module.iter(_CNXML + name)]
-            if passages := packed(text for text in texts if len(text) >= SHORTEST):
+            paragraphs = [plain(p) for p in module.iter(f"{_CNXML}para")]
+            questions += [text for text in paragraphs if text.endswith("?") and len(text) < 200]
+            others = [plain(p) for name in ("caption", "meaning") for p in module.iter(_CNXML + name)]
+            if passages := packed(text for text in paragraphs + others if len(text) >= SHORTEST):
                 articles.append((title, passages))
     return articles, questions
 
