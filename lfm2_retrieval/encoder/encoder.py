@@ -325,8 +325,7 @@ class Encoder:
         check_output(output)
         tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
         report_cut(count_cut(tokens), len(tokens), "query", self._tokenizer.query_length, on_cut)
-        skip = self._tokenizer.skiplist if self.settings.skip_in_queries else None
-        return embed(self._engine, tokens, self.dim, output, skip)
+        return embed(self._engine, tokens, self.dim, output, self._tokenizer.query_skiplist)
 
     def sequences(self, texts: Sequence[str], *, queries: bool = False) -> list[list[int]]:
         """How long the sequences are that the model reads of each text: one, or one for each window.
@@ -373,7 +372,7 @@ class Encoder:
             ``TokenEmbeddings.spans`` has; one member where vectors are not pooled.
         """
         [tokens] = self._read(checked([text]))
-        skip = self._tokenizer.skiplist
+        skip = self._tokenizer.document_skiplist
         kept, _, spans = columns(tokens, skip)
         if self.options.pool_factor == 1:
             return list(spans[kept][:, None])
@@ -423,7 +422,7 @@ class Encoder:
     ) -> TokenEmbeddings:
         """The vectors of documents, pooled where the options say so."""
         check_output(output)
-        skip = self._tokenizer.skiplist
+        skip = self._tokenizer.document_skiplist
         if self.options.pool_factor == 1:
             return embed(self._engine, tokens, self.dim, output, skip, stop)
         encoded = embed(self._engine, tokens, self.dim, "float32", skip, stop)

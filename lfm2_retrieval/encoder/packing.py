@@ -21,7 +21,7 @@ def embed(  # noqa: PLR0917
     texts: Sequence[Sequence[Tokens]],
     dim: int,
     output: str,
-    skip: NDArray[np.int64] | None,
+    skip: NDArray[np.int64],
     stop: threading.Event | None = None,
 ) -> TokenEmbeddings:
     """The vectors of texts.
@@ -37,7 +37,7 @@ def embed(  # noqa: PLR0917
     output
         The dtype to return them in.
     skip
-        Ids whose vectors are left out; None for none.
+        Ids whose vectors are left out.
     stop
         Once it is set, no further step is taken.
 

@@ -62,10 +62,8 @@ class EncoderSettings:
         Whether expansion positions are attention keys.
     expansion_token
         None: the tokenizer's mask token, else EOS, else pad.
-    skiplist
-        Tokens of a document whose vectors are dropped.
-    skip_in_queries
-        Whether the skiplist holds for queries too.
+    query_skiplist, document_skiplist
+        Tokens whose vectors are dropped.
     strip
         Whether white space around a text is removed first: PyLate does, sentence-transformers does not.
     lower
@@ -85,8 +83,8 @@ class EncoderSettings:
     expanded_length: int
     attend_to_expansion: bool
     expansion_token: str | None
-    skiplist: tuple[str, ...]
-    skip_in_queries: bool
+    query_skiplist: tuple[str, ...]
+    document_skiplist: tuple[str, ...]
     strip: bool
     lower: bool
     normalize: bool
@@ -112,12 +110,12 @@ class EncoderSettings:
         [backbone] = modules["Transformer"]
         text = _read(folder / backbone / "sentence_bert_config.json")
         dense = tuple(_dense(folder, path) for path in modules.get("Dense", ()))
-        if "MultiVectorMask" in modules:
-            mask = _read(folder / modules["MultiVectorMask"][0] / "config.json")
+        masks = [_read(folder / path / "config.json") for path in modules.get("MultiVectorMask", ())]
+        if masks or top.string("model_type", "") == "MultiVectorEncoder":
             tokenizer = _read(folder / backbone / "tokenizer_config.json")
             normalize = "Normalize" in modules
             return _sentence_transformers(
-                top, text, mask, tokenizer, backbone=backbone, dense=dense, normalize=normalize
+                top, text, masks, tokenizer, backbone=backbone, dense=dense, normalize=normalize
             )
         return _pylate(top, text, backbone, dense)
 
@@ -139,8 +137,8 @@ def _pylate(top: Values, text: Values, backbone: str, dense: tuple[DenseSettings
         expanded_length=query_length * top.flag("do_query_expansion", _DEFAULTS["do_query_expansion"]),
         attend_to_expansion=top.flag("attend_to_expansion_tokens", _DEFAULTS["attend_to_expansion_tokens"]),
         expansion_token=None,
-        skiplist=top.array("skiplist_words", str, _DEFAULTS["skiplist_words"]),
-        skip_in_queries=False,
+        query_skiplist=(),
+        document_skiplist=top.array("skiplist_words", str, _DEFAULTS["skiplist_words"]),
         strip=True,
         lower=text.flag("do_lower_case", default=False),
         normalize=True,
@@ -152,14 +150,14 @@ def _pylate(top: Values, text: Values, backbone: str, dense: tuple[DenseSettings
 def _sentence_transformers(
     top: Values,
     text: Values,
-    mask: Values,
+    masks: list[Values],
     tokenizer: Values,
     *,
     backbone: str,
     dense: tuple[DenseSettings, ...],
     normalize: bool,
 ) -> EncoderSettings:
-    if mask.array("keep_only_token_ids", int, ()):
+    if any(mask.array("keep_only_token_ids", int, ()) for mask in masks):
         raise CheckpointError(
             "the checkpoint keeps only chosen token ids (an image model); that is not supported"
         )
@@ -181,7 +179,6 @@ def _sentence_transformers(
             query_length = expanded_length
         elif "query_length" in text:
             query_length = max(text.whole("query_length"), expanded_length)
-    tasks = mask.array("skiplist_tasks", str, ("document",))
     return EncoderSettings(
         query_prefix=prompts.string("query", ""),
         document_prefix=prompts.string("document", ""),
@@ -190,14 +187,20 @@ def _sentence_transformers(
         expanded_length=expanded_length,
         attend_to_expansion=expansion.flag("attend", default=False),
         expansion_token=expansion.string("token", "") or None,
-        skiplist=mask.array("skiplist_words", str, ()) if "document" in tasks else (),
-        skip_in_queries="query" in tasks,
+        query_skiplist=_skiplist(masks, "query"),
+        document_skiplist=_skiplist(masks, "document"),
         strip=False,
         lower=text.flag("do_lower_case", default=False),
         normalize=normalize,
         backbone=backbone,
         dense=dense,
     )
+
+
+def _skiplist(masks: list[Values], task: str) -> tuple[str, ...]:
+    """The words that any of the masks drops for a task."""
+    chosen = [mask for mask in masks if task in mask.array("skiplist_tasks", str, ("document",))]
+    return tuple(word for mask in chosen for word in mask.array("skiplist_words", str, ()))
 
 
 def _modules(folder: Path) -> dict[str, list[str]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +37,13 @@ class Tokens:
 
 
 def columns(
-    tokens: list[Tokens], skip: NDArray[np.int64] | None
+    tokens: list[Tokens], skip: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int32]]:
     """Of all positions of sequences laid end to end: whether the vector is kept, token id and span."""
     if not tokens:
         return np.zeros(0, bool), np.zeros(0, np.int64), np.zeros((0, 2), np.int32)
     ids = np.concatenate([one.ids for one in tokens])
-    kept = np.ones(len(ids), dtype=bool) if skip is None else ~np.isin(ids, skip)
+    kept = ~np.isin(ids, skip)
     at = 0
     for one in tokens:
         if one.kept is not None:
@@ -70,11 +69,8 @@ class TextTokenizer:
                 raise CheckpointError(
                     f"a length of {length} leaves no room for text beside BOS and the prefix"
                 )
-        skipped = [vocabulary.token_to_id(word) for word in settings.skiplist]
-        unknown = _unknown_id(text, vocabulary)
-        self.skiplist = np.array(
-            sorted({i for i in skipped if i is not None and i != unknown}), dtype=np.int64
-        )
+        self.query_skiplist = _ids(settings.query_skiplist, vocabulary)
+        self.document_skiplist = _ids(settings.document_skiplist, vocabulary)
         self.size = vocabulary.get_vocab_size()
         self.expansion_id = self._expansion_id(folder, vocabulary)
 
@@ -268,11 +264,10 @@ def _parse(text: str, folder: Path, *, lower: bool) -> Tokenizer:
     return tokenizer
 
 
-def _unknown_id(text: str, vocabulary: Tokenizer) -> int | None:
-    model = json.loads(text)["model"]
-    unknown = model.get("unk_token")
-    found = vocabulary.token_to_id(unknown) if isinstance(unknown, str) else model.get("unk_id")
-    return None if found is None else int(found)
+def _ids(words: Iterable[str], vocabulary: Tokenizer) -> NDArray[np.int64]:
+    """The ids of those words that the vocabulary has, in order."""
+    found = {vocabulary.token_to_id(word) for word in words}
+    return np.array(sorted(i for i in found if i is not None), dtype=np.int64)
 
 
 def _without_surrogates(text: str) -> str:

@@ -32,7 +32,7 @@ def test_missing_settings_take_the_family_defaults_and_the_log_says_so(
         settings = Encoder.load(copied).settings
     assert (settings.query_prefix, settings.query_length, settings.document_length) == ("[Q] ", 32, 100)
     assert settings.expand_queries
-    assert len(settings.skiplist) == 32
+    assert len(settings.document_skiplist) == 32
     assert "query_prefix, document_prefix, query_length" in caplog.text
     assert "document_length" not in caplog.text
 

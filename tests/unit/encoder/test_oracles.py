@@ -106,6 +106,46 @@ def test_lengths_and_case_are_those_of_sentence_transformers(
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [],
+        [(["."], None)],
+        [(["."], ["query"])],
+        [(["."], "query")],
+        [(["."], ["query", "document"])],
+        [([".", "Ġthe"], ["document"]), (["Ġthe", "Ġa"], ["query"])],
+        [(["."], ["query", "document"]), (["Ġthe"], ["document"]), (["e"], ["query"])],
+    ],
+)
+@pytest.mark.parametrize("expansion", [None, {"strategy": "min", "attend": True, "length": 12}])
+def test_skiplists_are_those_of_sentence_transformers(
+    checkpoint: Make, tmp_path: Path, masks: list, expansion: dict | None
+) -> None:
+    """Each side may have its own: a checkpoint may hold several masks, each for some tasks."""
+    from sentence_transformers import MultiVectorEncoder
+
+    made = checkpoint(layout="sentence-transformers", settings={"query_expansion": expansion})
+    folder = shutil.copytree(made, tmp_path / "model")
+    modules = json.loads((folder / "modules.json").read_text())
+    [mask] = [module for module in modules if module["type"].endswith("MultiVectorMask")]
+    modules.remove(mask)
+    for number, (words, tasks) in enumerate(masks):
+        path = f"mask_{number}"
+        (folder / path).mkdir()
+        config = {"skiplist_words": words} | ({} if tasks is None else {"skiplist_tasks": tasks})
+        (folder / path / "config.json").write_text(json.dumps(config))
+        modules.append(mask | {"idx": len(modules), "name": path, "path": path})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    encoder, oracle = Encoder.load(folder), MultiVectorEncoder(str(folder), device="cpu")
+    for text in (*TEXTS, "the end. A theme, then a street. The", "."):
+        theirs = oracle.encode_document([text], convert_to_numpy=True, show_progress_bar=False)[0]
+        np.testing.assert_allclose(encoder.encode_documents([text])[0], theirs, atol=1e-4)
+        theirs = oracle.encode_query([text], convert_to_numpy=True, show_progress_bar=False)[0]
+        ours = encoder.encode_queries([text], on_cut=lambda count: None)[0]
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
 @pytest.mark.parametrize("attend", [False, True])
 @pytest.mark.parametrize("shape", SHAPES + BIDIRECTIONAL)
 def test_queries_equal_the_reference(checkpoint: Make, shape: dict, attend: bool) -> None:
