@@ -24,9 +24,9 @@ import textbooks
 import torch
 import torch.nn.functional as F
 from distil import Texts, fit_teacher
-from refine import maxsim
+from refine import maxsim, nearest
 from spell import Library, Spelling, rarity
-from student import BOS, DOCUMENT, QUERY, Student
+from student import DOCUMENT, QUERY, Student, sequences
 from study import QUERY_LIMIT, Course, Lesson, Tutor, taught
 from teacher import Teacher
 from tokenizers import Encoding
@@ -124,10 +124,9 @@ def teach(work: Path, first: Path, seed: int, queue: Queue) -> None:
         queue.put((lesson, tutor.others()))
 
 
-def nearest(vectors: tuple[Tensor, ...], count: int) -> Tensor:
-    """The best similarity of each vector of the first ``count`` texts in each of the others."""
-    asked = torch.cat(vectors[:count])
-    return torch.stack([(asked @ passage.T).amax(1) for passage in vectors[count:]], dim=1)
+def tokens(encodings: list[Encoding], prefixes: list[int]) -> Tensor:
+    """Those of all texts in a row, as ``Student.read`` has their vectors."""
+    return torch.tensor([token for row in sequences(encodings, prefixes, LIMIT) for token in row])
 
 
 class Learner:
@@ -140,22 +139,14 @@ class Learner:
         languages = library.languages().values()
         self.spelling = Spelling(early, rarity(self.student.tokenizer, languages, random.Random(0)))
 
-    def spelt(self, said: Tensor, encodings: list[Encoding], prefixes: list[int], share: float) -> Tensor:
-        """What is ``said`` [n_tokens, 128] of texts' tokens, with their spelling."""
-        return self.spelling.add(said, torch.tensor(self.ids(encodings, prefixes)), share)
-
-    @staticmethod
-    def ids(encodings: list[Encoding], prefixes: list[int]) -> list[int]:
-        rows = ([BOS, p, *e.ids[1 : LIMIT - 1]] for e, p in zip(encodings, prefixes, strict=True))
-        return [token for row in rows for token in row]
-
     def losses(self, lesson: Lesson, others: Others) -> dict[str, Tensor]:
         parts, encodings = self.student.read(lesson.texts, lesson.prefixes, LIMIT)
         vectors = torch.cat(parts)
         said = torch.zeros_like(vectors)
         said[lesson.rows] = lesson.targets.float()
         known = vectors[lesson.rows]
-        targets = self.spelt(said, encodings, lesson.prefixes, ENGLISH)[lesson.rows]
+        ids = tokens(encodings, lesson.prefixes)
+        targets = self.spelling.add(said, ids, ENGLISH)[lesson.rows]
         lengths = torch.tensor([len(part) for part in parts])
         owner = torch.arange(len(parts)).repeat_interleave(lengths)[lesson.rows]  # the text of each row
         weights = torch.tensor([ASKING if p == QUERY else 1.0 for p in lesson.prefixes])[owner]
@@ -168,13 +159,13 @@ class Learner:
             losses["ranking"] = F.kl_div(
                 scores.log_softmax(1), lesson.ranking.softmax(1), reduction="batchmean"
             )
-            words = torch.tensor(self.ids(encodings, lesson.prefixes))[lesson.rows]
-            told = (owner < count) | ~torch.isin(words, self.student.skipped)
+            told = (owner < count) | ~torch.isin(ids[lesson.rows], self.student.skipped)
             sizes = torch.bincount(owner[told], minlength=len(parts)).tolist()
-            ours, theirs = (nearest(vectors[told].split(sizes), count) for vectors in (known, targets))
-            losses["nearest"] = (ours - theirs).square().mean().sqrt()
+            ours, theirs = known[told].split(sizes), targets[told].split(sizes)
+            best, wanted = (nearest(torch.cat(some[:count]), some[count:]) for some in (ours, theirs))
+            losses["nearest"] = (best - wanted).square().mean().sqrt()
         parts, encodings = self.student.read(others.texts, others.prefixes, LIMIT)
-        targets = self.spelt(others.targets.float(), encodings, others.prefixes, OTHER)
+        targets = self.spelling.add(others.targets.float(), tokens(encodings, others.prefixes), OTHER)
         losses["spelt"] = (1 - (torch.cat(parts) * targets).sum(-1)).mean()
         return losses
 

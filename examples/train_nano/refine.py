@@ -102,10 +102,14 @@ class Groups:
         return list(pairs.values()), list(pairs)
 
 
+def nearest(vectors: Tensor, documents: Iterable[Tensor]) -> Tensor:
+    """The best similarity of each vector in each document, ``[n_vectors, n_documents]``."""
+    return torch.stack([(vectors @ document.T).amax(1) for document in documents], dim=1)
+
+
 def maxsim(queries: tuple[Tensor, ...], documents: tuple[Tensor, ...]) -> Tensor:
     """Mean over a query's vectors of the best similarity in each document, ``[n_queries, n_documents]``."""
-    flat = torch.cat(queries)
-    best = torch.stack([(flat @ document.T).amax(1) for document in documents], dim=1)
+    best = nearest(torch.cat(queries), documents)
     return torch.stack([part.mean(0) for part in best.split([len(q) for q in queries])])
 
 

@@ -35,6 +35,11 @@ LARGER = replace(SHAPE, vocab_size=20_480, layer_types=(*SHAPE.layer_types, "con
 """More layers in the place of words, in 25 MB, too."""
 
 
+def sequences(encodings: Iterable[Encoding], prefixes: Iterable[int], limit: int) -> list[list[int]]:
+    """The tokens that are read of each text: BOS, its prefix and what the ``limit`` leaves room for."""
+    return [[BOS, prefix, *e.ids[1 : limit - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
+
+
 class Student(nn.Module):
     """Of the shape that has as many words as WORK's tokenizer."""
 
@@ -110,7 +115,7 @@ class Student(nn.Module):
         self, encodings: Iterable[Encoding], prefixes: Iterable[int], limit: int = 512
     ) -> tuple[Tensor, tuple[int, ...]]:
         """Normalised vectors [n_tokens, 128] and the number of tokens of each text."""
-        ids = [[BOS, prefix, *e.ids[1 : limit - 1]] for e, prefix in zip(encodings, prefixes, strict=True)]
+        ids = sequences(encodings, prefixes, limit)
         lengths = tuple(map(len, ids))
         batch = PackedBatch(torch.tensor([token for row in ids for token in row]), lengths)
         with torch.autocast("cpu", torch.bfloat16, enabled=BFLOAT16):

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from distil import Texts, align, chamfer, fit_teacher
-from refine import LEXICAL_SCALE, Groups, Lexical, maxsim, rank
+from refine import LEXICAL_SCALE, Groups, Lexical, maxsim, nearest, rank
 from student import DOCUMENT, QUERY, Student
 from teacher import BFLOAT16, Teacher
 from torch import Tensor
@@ -94,9 +94,9 @@ class Tutor:
         ranking[torch.arange(count), positives] += better
         rows, targets = align(texts, ours, theirs, torch.cat(projected))
         asked = targets[rows < sum(min(len(e.ids) + 1, 512) for e in ours[:count])]
-        nearest = torch.stack([(asked @ document.T).amax(1) for document in projected[count:]], dim=1)
+        best = nearest(asked, projected[count:])
         prefixes = [QUERY] * count + [DOCUMENT] * len(passages)
-        return Lesson(texts, prefixes, rows, targets.half(), ranking, nearest.half())
+        return Lesson(texts, prefixes, rows, targets.half(), ranking, best.half())
 
     def translations(self) -> tuple[list[str], list[Tensor], list[int]]:
         """Texts in other languages, the teacher's vectors of their English, and prefixes."""
@@ -143,9 +143,8 @@ class Learner:
             losses["ranking"] = F.kl_div(
                 scores.log_softmax(1), lesson.ranking.softmax(1), reduction="batchmean"
             )
-            asked = known[: len(lesson.nearest)]
-            nearest = torch.stack([(asked @ document.T).amax(1) for document in documents], dim=1)
-            losses["nearest"] = (nearest - lesson.nearest.float()).square().mean().sqrt()
+            best = nearest(known[: len(lesson.nearest)], documents)
+            losses["nearest"] = (best - lesson.nearest.float()).square().mean().sqrt()
         return losses
 
     def contrast(self, pairs: tuple[list[str], list[str]], limit: int = 512) -> Tensor:

@@ -36,7 +36,6 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 }
 """``config.json`` of LFM2-ColBERT, by size."""
 _DIM = 128
-_LENGTH = 1024  # positions of a document
 _STD = 0.02  # as transformers draws linears, convolutions and embeddings
 
 
@@ -73,36 +72,17 @@ def write_random(folder: Path, shape: str, seed: int = 0) -> Path:
         else:
             parameters[name] = torch.randn(meta.shape, generator=draw) * _STD
     dense = torch.randn(_DIM, config["hidden_size"], generator=draw) * _STD
-    (folder / "1_Dense").mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        shutil.copy(BUNDLED["nano"] / name, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(BUNDLED["nano"], folder, dirs_exist_ok=True)
     save_file(split_weights(parameters, BackboneConfig.from_dict(config)), folder / "model.safetensors")
     save_file({"linear.weight": dense}, folder / "1_Dense/model.safetensors")
-    files = {
-        "config.json": dict(config),
-        "modules.json": [
-            {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
-        ],
-        "sentence_bert_config.json": {"max_seq_length": _LENGTH - 1, "do_lower_case": False},
-        "config_sentence_transformers.json": {
-            "model_type": "ColBERT",
-            "similarity_fn_name": "MaxSim",
-            "query_prefix": "[Q] ",
-            "document_prefix": "[D] ",
-            "query_length": 32,
-            "document_length": _LENGTH,
-            "do_query_expansion": True,
-            "attend_to_expansion_tokens": False,
-            "skiplist_words": list(string.punctuation),
-        },
-        "1_Dense/config.json": {
-            "in_features": config["hidden_size"],
-            "out_features": _DIM,
-            "bias": False,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        },
-    }
-    for name, values in files.items():
-        (folder / name).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    _change(folder / "config.json", dict(config), whole=True)
+    _change(folder / "1_Dense/config.json", {"in_features": config["hidden_size"], "out_features": _DIM})
+    settings = {"query_length": 32, "do_query_expansion": True, "skiplist_words": list(string.punctuation)}
+    _change(folder / "config_sentence_transformers.json", settings)
     return folder
+
+
+def _change(file: Path, values: dict[str, Any], *, whole: bool = False) -> None:
+    kept = {} if whole else json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(kept | values, indent=1) + "\n", encoding="utf-8")
