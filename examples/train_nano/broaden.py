@@ -3,11 +3,12 @@
     python examples/train_nano/broaden.py WORK --start FOLDER --first FOLDER --minutes 75
 
 A student that has read Wikipedia knows what the teacher says there, and half as well what it says elsewhere.
-So six of ten English texts are textbooks' (``textbooks.py``), WordNet's, questions, and passages with words
-exchanged (``wordnet.py``). What is to be learnt of an English token is what the teacher says of it, with its
-spelling added (``spell.py``); of one in another language, what an earlier student (``--first``) says, with
-more of its spelling. Every other lesson orders passages, as in ``study.py``, and has the best similarity of
-each query token in each passage learnt, too. Resumes from WORK/study.pt.
+So two of three English texts are textbooks' (``textbooks.py``), papers' (``papers.py``), WordNet's,
+questions, and passages with words exchanged (``wordnet.py``). What is to be learnt of an English token is
+what the teacher says of it, with its spelling added (``spell.py``); of one in another language, what an
+earlier student (``--first``) says, with more of its spelling. Every other lesson orders passages, as in
+``study.py``, and has the best similarity of each query token in each passage learnt, too. Resumes from
+WORK/study.pt.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import papers
 import sources
 import textbooks
 import torch
@@ -38,8 +40,8 @@ RATE, CHARACTERS, FOREIGN, LIMIT = 3e-4, 13_000, 2_400, 512
 WEIGHTS = {"tokens": 1.0, "ranking": 0.03, "nearest": 0.5, "spelt": 0.4}
 ENGLISH, OTHER = 0.4, 2.5
 """How much of a rare token's target is its spelling: less in English, where more is understood."""
-KINDS = (0.40, 0.22, 0.09, 0.09, 0.15, 0.05)
-"""How many English texts are as before, of textbooks, of WordNet, mixed, questions, and claims and words."""
+KINDS = (0.35, 0.16, 0.20, 0.06, 0.06, 0.13, 0.04)
+"""Of English texts: as before, textbooks, papers, WordNet, mixed, questions, and claims and words."""
 ASKING = 2.0
 """What a query's token counts for: there are few of them, and each decides more than a document's."""
 
@@ -51,14 +53,18 @@ class Broad(Texts):
         super().__init__(seed)
         self.writer = Writer(self.rng)
         self.textbooks, self.asked = textbooks.books()
+        self.papers = papers.papers()
 
     def english(self) -> str:
-        ways = (super().english, self.taught, self.said, self.mixed, self.question, self.terse)
+        ways = (super().english, self.taught, self.found, self.said, self.mixed, self.question, self.terse)
         (way,) = self.rng.choices(ways, KINDS)
         return way()
 
     def taught(self) -> str:
         return self.part(self.textbooks)
+
+    def found(self) -> str:
+        return self.part(self.papers.abstracts if self.rng.random() < 0.4 else self.papers.sections)
 
     def question(self) -> str:
         return self.writer.question() if self.rng.random() < 0.4 else self.rng.choice(self.asked)

@@ -2,7 +2,8 @@
 
     python examples/train_nano/mine.py WORK --queries 12000
 
-With ``--textbooks``, as many again are made of textbooks, which also ask questions of their own.
+With ``--textbooks``, as many again are made of textbooks, which also ask questions of their own; with
+``--papers``, of scientific papers, half of them of their abstracts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 import asking
 import bm25s
+import papers
 import sources
 import textbooks
 
@@ -117,16 +119,35 @@ def unanswered(
         yield {"query": query, "positive": first, "negatives": others, "better": 0.0}
 
 
-def mine(work: Path, count: int, questions: int, of_textbooks: int, seed: int = 0) -> None:
+def of_textbooks(count: int, rng: random.Random) -> Iterator[Group]:
+    articles, questions = textbooks.books()
+    yield from made(articles, count, rng)
+    yield from asked(articles, count // 2, rng)
+    yield from unanswered(articles, questions, count // 2, rng)
+
+
+def of_papers(count: int, rng: random.Random) -> Iterator[Group]:
+    abstracts, sections = papers.papers()
+    rounds = -(-count // (2 * len(abstracts)))
+    for _ in range(rounds):  # an abstract has several queries, but is never wrong for its own
+        yield from made(abstracts, count // (2 * rounds), rng)
+    yield from made(sections, count // 2, rng)
+    yield from asked(sections, count // 4, rng)
+
+
+def mine(arguments: argparse.Namespace, seed: int = 0) -> None:
     rng = random.Random(seed)
     articles = sources.wiki_articles()
-    groups = [*made(articles, count, rng), *meetings(rng), *asked(articles, questions, rng)]
-    if of_textbooks:
-        articles, own = textbooks.books()
-        groups += made(articles, of_textbooks, rng)
-        groups += asked(articles, of_textbooks // 2, rng)
-        groups += unanswered(articles, own, of_textbooks // 2, rng)
-    with (work / "groups.jsonl").open("w", encoding="utf-8") as out:
+    groups = [
+        *made(articles, arguments.queries, rng),
+        *meetings(rng),
+        *asked(articles, arguments.questions, rng),
+    ]
+    if arguments.textbooks:
+        groups += of_textbooks(arguments.textbooks, rng)
+    if arguments.papers:
+        groups += of_papers(arguments.papers, rng)
+    with (arguments.work / "groups.jsonl").open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(group) + "\n" for group in groups)
 
 
@@ -145,5 +166,5 @@ if __name__ == "__main__":
     parser.add_argument("--queries", type=int, default=12_000)
     parser.add_argument("--questions", type=int, default=0, help="made by rule, beside those")
     parser.add_argument("--textbooks", type=int, default=0, help="of textbooks, and as many questions")
-    arguments = parser.parse_args()
-    mine(arguments.work, arguments.queries, arguments.questions, arguments.textbooks)
+    parser.add_argument("--papers", type=int, default=0, help="of papers, and a quarter as many questions")
+    mine(parser.parse_args())

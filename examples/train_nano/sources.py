@@ -1,7 +1,7 @@
 """The training text, read where it lies: $LFM2_RETRIEVAL_DATA, by default ../shared/data.
 
-Nothing below ``eval/`` is ever opened here, and neither are the queries of ``scifact-train``, which
-belong to a collection that ``nano`` is measured on.
+Nothing below ``eval/`` is ever opened here (``papers.py`` reads titles there, to leave them out), and neither
+are the queries of ``scifact-train``, which belong to a collection that ``nano`` is measured on.
 """
 
 from __future__ import annotations
