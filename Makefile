@@ -26,6 +26,7 @@ results: install-test
 	$(EVAL) demo --cross-lingual $(BOTH)/2026-11-demo
 	$(EVAL) demo --languages en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-demo-en
 	$(EVAL) beir $(foreach l,en de es zh ar ru vi,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
+	$(EVAL) beir $(LFM2_RETRIEVAL_DATA)/eval/scifact-en $(LFM2_RETRIEVAL_DATA)/eval/cranfield-en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-science
 
 install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'
