@@ -56,14 +56,14 @@ class Broad(Texts):
         self.papers = papers.papers()
 
     def english(self) -> str:
-        ways = (super().english, self.taught, self.found, self.said, self.mixed, self.question, self.terse)
+        ways = (super().english, self.taught, self.paper, self.said, self.mixed, self.question, self.terse)
         (way,) = self.rng.choices(ways, KINDS)
         return way()
 
     def taught(self) -> str:
         return self.part(self.textbooks)
 
-    def found(self) -> str:
+    def paper(self) -> str:
         return self.part(self.papers.abstracts if self.rng.random() < 0.4 else self.papers.sections)
 
     def question(self) -> str:
