@@ -1,8 +1,8 @@
 """Scientific papers in English, biology and medicine for the most part: their abstracts and sections.
 
-Read from clones of public repositories that hold papers as JATS XML, one in each folder of $PAPERS. A paper
-is taken if it says itself that it is under CC BY or in the public domain, and if it belongs to no collection
-that nano is measured on.
+Read from clones of public repositories that hold papers as JATS XML, each in a folder of $PAPERS, at the
+commits named here. A paper is taken if it says itself that it is under CC BY or in the public domain (CC0),
+and if it belongs to no collection that nano is measured on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 import sources
-from textbooks import LIMITED, SHORTEST, git, packed
+from textbooks import LIMITED, SHORTEST, git, packed, plain
 
 PAPERS = Path(os.environ.get("PAPERS", "../papers"))
+COMMITS = {
+    "allofplos": "07fdeed848b2816a7fbf7da6418ef6e2076e1960",
+    "ami": "77524a52dec5e652cb66fef64473f4f56ec5e064",
+    "tigr2ess": "9612323fd84d69053c1477e4a224f4b85d4a5f4f",
+}
 MOST = 400
 """Papers looked at in a repository, evenly chosen."""
 FREE = re.compile(
@@ -39,15 +44,15 @@ class Papers(NamedTuple):
     sections: list[Article]
 
 
-def files(repository: Path) -> Iterator[bytes]:
-    """The XML files of a repository's newest commit that are long enough to be papers, each only once."""
-    listed = git(repository, "ls-tree", "-r", "-l", "HEAD").decode().splitlines()
+def files(repository: Path, commit: str) -> Iterator[bytes]:
+    """The XML files of a commit that are long enough to be papers, each only once."""
+    listed = git(repository, "ls-tree", "-r", "-l", commit).decode().splitlines()
     blobs: dict[str, None] = {}
     for line in listed:
         _, _, blob, size, path = line.split(None, 4)
         if path.endswith(".xml") and size.isdigit() and int(size) > 20_000:
             blobs[blob] = None
-    chosen = list(blobs)[:: -(-len(blobs) // MOST) or 1]
+    chosen = list(blobs)[:: -(-len(blobs) // MOST)]
     command = ["git", "-C", str(repository), "cat-file", "--batch"]
     told = subprocess.run(command, input="\n".join(chosen).encode(), capture_output=True, check=True).stdout
     stream = io.BytesIO(told)
@@ -57,20 +62,13 @@ def files(repository: Path) -> Iterator[bytes]:
         stream.read(1)
 
 
-def plain(element: ElementTree.Element | None) -> str:
+def unread(element: ElementTree.Element) -> bool:
+    return element.tag.rpartition("}")[2] in UNREAD or element.get("ref-type") == "bibr"
+
+
+def prose(element: ElementTree.Element | None) -> str:
     """The words of an element, without citations, tables and figures."""
-    if element is None:
-        return ""
-    return REFERENCES.sub("", " ".join("".join(words(element)).split()))
-
-
-def words(element: ElementTree.Element) -> Iterator[str]:
-    yield element.text or ""
-    for child in element:
-        name = child.tag.rpartition("}")[2] if isinstance(child.tag, str) else ""
-        if name not in UNREAD and child.get("ref-type") != "bibr":
-            yield from words(child)
-        yield child.tail or ""
+    return "" if element is None else REFERENCES.sub("", plain(element, unread))
 
 
 def free(paper: ElementTree.Element) -> bool:
@@ -98,24 +96,24 @@ def measured() -> set[str]:
 
 
 def papers() -> Papers:
-    """Raises FileNotFoundError where there are no papers."""
+    """Raises CalledProcessError where a repository or its commit is missing."""
     found, known = Papers([], []), measured()
-    for repository in sorted(PAPERS.iterdir()):
-        for file in files(repository):
+    for name, commit in COMMITS.items():
+        for file in files(PAPERS / name, commit):
             try:
                 paper = ElementTree.fromstring(file)
             except ElementTree.ParseError:  # entities of HTML
                 continue
-            title = plain(paper.find("front/article-meta/title-group/article-title"))
+            title = prose(paper.find("front/article-meta/title-group/article-title"))
             if not title or key(title) in known or not free(paper):
                 continue
             known.add(key(title))
-            abstract = " ".join(plain(p) for p in paper.findall("front/article-meta/abstract[1]//p"))
+            abstract = " ".join(prose(p) for p in paper.findall("front/article-meta/abstract[1]//p"))
             if len(abstract) > SHORTEST:
                 found.abstracts.append((title, [abstract]))
             for section in paper.findall("body//sec"):
-                own = plain(section.find("title"))
-                texts = (plain(p) for p in section.findall("p"))
+                own = prose(section.find("title"))
+                texts = (prose(p) for p in section.findall("p"))
                 if passages := packed(text for text in texts if len(text) >= SHORTEST):
                     found.sections.append((own if own.count(" ") > 2 else title, passages))
     return found

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -51,19 +51,23 @@ def modules(repository: Path) -> Iterator[ElementTree.Element]:
                 yield ElementTree.parse(archive.extractfile(member)).getroot()
 
 
-def plain(element: ElementTree.Element) -> str:
-    """The words of an element, formulas as they are read."""
-    return " ".join("".join(words(element)).split())
+def footnote(element: ElementTree.Element) -> bool:
+    return element.tag == f"{_CNXML}footnote"
 
 
-def words(element: ElementTree.Element) -> Iterator[str]:
+def plain(element: ElementTree.Element, unread: Callable[[ElementTree.Element], bool] = footnote) -> str:
+    """The words of an element, formulas as they are read, without what is ``unread`` in it."""
+    return " ".join("".join(words(element, unread)).split())
+
+
+def words(element: ElementTree.Element, unread: Callable[[ElementTree.Element], bool]) -> Iterator[str]:
     if element.tag == _MATHEMATICS:
         yield " ".join("".join(element.itertext()).split())
     else:
         yield element.text or ""
         for child in element:
-            if child.tag != f"{_CNXML}footnote":
-                yield from words(child)
+            if not unread(child):
+                yield from words(child, unread)
             yield child.tail or ""
 
 
