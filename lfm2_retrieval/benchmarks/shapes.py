@@ -73,7 +73,8 @@ def write_random(folder: Path, shape: str, seed: int = 0) -> Path:
             parameters[name] = torch.randn(meta.shape, generator=draw) * _STD
     dense = torch.randn(_DIM, config["hidden_size"], generator=draw) * _STD
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(BUNDLED["nano"], folder, dirs_exist_ok=True)
+    settings_only = shutil.ignore_patterns("*.safetensors", "README.md")
+    shutil.copytree(BUNDLED["nano"], folder, dirs_exist_ok=True, ignore=settings_only)
     save_file(split_weights(parameters, BackboneConfig.from_dict(config)), folder / "model.safetensors")
     save_file({"linear.weight": dense}, folder / "1_Dense/model.safetensors")
     _change(folder / "config.json", dict(config), whole=True)
