@@ -15,18 +15,28 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from student import BOS, EOS, PAD, Student
+from tokenizers import Tokenizer
 
 from lfm2_retrieval.encoder.config import BackboneConfig
 from lfm2_retrieval.encoder.weights import split_weights
 
+VERSION = "0.15"
 QUERY_LENGTH, DOCUMENT_LENGTH = 256, 1024
+CODE = Path(__file__).parents[2] / "lfm2_retrieval/models/nano/modeling_lfm2_bidirectional.py"
+"""How transformers and sentence-transformers run it."""
 SPECIALS = {"pad_token": "<|pad|>", "bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}
 
 
 def config(shape: BackboneConfig) -> dict[str, Any]:
     return {
         "architectures": ["Lfm2BidirectionalModel"],
-        "model_type": "lfm2",
+        "auto_map": {
+            "AutoConfig": "modeling_lfm2_bidirectional.Lfm2BidirectionalConfig",
+            "AutoModel": "modeling_lfm2_bidirectional.Lfm2BidirectionalModel",
+        },
+        # A type of its own: transformers would take "lfm2" for its causal model, without a word.
+        "model_type": "lfm2_bidirectional",
+        "version": VERSION,
         "vocab_size": shape.vocab_size,
         "hidden_size": shape.hidden_size,
         "intermediate_size": shape.ffn_size,
@@ -47,6 +57,16 @@ def config(shape: BackboneConfig) -> dict[str, Any]:
         "eos_token_id": EOS,
         "dtype": "float16",
     }
+
+
+def skiplist(tokenizer: Path) -> list[str]:
+    """Punctuation, with and without a space before it, as far as the tokenizer has an entry for it.
+
+    sentence-transformers fails on words that a tokenizer without an unknown token lacks.
+    """
+    known = Tokenizer.from_file(str(tokenizer)).get_vocab()
+    marks = list(string.punctuation)
+    return [word for word in ("Ġ", *marks, *(f"Ġ{mark}" for mark in marks)) if word in known]
 
 
 def export(work: Path, folder: Path, *, share: float, last: bool, other: Path | None, weight: float) -> None:
@@ -80,7 +100,8 @@ def export(work: Path, folder: Path, *, share: float, last: bool, other: Path | 
     for weights in folder.rglob("*.safetensors"):
         weights.chmod(0o644)
     shutil.copyfile(work / "tokenizer.json", folder / "tokenizer.json")
-    marks = list(string.punctuation)
+    if not (folder / CODE.name).exists():
+        shutil.copyfile(CODE, folder / CODE.name)
     files: dict[str, Any] = {
         "config.json": config(student.shape),
         "tokenizer_config.json": {
@@ -99,7 +120,7 @@ def export(work: Path, folder: Path, *, share: float, last: bool, other: Path | 
             "document_length": DOCUMENT_LENGTH,
             "do_query_expansion": False,
             "attend_to_expansion_tokens": False,
-            "skiplist_words": ["Ġ", *marks, *(f"Ġ{mark}" for mark in marks)],
+            "skiplist_words": skiplist(folder / "tokenizer.json"),
         },
         "modules.json": [
             {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},

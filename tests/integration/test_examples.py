@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from lfm2_retrieval import Encoder, Hit, Retriever
 
@@ -70,3 +73,29 @@ def test_rag_takes_a_language_model_and_survives_nothing_found(checkpoint):
         assert rag["answer"]("does it rain?", retriever).text in ("It falls. [1]", "It stops. [1]")
         assert rag["answer"](" ", retriever).text == "Nothing was found."
     assert rag["passage"](Hit("a", 1.0, 1, text="Rain It falls.", metadata={"title": "Rain"})) == "It falls."
+
+
+def test_a_student_is_exported_as_sentence_transformers_reads_it(tmp_path, monkeypatch):
+    """Also where the tokenizer lacks some marks of the skiplist."""
+    from sentence_transformers import MultiVectorEncoder
+
+    monkeypatch.syspath_prepend(str(ROOT / "examples/train_nano"))
+    from export import export
+    from student import Student
+
+    work, folder = tmp_path / "work", tmp_path / "exported"
+    work.mkdir()
+    shutil.copyfile(NANO / "tokenizer.json", work / "tokenizer.json")
+    student, draw = Student(work), torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(value.shape, generator=draw) * 0.1 for name, value in student.state_dict().items()
+    }
+    torch.save({"model": weights}, work / "study.pt")
+    export(work, folder, share=1.0, last=False, other=None, weight=0.5)
+    oracle = MultiVectorEncoder(
+        str(folder), device="cpu", trust_remote_code=True, model_kwargs={"dtype": torch.float32}
+    )
+    texts = ["a [b] ^ {c}", "Dough rises; why?"]
+    theirs = oracle.encode_document(texts, convert_to_numpy=True, show_progress_bar=False)
+    for ours, vectors in zip(Encoder.load(folder).encode_documents(texts), theirs, strict=True):
+        np.testing.assert_allclose(ours, vectors, atol=1e-4)

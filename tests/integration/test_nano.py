@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from reference import forward
 
 from lfm2_retrieval import Encoder, Retriever
@@ -50,6 +51,23 @@ def test_it_equals_the_reference(nano: Encoder, role: str) -> None:
         expected = forward(nano.folder, token.ids.tolist(), token.real).numpy()
         expected = expected[~np.isin(token.ids, skiplist)]
         np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_sentence_transformers_gives_its_vectors(nano: Encoder) -> None:
+    """By the code beside its weights; without leave to run it, it is refused and not read as causal."""
+    from sentence_transformers import MultiVectorEncoder
+
+    folder = str(nano.folder)
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        MultiVectorEncoder(folder, device="cpu")
+    oracle = MultiVectorEncoder(
+        folder, device="cpu", trust_remote_code=True, model_kwargs={"dtype": torch.float32}
+    )
+    texts = [*TEXTS, "[a] ^ {b}", " ".join(["long"] * 1100)]
+    for role, encode in (("document", nano.encode_documents), ("query", nano.encode_queries)):
+        theirs = getattr(oracle, f"encode_{role}")(texts, convert_to_numpy=True, show_progress_bar=False)
+        for ours, vectors in zip(encode(texts, on_cut=lambda count: None), theirs, strict=True):
+            np.testing.assert_allclose(ours, vectors, atol=1e-4)
 
 
 def test_alone_equals_in_a_batch(nano: Encoder) -> None:
