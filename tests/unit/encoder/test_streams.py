@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
@@ -117,20 +116,18 @@ def test_cut_texts_are_counted_as_they_come_or_reported_at_the_end(model: Encode
 
 
 def test_who_stops_asking_stops_the_work() -> None:
-    seen: list[int] = []
+    stopped: list[bool] = []
 
     def work(item: int, stop: threading.Event) -> int:
         if item:
-            stop.wait(30)
-            seen.append(item)
+            stopped.append(stop.wait(300))
         return item
 
     stream = in_order(range(100), lambda item: item, work)
     assert next(stream) == 0
-    began = time.monotonic()
     stream.close()
-    assert time.monotonic() - began < 10
-    assert len(seen) <= 3
+    assert all(stopped)
+    assert len(stopped) <= 3
 
 
 def test_an_error_of_a_stage_comes_in_its_turn() -> None:
@@ -146,14 +143,15 @@ def test_an_error_of_a_stage_comes_in_its_turn() -> None:
 
 
 def test_an_interrupt_stops_the_work() -> None:
-    def work(item: int, stop: threading.Event) -> None:
-        assert stop.wait(60)
+    stopped: list[bool] = []
 
-    began = time.monotonic()
+    def work(item: int, stop: threading.Event) -> None:
+        stopped.append(stop.wait(300))
+
     threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         next(in_order(range(100), lambda item: item, work))
-    assert time.monotonic() - began < 30
+    assert all(stopped)
 
 
 def test_the_forward_pass_ends_between_steps(model: Encoder) -> None:
