@@ -22,6 +22,7 @@ from small_sets import QRELS, documents, queries, write_nanobeir
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation import load_suite
+from lfm2_retrieval.evaluation.runs import read_run
 from lfm2_retrieval.evaluation.sources import from_ir_datasets
 
 LIQUID = "LiquidAI/nanobeir-multilingual-extended"
@@ -276,7 +277,10 @@ def test_a_suite_runs_from_the_hub_and_then_offline(data_hub, checkpoint, tmp_pa
     assert evaluate(tmp_path / "b", "--offline").returncode == 0
     assert data_hub.requests == []
     for run in (tmp_path / "a").glob("*.trec"):
-        assert run.read_bytes() == (tmp_path / "b" / run.name).read_bytes()
+        then, now = read_run(run), read_run(tmp_path / "b" / run.name)
+        assert now.keys() == then.keys()
+        for query, found in then.items():  # each process chooses its kernels, so that near ties may turn
+            assert dict(now[query]) == pytest.approx(dict(found), abs=1e-4)
 
 
 @pytest.fixture
