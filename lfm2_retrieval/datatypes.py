@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
+from .display import to_json
 from .errors import InvalidInputError, InvalidTypeError
+from .hits import Hit, Hits, Match, ScoreKind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +21,7 @@ __all__ = [
     "Document",
     "Fusion",
     "Hit",
+    "Hits",
     "Match",
     "Mode",
     "ScoreKind",
@@ -26,21 +29,6 @@ __all__ = [
     "SearchParams",
     "TokenEmbeddings",
 ]
-
-
-class ScoreKind(StrEnum):
-    """What a score is."""
-
-    MAXSIM = "maxsim"
-    """MaxSim on the vectors that the index stores."""
-    ESTIMATE = "estimate"
-    """An approximation of it, from compressed vectors."""
-    BM25 = "bm25"
-    """BM25, by words alone."""
-    RRF = "rrf"
-    """Reciprocal ranks of a search by vectors and of one by words, added."""
-    WEIGHTED = "weighted"
-    """The weighted mean of MaxSim and BM25, each brought to 0 … 1 among the candidates of the query."""
 
 
 class Mode(StrEnum):
@@ -99,46 +87,9 @@ class Document:
                 f"the metadata of document {self.id!r} must be a mapping, not {type(self.metadata).__name__}"
             )
 
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The document vector most similar to one query vector; a document's MaxSim is the sum over these.
-
-    Parameters
-    ----------
-    query_span, document_span
-        The characters behind either, start and end, as indices into the texts; equal where there are none
-        (BOS, prefix, expansion). A character that is split over several tokens is in the span of each.
-    similarity
-        Their inner product.
-    pooled_spans
-        Where several tokens were pooled into the document vector, the characters behind each, in order;
-        ``document_span`` is then that of the token nearest to their mean.
-    """
-
-    query_span: tuple[int, int]
-    document_span: tuple[int, int]
-    similarity: float
-    pooled_spans: tuple[tuple[int, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One result of a search. ``rank`` counts from 1; ``text`` is None where none was stored.
-
-    ``matches`` has one entry a query vector, in their order, where the search was asked to explain.
-    ``normalized_score`` is MaxSim by the number of the query's vectors: the mean of the best similarities, at
-    most 1 where vectors have length 1. It is None where the score is no MaxSim.
-    """
-
-    id: str
-    score: float
-    rank: int
-    score_kind: ScoreKind = ScoreKind.MAXSIM
-    text: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    matches: tuple[Match, ...] = ()
-    normalized_score: float | None = None
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"id": self.id, "text": self.text, "metadata": to_json(self.metadata)}
 
 
 class SearchOptions(TypedDict, total=False):

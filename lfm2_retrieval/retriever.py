@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from .changes import LivingDocuments
 from .datatypes import TokenEmbeddings
-from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, Precision
+from .display import html_table
+from .encoder import DEFAULT_MODEL, DocumentKeywords, DocumentOptions, Encoder, LongDocuments, Precision
 from .errors import (
     CheckpointError,
     DamagedIndexError,
@@ -24,7 +25,9 @@ from .indexes import CompressedIndex, Tier
 from .indexes.catalogue import is_index, is_vacant
 from .indexes.fields import check_fields
 from .indexes.policy import parse_memory
-from .ingest import Ingest, Progress, Source, batches, refuse_one
+from .ingest import Ingest, Source, batches, refuse_one
+from .keywords import check_keywords
+from .progress import Show, shown
 from .searching import Searching, load_encoder
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ class Retriever(LivingDocuments, Searching):
         self._loading = threading.Lock()
 
     @classmethod
+    @check_keywords("Retriever.index")
     def index(
         cls,
         documents: Iterable[Source],
@@ -68,8 +72,11 @@ class Retriever(LivingDocuments, Searching):
         batch_size: int = 256,
         memory: str | int = "2GB",
         n_documents: int | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
-        **options: Unpack[DocumentKeywords],
+        on_progress: Show | bool | None = None,
+        long_documents: LongDocuments | None = None,
+        document_length: int | None = None,
+        pool_factor: int | None = None,
+        protected_tokens: int | None = None,
     ) -> Retriever:
         """Encode documents and put them into an index.
 
@@ -110,10 +117,10 @@ class Retriever(LivingDocuments, Searching):
         n_documents
             How many documents there will be, if ``documents`` has no length: the codec is made for them.
         on_progress
-            Called after each batch, and now and then while the index is compressed.
-        **options
-            How documents are read: ``long_documents``, ``document_length``, ``pool_factor`` and
-            ``protected_tokens``, see :class:`DocumentOptions`. By default as the encoder does, and as the
+            Called after each batch, and now and then while the index is compressed. True shows a bar on
+            stderr.
+        long_documents, document_length, pool_factor, protected_tokens
+            How documents are read, see :class:`DocumentOptions`. By default as the encoder does, and as the
             index to append to was made.
 
         Raises
@@ -130,6 +137,12 @@ class Retriever(LivingDocuments, Searching):
         KeyboardInterrupt
             As ever; the documents encoded until then are in the index.
         """
+        options = DocumentKeywords(
+            long_documents=long_documents,
+            document_length=document_length,
+            pool_factor=pool_factor,
+            protected_tokens=protected_tokens,
+        )
         if if_exists not in ("error", "append", "overwrite"):
             raise InvalidInputError(f"if_exists must be 'error', 'append' or 'overwrite', not {if_exists!r}")
         if tier is not None and tier not in set(Tier):
@@ -178,14 +191,16 @@ class Retriever(LivingDocuments, Searching):
             retriever = cls(store, lambda: encoder)
         try:
             # A wrong model shows here, before any work.
-            ingest = Ingest(retriever.store, retriever.encoder, n_documents, memory, on_progress, settings)
-            ingest.run(stream)
+            with shown(on_progress, n_documents) as show:
+                ingest = Ingest(retriever.store, retriever.encoder, n_documents, memory, show, settings)
+                ingest.run(stream)
         except BaseException:
             retriever.close()
             raise
         return retriever
 
     @classmethod
+    @check_keywords("Retriever.open")
     def open(
         cls,
         path: str | Path,
@@ -221,6 +236,7 @@ class Retriever(LivingDocuments, Searching):
         return cls(store, lambda: _own_encoder(store.path, recorded, model, device, dtype))
 
     @classmethod
+    @check_keywords("Retriever.repair")
     def repair(
         cls,
         path: str | Path,
@@ -301,6 +317,15 @@ class Retriever(LivingDocuments, Searching):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _repr_html_(self) -> str:
+        try:
+            held, tokens = len(self), self.store.n_tokens
+        except IndexClosedError:
+            return html_table((), [("index", self.path), ("closed", "")])
+        recorded = self.store.settings.get("encoder") or {}
+        facts = {"index": self.path, "documents": held, "token vectors": tokens, "tier": self.store.tier}
+        return html_table((), [*facts.items(), ("model", recorded.get("name", "not recorded"))])
 
     def __repr__(self) -> str:
         try:

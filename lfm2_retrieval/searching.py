@@ -7,9 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack, overload
+from typing import Literal, Unpack, overload
 
-from .datatypes import Document, Hit, Mode, SearchOptions, SearchParams, TokenEmbeddings
+from .datatypes import Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams, TokenEmbeddings
 from .encoder import DEFAULT_MODEL, Encoder, Precision
 from .errors import InvalidInputError, InvalidTypeError
 from .explain import matches
@@ -17,6 +17,7 @@ from .indexes import CompressedIndex
 from .indexes.filters import Where, parse_where
 from .indexes.rows import check_ids
 from .ingest import Source, document_of
+from .keywords import check_keywords
 from .reranking import class_or_instance, rerank_texts
 
 __all__ = ["Searching", "load_encoder"]
@@ -41,7 +42,7 @@ class Searching(ABC):
         where: Where | None = None,
         explain: bool = False,
         **options: Unpack[SearchOptions],
-    ) -> list[Hit]: ...
+    ) -> Hits: ...
 
     @overload
     def search(
@@ -52,8 +53,9 @@ class Searching(ABC):
         where: Where | None = None,
         explain: bool = False,
         **options: Unpack[SearchOptions],
-    ) -> list[list[Hit]]: ...
+    ) -> list[Hits]: ...
 
+    @check_keywords("Retriever.search")
     def search(
         self,
         query: str | Sequence[str],
@@ -61,8 +63,20 @@ class Searching(ABC):
         *,
         where: Where | None = None,
         explain: bool = False,
-        **options: Unpack[SearchOptions],
-    ) -> list[Hit] | list[list[Hit]]:
+        mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+        fusion: Fusion | Literal["rrf", "weighted", "rerank"] = Fusion.RRF,
+        weight: float = 0.5,
+        rrf_k: int = 60,
+        depth: int | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
+        min_score: float | None = None,
+        nprobe: int | None = None,
+        candidates: int | None = None,
+        rerank: int | None = None,
+        exact: bool = False,
+        threads: int | None = None,
+    ) -> Hits | list[Hits]:
         """The best documents for a query, or for each of several.
 
         Parameters
@@ -79,18 +93,46 @@ class Searching(ABC):
         explain
             Whether hits say which of their tokens answered which of the query's, see ``Hit.matches``. A
             document without text or vectors has no matches. Also in a search by words matches are of vectors.
-        options
-            As for :class:`SearchParams`: ``mode="dense"`` (the default), ``"lexical"``, which needs no model,
-            or ``"hybrid"``, with ``fusion``, ``weight`` and others; ``group_by``, ``group_size``,
-            ``min_score``.
+        mode
+            ``"dense"``, ``"lexical"``, which needs no model, or ``"hybrid"``.
+        fusion, weight, rrf_k, depth
+            Of a hybrid search; these and what follows as for :class:`SearchParams`.
+        group_by, group_size
+            How many hits may have the same value of a field.
+        min_score
+            Hits with a lower score are left out.
+        nprobe, candidates, rerank, exact, threads
+            How hard to search, instead of as the index was tuned.
+
+        Returns
+        -------
+        list
+            :class:`Hits`, a list of :class:`Hit`; of a list of queries, a list of them.
 
         Raises
         ------
         InvalidInputError
             If an argument can't be used, a query is no string, the filter isn't understood, or words are to
             be searched that the index doesn't keep.
+        InvalidTypeError
+            If there is no such argument, as a TypeError that names near ones.
         """
-        params = SearchParams(k, **options)
+        params = SearchParams(
+            k,
+            mode=mode,
+            fusion=fusion,
+            weight=weight,
+            rrf_k=rrf_k,
+            depth=depth,
+            group_by=group_by,
+            group_size=group_size,
+            min_score=min_score,
+            nprobe=nprobe,
+            candidates=candidates,
+            rerank=rerank,
+            exact=exact,
+            threads=threads,
+        )
         if isinstance(query, (bytes, Mapping)) or not isinstance(query, Iterable):
             raise InvalidTypeError(f"a query must be a str or a list of them, not {type(query).__name__}")
         queries = [query] if isinstance(query, str) else list(query)
@@ -98,7 +140,7 @@ class Searching(ABC):
             if not isinstance(one, str):
                 raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
         asked = [i for i, one in enumerate(queries) if one.strip()]
-        results: list[list[Hit]] = [[] for _ in queries]
+        results = [Hits() for _ in queries]
         if where is not None and not asked:
             parse_where(where)  # a bad one is an error in any case
         if asked:
@@ -109,7 +151,7 @@ class Searching(ABC):
             found = self.store.search(encoded, params, where=where, texts=texts)
             for number, (i, hits) in enumerate(zip(asked, found, strict=True)):
                 wanted = None if encoded is None or not explain else encoded.select([number])
-                results[i] = hits if wanted is None else self._explained(wanted, hits)
+                results[i] = Hits(hits if wanted is None else self._explained(wanted, hits))
         return results[0] if isinstance(query, str) else results
 
     def _explained(self, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:
@@ -138,7 +180,7 @@ class Searching(ABC):
         where: Where | None = None,
         explain: bool = False,
         **options: Unpack[SearchOptions],
-    ) -> list[Hit]: ...
+    ) -> Hits: ...
 
     @overload
     async def asearch(
@@ -149,8 +191,9 @@ class Searching(ABC):
         where: Where | None = None,
         explain: bool = False,
         **options: Unpack[SearchOptions],
-    ) -> list[list[Hit]]: ...
+    ) -> list[Hits]: ...
 
+    @check_keywords("Retriever.asearch")
     async def asearch(
         self,
         query: str | Sequence[str],
@@ -158,13 +201,45 @@ class Searching(ABC):
         *,
         where: Where | None = None,
         explain: bool = False,
-        **options: Unpack[SearchOptions],
-    ) -> list[Hit] | list[list[Hit]]:
+        mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+        fusion: Fusion | Literal["rrf", "weighted", "rerank"] = Fusion.RRF,
+        weight: float = 0.5,
+        rrf_k: int = 60,
+        depth: int | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
+        min_score: float | None = None,
+        nprobe: int | None = None,
+        candidates: int | None = None,
+        rerank: int | None = None,
+        exact: bool = False,
+        threads: int | None = None,
+    ) -> Hits | list[Hits]:
         """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
-        search: Callable[..., list[Hit] | list[list[Hit]]] = self.search
-        return await asyncio.to_thread(search, query, k, where=where, explain=explain, **options)
+        search: Callable[..., Hits | list[Hits]] = self.search
+        return await asyncio.to_thread(
+            search,
+            query,
+            k,
+            where=where,
+            explain=explain,
+            mode=mode,
+            fusion=fusion,
+            weight=weight,
+            rrf_k=rrf_k,
+            depth=depth,
+            group_by=group_by,
+            group_size=group_size,
+            min_score=min_score,
+            nprobe=nprobe,
+            candidates=candidates,
+            rerank=rerank,
+            exact=exact,
+            threads=threads,
+        )
 
     @class_or_instance
+    @check_keywords("Retriever.rerank")
     def rerank(
         self: Searching | type[Searching],
         query: str,
@@ -176,7 +251,7 @@ class Searching(ABC):
         model: str | Path | Encoder | None = None,
         device: str = "auto",
         dtype: Precision = "auto",
-    ) -> list[Hit]:
+    ) -> Hits:
         """Put texts, or stored documents, in the order of their MaxSim with a query.
 
         ``Retriever.rerank(query, texts, model=…)`` needs no index; give an :class:`Encoder` as the model to
@@ -221,15 +296,15 @@ class Searching(ABC):
                 encoder = self.encoder
             else:
                 encoder = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
-            return rerank_texts(encoder, query, documents, k, explain)
+            return Hits(rerank_texts(encoder, query, documents, k, explain))
         if not isinstance(self, Searching):
             raise InvalidInputError("ids are of documents in an index: call rerank of an open retriever")
         wanted = check_ids([] if ids is None else ids)
         if not query.strip():
-            return []
+            return Hits()
         encoded = self.encoder.encode_queries([query])
         [hits] = self.store.rerank(encoded, [wanted])
-        return self._explained(encoded, hits[:k]) if explain else hits[:k]
+        return Hits(self._explained(encoded, hits[:k]) if explain else hits[:k])
 
 
 def load_encoder(

@@ -6,8 +6,7 @@ import json
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,17 +15,14 @@ if TYPE_CHECKING:
     from ..datatypes import Hit
     from ..indexes import Entry
     from ..indexes.filters import Where
-    from ..ingest import Progress
 
 __all__ = [
-    "as_json",
     "document_json",
     "format_bytes",
     "format_document",
     "format_hit",
     "mark",
     "print_json",
-    "progress_bar",
     "where_option",
 ]
 
@@ -54,19 +50,6 @@ def _read_filter(context: click.Context, option: click.Parameter, value: str | N
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON, in ASCII, which any terminal and pipe can carry."""
     click.echo(json.dumps(value))
-
-
-def as_json(hit: Hit) -> dict[str, Any]:
-    """A hit as JSON values."""
-    return {
-        "rank": hit.rank,
-        "id": hit.id,
-        "score": hit.score,
-        "score_kind": str(hit.score_kind),
-        "normalized_score": hit.normalized_score,
-        "text": hit.text,
-        "metadata": dict(hit.metadata),
-    }
 
 
 def document_json(entry: Entry) -> dict[str, Any]:
@@ -136,47 +119,3 @@ def format_bytes(count: float) -> str:
             return f"{count:,.0f} {unit}" if unit == "B" else f"{count:,.1f} {unit}"
         count /= 1024
     return f"{count:,.1f} TiB"
-
-
-@contextmanager
-def progress_bar(total: int | None, *, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
-    """A bar on stderr with documents per second and time left; nothing where that is no terminal.
-
-    Parameters
-    ----------
-    total
-        How many documents there will be, if that is known.
-    quiet
-        Show nothing.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=quiet or not console.is_terminal,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("indexing", total=total, rate="")
-
-        compressing = bar.add_task("compressing", total=100, rate="", visible=False)
-        phase = "index"
-
-        def update(done: Progress) -> None:
-            nonlocal phase
-            if done.phase == "index":
-                rate = f"{done.documents_per_second:,.0f} documents/s"
-                bar.update(task, completed=done.documents, rate=rate)
-            elif done.phase != phase:
-                bar.reset(compressing, description={"train": "training"}.get(done.phase, "compressing"))
-            bar.update(compressing, completed=round(100 * done.share), visible=done.phase != "index")
-            phase = done.phase
-
-        yield update

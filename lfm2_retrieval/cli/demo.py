@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import as_json, format_hit, print_json, progress_bar
+from ._output import format_hit, print_json
 
 if TYPE_CHECKING:
     from ..datatypes import Hit
@@ -36,6 +36,7 @@ def command(language: str, k: int, json_: bool) -> None:
     """
     from ..evaluation import load_collection
     from ..ingest import Progress
+    from ..progress import progress_bar
     from ..retriever import Retriever
 
     collection = load_collection(_COLLECTIONS / f"demo-{language}")
@@ -77,7 +78,9 @@ def command(language: str, k: int, json_: bool) -> None:
     click.echo(f"NDCG@10 over all of them: {ndcg:.3f}" if ndcg is not None else f"NDCG@10: {problem}")
 
 
-def _ndcg(collection: Collection, results: dict[str, list[Hit]]) -> tuple[float, None] | tuple[None, str]:
+def _ndcg(
+    collection: Collection, results: Mapping[str, Sequence[Hit]]
+) -> tuple[float, None] | tuple[None, str]:
     from ..errors import MissingExtraError
     from ..evaluation import evaluate
 
@@ -114,7 +117,7 @@ def _first_judged(collection: Collection, id: str, hits: Sequence[Hit]) -> int |
 def _print_json(
     *,
     collection: Collection,
-    results: dict[str, list[Hit]],
+    results: Mapping[str, Sequence[Hit]],
     k: int,
     indexed: Progress,
     milliseconds: float,
@@ -124,7 +127,7 @@ def _print_json(
         {
             "id": id,
             "query": collection.queries[id],
-            "hits": [as_json(hit) for hit in results[id][:k]],
+            "hits": [hit.to_dict() for hit in results[id][:k]],
             "judged_rank": _first_judged(collection, id, results[id]),
         }
         for id in _some(list(results))

@@ -10,7 +10,7 @@ import click
 
 from ..readers import STDIN, read_documents
 from ._input import format_option, input_option
-from ._output import format_bytes, print_json, progress_bar
+from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
     from ..indexes import Estimate
@@ -110,6 +110,7 @@ def command(
     total = _check(files, format, path if if_exists == "append" and path.exists() else None)
 
     from ..ingest import Progress
+    from ..progress import progress_bar
     from ..retriever import Retriever
 
     last = Progress(0, 0, 0.0, 0)

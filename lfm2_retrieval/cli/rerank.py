@@ -6,7 +6,7 @@ import click
 
 from ..readers import read_documents
 from ._input import format_option, input_option
-from ._output import as_json, format_hit, print_json
+from ._output import format_hit, print_json
 
 
 @click.command()
@@ -35,7 +35,7 @@ def command(
 
     hits = Retriever.rerank(query, read_documents(inputs, format), k=k, model=model, device=device)
     if json_:
-        print_json({"query": query, "hits": [as_json(hit) for hit in hits]})
+        print_json({"query": query, "hits": hits.to_dicts()})
         return
     for hit in hits:
         click.echo(format_hit(hit))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._output import as_json, format_hit, print_json, where_option
+from ._output import format_hit, print_json, where_option
 
 if TYPE_CHECKING:
     from ..indexes.filters import Where
@@ -73,7 +73,7 @@ def command(
         results = retriever.search(asked, k, where=where, **options)
         for number, (query, hits) in enumerate(zip(asked, results, strict=True)):
             if json_:
-                print_json({"query": query, "hits": [as_json(hit) for hit in hits]})
+                print_json({"query": query, "hits": hits.to_dicts()})
                 continue
             if len(asked) > 1:
                 click.echo(("\n" if number else "") + click.style(query, bold=True))

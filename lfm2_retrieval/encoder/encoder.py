@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
 from ..errors import InvalidInputError
+from ..keywords import check_keywords
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
@@ -23,7 +24,7 @@ from .devices import Precision, find_device, find_dtype
 from .engine import Engine
 from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
-from .options import CONTEXT, DocumentKeywords, DocumentOptions, check_whole
+from .options import CONTEXT, OPTIONS, DocumentKeywords, DocumentOptions, check_whole
 from .packing import embed
 from .projection import Projection
 from .settings import EncoderSettings
@@ -102,6 +103,7 @@ class Encoder:
         self.options = DocumentOptions()
 
     @classmethod
+    @check_keywords("Encoder.load", *OPTIONS)
     def load(
         cls,
         name_or_path: str | Path,
@@ -168,6 +170,7 @@ class Encoder:
         )
         return encoder.with_options(**options)
 
+    @check_keywords("Encoder.with_options", *OPTIONS)
     def with_options(self, **options: Unpack[DocumentKeywords]) -> Encoder:
         """An encoder with the same weights, and caches, that reads documents in another way.
 
@@ -202,6 +205,7 @@ class Encoder:
         """The most positions of a document's sequence: of the document, or of a window of it."""
         return self.options.length(self.settings.document_length, self._limit)
 
+    @check_keywords("Encoder.encode_documents", *OPTIONS)
     def encode_documents(
         self,
         texts: Sequence[str],
@@ -242,6 +246,7 @@ class Encoder:
         report_cut(count_cut(tokens), len(tokens), "document", reader.document_length, on_cut)
         return reader._embed(tokens, output)
 
+    @check_keywords("Encoder.iter_documents", *OPTIONS)
     def iter_documents(
         self,
         texts: Iterable[str],

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError
 
-__all__ = ["CONTEXT", "DocumentKeywords", "DocumentOptions", "LongDocuments", "check_whole"]
+__all__ = ["CONTEXT", "OPTIONS", "DocumentKeywords", "DocumentOptions", "LongDocuments", "check_whole"]
 
 CONTEXT = 32_768
 """The positions that LFM2's backbone was trained to read, whatever a ``config.json`` allows beyond."""
@@ -120,3 +120,7 @@ class DocumentOptions:
                 f"{self.document_length}; long_documents='window' reads longer documents"
             )
         return int(self.document_length)
+
+
+OPTIONS = tuple(field.name for field in fields(DocumentOptions))
+"""Their names."""

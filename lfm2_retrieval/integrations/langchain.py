@@ -9,22 +9,28 @@ documents = retriever.invoke("who proposed it?")
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from ..datatypes import Hit
+from ..datatypes import Hit, SearchOptions, SearchParams
 from ..errors import InvalidInputError, MissingExtraError
+from ..keywords import ELSEWHERE, refuse_unknown
 from ..retriever import Retriever
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
     from langchain_core.retrievers import BaseRetriever
-    from pydantic import Field
+    from langchain_core.runnables import RunnableConfig, ensure_config
+    from pydantic import ConfigDict, Field, model_validator
 except ModuleNotFoundError as error:
     raise MissingExtraError("the LangChain retriever", "langchain") from error
 
 __all__ = ["LFM2Retriever"]
+
+_SEARCH = tuple(name for name in signature(Retriever.search).parameters if name not in ("self", "query"))
+_CONFIGURABLE = (*_SEARCH, "search_kwargs")
 
 
 class LFM2Retriever(BaseRetriever):
@@ -38,11 +44,15 @@ class LFM2Retriever(BaseRetriever):
     retriever
         What searches.
     k
-        How many documents to return; ``invoke(query, k=…)`` overrides it for one call.
+        How many documents to return; ``invoke(query, k=…)``, or ``with_config(configurable={"k": …})``,
+        overrides it for one call.
     search_kwargs
         What else :meth:`Retriever.search <lfm2_retrieval.Retriever.search>` takes: ``where``, ``mode``,
         ``group_by`` … For one call, ``invoke(query, mode="hybrid", where={"lang": "de"})`` overrides some.
+        ``search_kwargs={"k": 3}`` is ``k=3``. Names that a search doesn't know are errors.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     retriever: Retriever
     k: int = Field(default=10, ge=1, strict=True)
@@ -55,7 +65,7 @@ class LFM2Retriever(BaseRetriever):
         metadatas: Sequence[Mapping[str, Any]] | None = None,
         ids: Sequence[str] | None = None,
         *,
-        k: int = 10,
+        k: int | None = None,
         search_kwargs: Mapping[str, Any] | None = None,
         path: str | Path | None = None,
         **options: Any,
@@ -85,16 +95,15 @@ class LFM2Retriever(BaseRetriever):
             counts = ", ".join(f"{len(column)} of {name}" for name, column in columns.items())
             raise InvalidInputError(f"texts, metadatas and ids must be of one length, not {counts}")
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return cls(
-            retriever=Retriever.index(rows, path, **options), k=k, search_kwargs=dict(search_kwargs or {})
-        )
+        chosen = _chosen(k, search_kwargs)
+        return cls(retriever=Retriever.index(rows, path, **options), **chosen)
 
     @classmethod
     def from_documents(
         cls,
         documents: Iterable[Document],
         *,
-        k: int = 10,
+        k: int | None = None,
         search_kwargs: Mapping[str, Any] | None = None,
         path: str | Path | None = None,
         **options: Any,
@@ -105,21 +114,31 @@ class LFM2Retriever(BaseRetriever):
             | ({} if document.id is None else {"id": document.id})
             for document in documents
         ]
-        return cls(
-            retriever=Retriever.index(rows, path, **options), k=k, search_kwargs=dict(search_kwargs or {})
-        )
+        chosen = _chosen(k, search_kwargs)
+        return cls(retriever=Retriever.index(rows, path, **options), **chosen)
 
     @classmethod
     def open(
         cls,
         path: str | Path,
         *,
-        k: int = 10,
+        k: int | None = None,
         search_kwargs: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> LFM2Retriever:
         """Open an index; ``options`` as for :meth:`Retriever.open <lfm2_retrieval.Retriever.open>`."""
-        return cls(retriever=Retriever.open(path, **options), k=k, search_kwargs=dict(search_kwargs or {}))
+        chosen = _chosen(k, search_kwargs)
+        return cls(retriever=Retriever.open(path, **options), **chosen)
+
+    def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:
+        """The documents for a query; options of the search as keywords or in ``config["configurable"]``."""
+        return super().invoke(input, config, **{**_configured(config), **kwargs})
+
+    async def ainvoke(
+        self, input: str, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> list[Document]:
+        """:meth:`invoke`, in a thread of its own."""
+        return await super().ainvoke(input, config, **{**_configured(config), **kwargs})
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -133,8 +152,38 @@ class LFM2Retriever(BaseRetriever):
 
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of this retriever, and over them those of one call."""
-        k = given.get("k")
-        return {**self.search_kwargs, **given, "k": self.k if k is None else k}
+        given = {**given, **(given.get("search_kwargs") or {})}
+        options = {**self.search_kwargs, **{name: given[name] for name in given if name != "search_kwargs"}}
+        k = options.get("k")
+        refuse_unknown("LFM2Retriever.invoke", options, _SEARCH)
+        return {**options, "k": self.k if k is None else k}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_k(cls, given: Any) -> Any:
+        """Take ``k`` out of ``search_kwargs``, where other retrievers have it."""
+        if not isinstance(given, dict) or not isinstance(given.get("search_kwargs"), Mapping):
+            return given
+        return {**given, **_chosen(given.get("k"), given["search_kwargs"])}
+
+
+def _chosen(k: int | None, search_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields that were given; checked before there is an index."""
+    options = dict(search_kwargs or {})
+    refuse_unknown("search_kwargs: Retriever.search", options, _SEARCH)
+    inner = options.pop("k", None)
+    if None not in (k, inner) and k != inner:
+        raise InvalidInputError(f"k={k!r} and search_kwargs={{'k': {inner!r}}}: give one of them")
+    SearchParams(**{name: options[name] for name in options if name in SearchOptions.__annotations__})
+    k = inner if k is None else k
+    return {"search_kwargs": options} | ({} if k is None else {"k": k})
+
+
+def _configured(config: RunnableConfig | None) -> dict[str, Any]:
+    """The options of a search in a configuration, which other parts of a chain share."""
+    given = ensure_config(config).get("configurable") or {}
+    refuse_unknown("configurable: Retriever.search", set(given) & set(ELSEWHERE), _SEARCH)
+    return {name: given[name] for name in given if name in _CONFIGURABLE}
 
 
 def _documents(hits: Iterable[Hit]) -> list[Document]:

@@ -16,7 +16,7 @@ pytest.importorskip("langchain_tests")
 
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
@@ -172,3 +172,62 @@ def test_options_are_those_of_the_retriever_or_of_one_call(encoder):
         hybrid = LFM2Retriever.from_texts(TEXTS, model=encoder, search_kwargs={"mode": "hybrid"})
         assert hybrid.invoke("quick fox")[0].metadata["score_kind"] == "rrf"
         hybrid.retriever.close()
+
+
+@pytest.fixture
+def stored(encoder, tmp_path):
+    Retriever.index(TEXTS, tmp_path / "index", model=encoder).close()
+    return tmp_path / "index"
+
+
+def test_k_is_heard_wherever_it_is_said(stored):
+    """As other retrievers take it: in ``search_kwargs``, on the object, in one call, in a configuration."""
+    made = [
+        LFM2Retriever.open(stored, search_kwargs={"k": 3}),
+        LFM2Retriever.open(stored, k=3),
+        LFM2Retriever.open(stored, k=3, search_kwargs={"k": 3}),
+        LFM2Retriever(retriever=Retriever.open(stored), search_kwargs={"k": 3}),
+    ]
+    for one in made:
+        assert one.k == 3
+        assert len(one.invoke("rain")) == 3
+    retriever = made[0]
+    assert len(retriever.with_config(configurable={"k": 2}).invoke("rain")) == 2
+    assert len(asyncio.run(retriever.with_config(configurable={"k": 2}).ainvoke("rain"))) == 2
+    assert len(retriever.invoke("rain", {"configurable": {"k": 2, "thread_id": "of the graph"}})) == 2
+    assert len(retriever.invoke("rain", {"configurable": {"search_kwargs": {"k": 2}}})) == 2
+    assert len(retriever.invoke("rain", search_kwargs={"k": 4})) == 4
+    assert len(retriever.invoke("rain")) == 3
+    field = ConfigurableField(id="k")
+    assert len(retriever.configurable_fields(k=field).with_config(configurable={"k": 1}).invoke("rain")) == 1
+    retriever.k = 2
+    assert len(retriever.invoke("rain")) == 2
+    retriever.search_kwargs["k"] = 4
+    assert len(retriever.invoke("rain")) == 4
+    assert len((retriever | RunnableLambda(list)).invoke("rain", {"configurable": {"k": 1}})) == 1
+    for one in made:
+        one.retriever.close()
+
+
+def test_what_a_search_does_not_know_is_refused(library, stored):
+    for call in (
+        lambda: LFM2Retriever.open(stored, search_kwargs={"top_k": 3}),
+        lambda: LFM2Retriever.open(stored, top_k=3),
+        lambda: LFM2Retriever.open(stored, search_type="similarity"),
+        lambda: LFM2Retriever.open(stored, k=3, search_kwargs={"k": 4}),
+        lambda: LFM2Retriever(retriever=library, top_k=3),
+        lambda: LFM2Retriever(retriever=library, search_kwargs={"top_k": 3}),
+        lambda: LFM2Retriever(retriever=library).invoke("rain", top_k=3),
+        lambda: LFM2Retriever(retriever=library).invoke("rain", search_kwargs={"filter": {"a": 1}}),
+        lambda: LFM2Retriever(retriever=library).with_config(configurable={"top_k": 3}).invoke("rain"),
+        lambda: asyncio.run(LFM2Retriever(retriever=library).ainvoke("rain", limit=3)),
+    ):
+        with pytest.raises(ValueError, match=r"did you mean|got an unexpected|not permitted|give one of"):
+            call()
+
+
+def test_nothing_is_indexed_for_options_that_are_refused(encoder, tmp_path):
+    for kwargs in ({"top_k": 3}, {"mode": "words"}, {"k": 3, "weight": 2}):
+        with pytest.raises(InvalidInputError):
+            LFM2Retriever.from_texts(TEXTS, path=tmp_path / "index", model=encoder, search_kwargs=kwargs)
+    assert not (tmp_path / "index").exists()

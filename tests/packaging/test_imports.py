@@ -19,16 +19,20 @@ NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path /
 BELOW: dict[str, set[str]] = {}
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
 BELOW["errors"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["concurrency"] = set()
-BELOW["datatypes"] = {"errors"}
+BELOW["display"] = set()
+BELOW["keywords"] = {"errors"}
+BELOW["hits"] = {"display"}
+BELOW["datatypes"] = {"errors", "display", "hits"}
 BELOW["readers"] = {"errors", "datatypes"}
 BELOW["indexes"] = {"errors", "datatypes", "concurrency"}
-BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency"}
+BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency", "keywords"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["ingest"] = {"errors", "datatypes", "encoder", "indexes", "interrupts"}
+BELOW["progress"] = {"ingest"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
-BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "reranking"}
+BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "keywords", "reranking"}
 BELOW["changes"] = BELOW["ingest"] | {"ingest"}
-BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes"}
+BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes", "progress", "display"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}
 BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
