@@ -9,7 +9,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LFM2_RETRIEVAL_DATA ?= ../shared/data
 RESULTS ?= eval/results
 EVAL = $(VENV)/bin/lfm2-retrieve eval
-BOTH = --index compressed --baseline bm25 --overwrite --out $(RESULTS)
+BOTH = --speed --index compressed --baseline bm25 --overwrite --out $(RESULTS)
 
 .PHONY: demo test install-test results
 
@@ -24,9 +24,9 @@ test: install-test
 # The evaluations behind the tables of eval/README.md and nano's card.
 results: install-test
 	$(EVAL) demo --cross-lingual $(BOTH)/2026-11-demo
-	$(EVAL) demo --languages en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-demo-en
+	$(EVAL) demo --speed --languages en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-demo-en
 	$(EVAL) beir $(foreach l,en de es zh ar ru vi,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
-	$(EVAL) beir $(LFM2_RETRIEVAL_DATA)/eval/scifact-en $(LFM2_RETRIEVAL_DATA)/eval/cranfield-en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-science
+	$(EVAL) beir $(LFM2_RETRIEVAL_DATA)/eval/scifact-en $(LFM2_RETRIEVAL_DATA)/eval/cranfield-en --speed --baseline bm25 --overwrite --out $(RESULTS)/2026-11-science
 
 install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'

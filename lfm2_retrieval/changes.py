@@ -183,9 +183,9 @@ class LivingDocuments(ABC):
         """
         return self.store.transaction(timeout=timeout)
 
-    def merge(self, *, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
+    def merge(self, *, retrain: bool | None = None, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
         """Tidy up: few large segments, nothing dead on disk; see :meth:`CompressedIndex.merge`."""
-        return self.store.merge(memory=memory, timeout=timeout)
+        return self.store.merge(retrain=retrain, memory=memory, timeout=timeout)
 
     def refresh(self) -> bool:
         """Go on to the newest commit of any process; whether there was a newer one."""

@@ -25,6 +25,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "CheckpointError",
     "DamagedIndexError",
@@ -45,7 +48,28 @@ __all__ = [
     "StoredIndexError",
     "TransactionError",
     "UnknownIdError",
+    "on_command_line",
+    "remedy",
 ]
+
+
+_place = {"command line": False}
+
+
+def remedy(python: str, command: str) -> str:
+    """What helps, in the words of where the reader is: a call, or a command."""
+    return command if _place["command line"] else python
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """Have errors name commands, in all threads: the commands run in this."""
+    before = _place["command line"]
+    _place["command line"] = True
+    try:
+        yield
+    finally:
+        _place["command line"] = before
 
 
 class RetrievalError(Exception):

@@ -92,6 +92,7 @@ class Ingest:
     on_progress: Callable[[Progress], None] | None = None
     settings: Mapping[str, Any] | None = None
     _started: float = field(default_factory=time.monotonic)
+    _codec_before: Any = field(default=None, init=False)
 
     def run(self, batches: Iterator[list[Document]]) -> None:
         """Encode and store in several commits, compressing in between; if interrupted, what was encoded.
@@ -103,6 +104,7 @@ class Ingest:
 
     def _store(self, batches: Iterator[_Encoded]) -> None:
         done = Progress(0, 0, 0.0, 0, total=self.n_documents)
+        self._codec_before = self.store.codec_facts if self.settings is None else None
         held = self.store.n_tokens if self.settings is None else 0
         more = True
         while more:
@@ -114,6 +116,8 @@ class Ingest:
         self._compress(done)
         if self.store.outgrown and self.store.tier.int8 and 2 * done.tokens >= self.store.n_tokens:
             self._compress(done, retrain=True)
+        elif self._codec_before is None:
+            self._renew(done)
         if done.cut and self.on_progress is None:
             warn_of_cut(done.cut, done.documents, self.encoder)
 
@@ -154,14 +158,27 @@ class Ingest:
         return done, more
 
     def _compress(self, done: Progress, *, expected_tokens: int = 0, retrain: bool = False) -> None:
+        self.store.build(
+            retrain=retrain,
+            expected_tokens=expected_tokens,
+            memory=self.memory,
+            progress=self._reporting(done),
+            own=self._codec_before is None,
+        )
+
+    def _renew(self, done: Progress) -> None:
+        """A codec of this run saw only what came first: if the rest suffers from that, have another."""
+        self.store.renew_codec(memory=self.memory, progress=self._reporting(done))
+
+    def _reporting(self, done: Progress) -> Callable[[str, int, int], None]:
+        """What tells how far the compression is, after ``done``."""
+
         def report(phase: str, now: int, total: int) -> None:
             if self.on_progress is not None:
                 seconds = time.monotonic() - self._started
                 self.on_progress(replace(done, seconds=seconds, phase=phase, share=now / max(total, 1)))
 
-        self.store.build(
-            retrain=retrain, expected_tokens=expected_tokens, memory=self.memory, progress=report
-        )
+        return report
 
     def _expected(self, done: Progress) -> int:
         """How many vectors there will be, going by those so far; 0 if nobody knows."""

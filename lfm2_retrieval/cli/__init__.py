@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import RetrievalError
+from ..errors import RetrievalError, on_command_line
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ class _Group(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")  # documents may hold lone surrogates
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), on_command_line():
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)

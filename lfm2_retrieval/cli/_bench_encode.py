@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ._extras import need, say_without
 from ._output import print_json
 
 __all__ = ["encode"]
@@ -77,6 +78,12 @@ def encode(
 
     Random weights need no download and are as fast as real ones; their cosines say little of real ones.
     """
+    if out is not None:
+        say_without("plot", "bench", "matplotlib")
+    if "sentence-transformers" in options["against"]:
+        need("measuring other encoders", "bench", "sentence_transformers")
+    if "pylate" in options["against"]:
+        need("measuring pylate", "pylate", "pylate")
     from tempfile import TemporaryDirectory
 
     from ..benchmarks.encoding import measure_encoding

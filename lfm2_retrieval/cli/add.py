@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..readers import read_documents
-from ._input import format_option, input_option
+from ._input import MOVED, format_option, input_option, model_options
 from ._output import print_json
 
 
@@ -24,9 +24,8 @@ from ._output import print_json
     help="What to do with an id that the index holds.",
 )
 @format_option()
-@click.option("--model", help="Where the index's model lies now, if it was moved.")
+@model_options(MOVED)
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(  # noqa: PLR0917  (click passes names)
     path: Path,
@@ -35,8 +34,9 @@ def command(  # noqa: PLR0917  (click passes names)
     on_conflict: Any,
     format: str | None,
     model: str | None,
-    batch_size: int,
     device: str,
+    dtype: Any,
+    batch_size: int,
     json_: bool,
 ) -> None:
     """Add the documents of FILEs to the index PATH.
@@ -46,7 +46,7 @@ def command(  # noqa: PLR0917  (click passes names)
     """
     from ..retriever import Retriever
 
-    with Retriever.open(path, model=model, device=device) as retriever:
+    with Retriever.open(path, model=model, device=device, dtype=dtype) as retriever:
         added = retriever.add(
             read_documents((*inputs, *more), format), on_conflict=on_conflict, batch_size=batch_size
         )

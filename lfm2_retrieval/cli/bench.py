@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ._bench_encode import encode
+from ._extras import need, say_without
 from ._output import print_json
 
 _TIERS = ("exact", "compact", "balanced", "accurate")
@@ -254,6 +255,9 @@ def documents(
 
     NDCG@10 by exact search, bytes and documents per second, for every way with every pooling factor.
     """
+    need("measuring the quality of a search", "eval", "ir_measures")
+    if out is not None:
+        say_without("plot", "bench", "matplotlib")
     from ..benchmarks import long_documents
     from ..encoder import DEFAULT_MODEL, Encoder
 
@@ -315,6 +319,8 @@ def _bench(
     filtered: bool = False,
     **data: Any,
 ) -> None:
+    if out is not None and (what == "search" or len(set(counts)) > 1):
+        say_without("plot", "bench", "matplotlib")
     from ..benchmarks.report import markdown, markdown_growth, write, write_growth
     from ..benchmarks.run import measure
     from ..benchmarks.systems import PEERS, lfm2
@@ -350,8 +356,6 @@ def _bench(
         print_json(reports[0] if len(reports) == 1 else {"format": 2, "runs": reports})
     for file in written:
         click.echo(f"wrote {file}", err=True)
-    if written and what == "search" and not any(file.suffix == ".png" for file in written):
-        click.echo("no plot: that needs an extra: pip install 'lfm2-retrieval[bench]'", err=True)
 
 
 def _workload(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from ._extras import need, say_without
 from ._output import print_json
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ def _shared(function: Callable[..., None]) -> Callable[..., None]:
             "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
         ),
         click.option(
+            "--speed/--no-speed",
             "--throughput/--no-throughput",
-            default=True,
+            "throughput",
+            default=False,
             show_default=True,
             help="Measure the encoder's speed by length and batch, too.",
         ),
@@ -169,6 +172,7 @@ def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
     task in several languages; with --cross-lingual they give the matrix. NanoBEIR's parquet layouts are
     read, too.
     """
+    _check_extras(options)
     from ..evaluation.sources import choose, from_folders
 
     refs = from_folders(folders, split)
@@ -208,6 +212,7 @@ def compare(
     result folder
     find their judgements beside them; others need --qrels.
     """
+    need("comparing runs", "eval", "scipy", "ir_measures")
     from ..evaluation.comparison import compare_folders, compare_runs, markdown
 
     if run_a.is_dir() != run_b.is_dir():
@@ -227,6 +232,7 @@ def compare(
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def report(folder: Path) -> None:
     """Make the reports of the results in DIR anew."""
+    _say_without_pictures()
     from ..evaluation.report import write_reports
 
     for file in write_reports(folder):
@@ -246,6 +252,7 @@ def _suite(
 ) -> None:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # for the model, too; read when the hub's client is imported
+    _check_extras(options)
     from ..evaluation.suites import load_suite
 
     suite = load_suite(name)
@@ -263,6 +270,19 @@ def _suite(
     shared = cross and suite.shared_queries
     options |= _not_given(suite.facts.get("settings", {}))
     _evaluate(refs, facts, suite.model, cross_lingual=cross, shared_queries=shared, **options)
+
+
+def _check_extras(options: Mapping[str, Any]) -> None:
+    """What would be missing after hours."""
+    need("measuring the quality of a search", "eval", "ir_measures")
+    if options["baseline"] == "bm25":
+        need("the BM25 baseline", "eval", "bm25s")
+    _say_without_pictures()
+
+
+def _say_without_pictures() -> None:
+    say_without("pictures", "eval", "matplotlib")
+    say_without("HTML report", "eval", "jinja2")
 
 
 def _not_given(settings: Mapping[str, Any]) -> dict[str, Any]:

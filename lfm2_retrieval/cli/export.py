@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ._extras import need
+
 __all__ = ["command"]
 
 
@@ -23,6 +25,8 @@ def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
     `index` reads them again. A line has id, text (empty where none was given) and metadata. Files
     appear when they are complete.
     """
+    if embeddings is not None and embeddings.suffix == ".parquet":
+        need("writing Parquet", "eval", "pyarrow")
     from ..indexes import CompressedIndex
     from ..indexes.export import export_documents, export_embeddings, json_line
 

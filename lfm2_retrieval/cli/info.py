@@ -150,5 +150,5 @@ def _describe(codec: dict[str, Any], errors: dict[str, Any] | None, outgrown: bo
         if errors:
             text += f", {errors['mean_square_error']:.4f} on what it encoded"
     if outgrown:
-        text += "; made for an index a sixteenth of this size: build(retrain=True) makes another"
+        text += "; made for an index a sixteenth of this size: lfm2-retrieve merge --retrain makes another"
     return text

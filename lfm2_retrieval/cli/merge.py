@@ -17,8 +17,15 @@ from ._output import format_bytes, print_json
     show_default=True,
     help="What compressing may use, the library itself not counted: 500MB, 8GB …",
 )
+@click.option(
+    "--retrain",
+    is_flag=True,
+    default=None,
+    help="Train another codec on everything and compress everything with it.  [default: if what was added "
+    "is found less well]",
+)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
-def command(path: Path, memory: str, json_: bool) -> None:
+def command(path: Path, memory: str, retrain: bool | None, json_: bool) -> None:
     """Merge the segments of the index PATH; drop what is deleted.
 
     Others may search and add meanwhile. What they still read stays on disk until they go on.
@@ -27,7 +34,7 @@ def command(path: Path, memory: str, json_: bool) -> None:
 
     with CompressedIndex.open(path) as index:
         before = sum(index.size_bytes().values()), len(index.segments)
-        index.merge(memory=memory)
+        index.merge(retrain=retrain, memory=memory)
         after = sum(index.size_bytes().values()), len(index.segments)
     if json_:
         print_json(

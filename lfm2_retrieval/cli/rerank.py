@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from ..readers import read_documents
-from ._input import format_option, input_option
+from ._input import format_option, input_option, model_options
 from ._output import format_hit, print_json
 
 
@@ -14,8 +16,7 @@ from ._output import format_hit, print_json
 @input_option("FILE")
 @format_option()
 @click.option("-k", type=click.IntRange(min=1), help="Hits to print.  [default: all]")
-@click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
-@click.option("--device", default="auto", show_default=True)
+@model_options("nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(
     *,
@@ -25,6 +26,7 @@ def command(
     k: int | None,
     model: str | None,
     device: str,
+    dtype: Any,
     json_: bool,
 ) -> None:
     """Order the documents of FILEs by their MaxSim with QUERY.
@@ -33,7 +35,8 @@ def command(
     """
     from ..retriever import Retriever
 
-    hits = Retriever.rerank(query, read_documents(inputs, format), k=k, model=model, device=device)
+    documents = read_documents(inputs, format)
+    hits = Retriever.rerank(query, documents, k=k, model=model, device=device, dtype=dtype)
     if json_:
         print_json({"query": query, "hits": hits.to_dicts()})
         return

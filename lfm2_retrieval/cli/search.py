@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._input import MOVED, model_options
 from ._output import format_hit, print_json, where_option
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     "--group-size", type=click.IntRange(min=1), default=1, show_default=True, help="Hits of one group."
 )
 @click.option("--min-score", type=float, help="Leave out hits with a lower score.")
-@click.option("--model", help="Where the index's model lies now, if it was moved.")
+@model_options(MOVED)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
 def command(
     *,
@@ -53,6 +54,8 @@ def command(
     k: int,
     where: Where | None,
     model: str | None,
+    device: str,
+    dtype: Any,
     json_: bool,
     **options: Any,
 ) -> None:
@@ -63,7 +66,7 @@ def command(
     from ..readers import STDIN, read_lines
     from ..retriever import Retriever
 
-    with Retriever.open(path, model=model) as retriever:
+    with Retriever.open(path, model=model, device=device, dtype=dtype) as retriever:
         asked = [
             line.strip()
             for query in queries

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ._extras import need
+from ._input import MOVED, model_options
 from ._output import print_json
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def _plottable(ctx: click.Context, param: click.Parameter, value: Path | None) -
 @click.option(
     "--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Queries to use at most."
 )
-@click.option("--model", help="For --queries: where the index's model lies now, if it was moved.")
+@model_options(MOVED)
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -64,6 +66,8 @@ def command(
     file: Path | None,
     sample: int,
     model: str | None,
+    device: str,
+    dtype: Any,
     plot: Path | None,
     json_: bool,
 ) -> None:
@@ -76,13 +80,11 @@ def command(
     if model is not None and file is None:
         raise click.UsageError("--model goes with --queries")
     if plot is not None:
-        from ..figures import require_matplotlib
-
-        require_matplotlib("bench")
+        need("drawing a picture", "bench", "matplotlib")
     from ..indexes import CompressedIndex
 
     with CompressedIndex.open(path) as index:
-        queries = None if file is None else _encode(path, model, file)
+        queries = None if file is None else _encode(path, file, model=model, device=device, dtype=dtype)
         with _status(quiet=json_) as show:
             tuning = index.tune(target_recall, k, queries=queries, sample=sample, on_progress=show)
         if json_:
@@ -96,7 +98,7 @@ def command(
         click.echo(f"wrote {plot}", err=True)
 
 
-def _encode(path: Path, model: str | None, file: Path) -> TokenEmbeddings:
+def _encode(path: Path, file: Path, **model: Any) -> TokenEmbeddings:
     from ..errors import InvalidInputError
     from ..readers import STDIN, DocumentFormat, read_documents
     from ..retriever import Retriever
@@ -106,7 +108,7 @@ def _encode(path: Path, model: str | None, file: Path) -> TokenEmbeddings:
     texts = [row["text"] for row in rows if row["text"].strip()]
     if not texts:
         raise InvalidInputError(f"{file}: there is no query in it")
-    with Retriever.open(path, model=model) as retriever:
+    with Retriever.open(path, **model) as retriever:
         return retriever.encoder.encode_queries(texts)
 
 

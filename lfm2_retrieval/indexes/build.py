@@ -69,6 +69,9 @@ class Build:
         Seconds to wait for another writer at each commit.
     progress
         Called now and then, in the thread that builds.
+    own
+        Whether what is compressed came with what the codec was trained on, so that there is no drift to warn
+        of.
     """
 
     def __init__(
@@ -78,11 +81,14 @@ class Build:
         limits: Limits,
         timeout: float,
         progress: Progress | None,
+        *,
+        own: bool = False,
     ) -> None:
         self._catalogue = catalogue
         self._load = load
         self._limits = limits
         self._timeout = timeout
+        self._own = own
         self._report = progress or (lambda phase, done, total: None)
         self._folder: Path = catalogue.folder / "building"
 
@@ -133,6 +139,7 @@ class Build:
             codec = self._train(snapshot, parts, expected)
             with Compressor(self._catalogue, self._timeout) as compressor:
                 if compressor.alive([part.segment.info.id for part in parts]):
+                    self._own = True  # what is compressed now is what it was trained on
                     return compressor.name_codec(codec), retrain
             snapshot = self._load()  # emptied meanwhile, and filled with something else
 
@@ -167,7 +174,8 @@ class Build:
                 ids = [part.segment.info.id for part in portion.parts]
                 if not compressor.exchange(ids, built, settings):
                     return False
-        fresh.warn_of_drift(codec)
+        if not self._own:
+            fresh.warn_of_drift(codec, tier)
         return bool(portions)
 
     def _build(self, portion: Portion, codec: Codec, tier: Tier, tally: Tally, total: int) -> Built | None:

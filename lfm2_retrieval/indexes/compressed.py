@@ -85,18 +85,38 @@ class CompressedIndex(ExactIndex):
         """What the index is compressed to."""
         return _tier(self.settings["tier"])
 
-    def merge(self, *, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
+    def merge(self, *, retrain: bool | None = None, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
         """As `ExactIndex.merge`; and compress what is due, and train another codec if that is called for.
 
         It is if some of what was compressed lost half as much again as what the codec was trained on, and a
         measurement (50 queries made from such documents) finds less than the recall that the index was tuned
         for, or than .95. A compact index keeps no vectors to encode anew.
+
+        Parameters
+        ----------
+        retrain
+            True trains another codec in any case, False in none.
+        memory, timeout
+            As for `build`.
+
+        Raises
+        ------
+        InvalidInputError
+            If ``retrain`` is asked of a compact index, which keeps no vectors to encode anew.
         """
         self._refuse_in_transaction("merge()")
-        built = self.build(memory=memory, timeout=timeout)
-        if self.tier.int8 and self._drifted and self._loses_recall():
-            built |= self.build(retrain=True, memory=memory, timeout=timeout)
+        built = self.build(retrain=retrain is True, memory=memory, timeout=timeout)
+        if retrain is None:
+            built |= self.renew_codec(memory=memory, timeout=timeout)
         return super().merge(memory=memory, timeout=timeout) or built
+
+    def renew_codec(
+        self, *, memory: str | int = "2GB", progress: Progress | None = None, timeout: float = 30.0
+    ) -> bool:
+        """Train another codec where data drifted away from it and a measurement says that it matters."""
+        if not self.tier.int8 or not self._drifted or not self._loses_recall():
+            return False
+        return self.build(retrain=True, memory=memory, progress=progress, timeout=timeout)
 
     @property
     def _drifted(self) -> bool:
@@ -128,6 +148,7 @@ class CompressedIndex(ExactIndex):
         memory: str | int = "2GB",
         progress: Progress | None = None,
         timeout: float = 30.0,
+        own: bool = False,
     ) -> bool:
         """Compress what was added since the last time, if it is much.
 
@@ -152,6 +173,8 @@ class CompressedIndex(ExactIndex):
             do (steps; vectors).
         timeout
             Seconds to wait for another writer, each time something is committed.
+        own
+            Whether this belongs to the run that the codec was trained in: then nothing warns of drift.
 
         Returns
         -------
@@ -187,7 +210,7 @@ class CompressedIndex(ExactIndex):
         from .build import Build
 
         force = force or retrain
-        build = Build(self._catalogue, self._newest, limits, timeout, progress)
+        build = Build(self._catalogue, self._newest, limits, timeout, progress, own=own)
         try:
             return build.run(wanted, retrain=retrain, expected=expected_tokens, wait=timeout * force)
         except IndexLockedError:

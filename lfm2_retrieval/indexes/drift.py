@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from .codec import Errors
+from ..errors import remedy
+from .codec import Errors, Tier
 from .policy import DRIFT, DriftWarning
 
 if TYPE_CHECKING:
@@ -116,15 +117,14 @@ class Tally:
         means = [round(float(value), 6) for value in sums / max(n, 1)]
         return {"codec": codec.id, "measured": n, **Errors(*means)._asdict(), "worst": round(worst, 6)}
 
-    def warn_of_drift(self, codec: Codec) -> None:
+    def warn_of_drift(self, codec: Codec, tier: Tier) -> None:
         """Say so if these vectors lose much more than the codec's own."""
         if self.n < _FEWEST_MEASURED or not _is_much_more(self._mean_square_error, codec.facts):
             return
         trained = max(float(codec.facts.get("mean_square_error", 0)), 1e-9)
         warnings.warn(
             f"newly compressed vectors lose {self._mean_square_error / trained:.1f} times as much as those "
-            "that the index's codec was trained on, and are found less well: build(retrain=True) trains "
-            "another",
+            f"that the index's codec was trained on, and may be found less well: {_advice(tier)}",
             DriftWarning,
             stacklevel=6,
         )
@@ -132,6 +132,15 @@ class Tally:
     @property
     def _mean_square_error(self) -> float:
         return float(self.sums[_ERROR] / max(self.n, 1))
+
+
+def _advice(tier: Tier) -> str:
+    """What a reader of the warning can do; a compact index keeps nothing to train another codec from."""
+    if tier.int8:
+        call = remedy("merge()", "lfm2-retrieve merge")
+        return f"{call} measures it, and trains another codec if that is so"
+    call = remedy("Retriever.reindex()", "lfm2-retrieve reindex")
+    return f"{call} encodes all documents anew, and trains a codec on all of them"
 
 
 def _is_positive(value: Any) -> TypeGuard[float]:

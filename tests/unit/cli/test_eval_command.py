@@ -60,7 +60,9 @@ def test_throughput_is_measured_beside(run, folders, checkpoint, tmp_path, monke
     )
     monkeypatch.setattr(throughput, "matmul_peak", lambda *_: 1e12)
     out = tmp_path / "out"
-    result = run("eval", "beir", folders / "set-en", "--model", checkpoint(), "--out", out, "--json")
+    chosen = ("--model", checkpoint(), "--out", out, "--json")
+    assert "throughput" not in json.loads(run("eval", "beir", folders / "set-en", *chosen).stdout)
+    result = run("eval", "beir", folders / "set-en", *chosen, "--speed")
     content = json.loads(result.stdout)
     rows = content["throughput"]["rows"]
     assert {row["what"] for row in rows} == {
