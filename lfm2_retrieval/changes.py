@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 from .datatypes import Document, TokenEmbeddings
 from .encoder import Encoder, check_whole
 from .errors import DuplicateIdError, InvalidInputError, InvalidTypeError
+from .frames import collected, iter_records
 from .indexes import CompressedIndex, Entry, Writer
 from .indexes.filters import Where
 from .indexes.rows import known_ids, unknown_ids
 from .indexes.writer import OnConflict
-from .ingest import Source, batches, document_of, encode_texts, refuse_one, warn_of_cut
+from .ingest import batches, encode_texts, parsed, refuse_one, warn_of_cut
+from .json_values import is_absent
+from .records import Columns, Source, as_mapping, check_columns, document_of
 
 __all__ = ["LivingDocuments"]
 
@@ -40,6 +43,9 @@ class LivingDocuments(ABC):
         documents: Iterable[Source],
         *,
         on_conflict: OnConflict = "error",
+        text: str | None = None,
+        id: str | None = None,
+        metadata: Sequence[str] | None = None,
         batch_size: int = 256,
         timeout: float = 30.0,
     ) -> int:
@@ -53,6 +59,8 @@ class LivingDocuments(ABC):
         on_conflict
             If the index holds an id: ``"error"`` adds nothing, ``"skip"`` leaves the old document,
             ``"replace"`` puts the new one in its place (where the text is the same, without encoding it).
+        text, id, metadata
+            Which columns of rows are what, as for :meth:`Retriever.index`.
         batch_size
             How many documents are encoded at a time.
         timeout
@@ -83,7 +91,8 @@ class LivingDocuments(ABC):
             raise InvalidInputError(f"on_conflict must be 'error', 'replace' or 'skip', not {on_conflict!r}")
         refuse_one(documents)
         refused = self.store if on_conflict == "error" and not self.store.in_transaction else None
-        stream = batches(documents, batch_size, self.store.next_number(), refused)
+        columns = check_columns(text, id, metadata)
+        stream = batches(documents, batch_size, self.store.next_number(), refused, columns)
         plans = (
             [_Change(document.id, document.text, document.metadata) for document in batch] for batch in stream
         )
@@ -91,8 +100,11 @@ class LivingDocuments(ABC):
 
     def update(
         self,
-        documents: Iterable[Mapping[str, Any] | Document],
+        documents: Iterable[Source],
         *,
+        text: str | None = None,
+        id: str | None = None,
+        metadata: Sequence[str] | None = None,
         batch_size: int = 256,
         timeout: float = 30.0,
     ) -> int:
@@ -101,9 +113,11 @@ class LivingDocuments(ABC):
         Parameters
         ----------
         documents
-            ``Document``s, which replace text and metadata, or mappings with ``id`` and what is to change:
+            ``Document``s, which replace text and metadata, or rows with ``id`` and what is to change:
             ``text``, ``metadata`` (replaced as a whole) or both; their other keys count as metadata. A text
             that is not given, or the same, isn't encoded: then only a row is written.
+        text, id, metadata
+            Which columns of rows are what, as for :meth:`Retriever.index`.
         batch_size, timeout
             As for :meth:`add`.
 
@@ -121,11 +135,17 @@ class LivingDocuments(ABC):
         """
         refuse_one(documents)
         check_whole("batch_size", batch_size, 1)
-        stream = iter(documents)
+        columns = check_columns(text, id, metadata)
+        documents = collected(documents)
         seen: set[str] = set()
+        stream = parsed(
+            iter_records(documents),
+            lambda position, source: _parse_change(source, position, columns, seen),
+            None if isinstance(documents, Sequence) else batch_size,
+        )
 
         def plans() -> Iterator[list[_Change]]:
-            while batch := [_parse_change(source, seen) for source in islice(stream, batch_size)]:
+            while batch := list(islice(stream, batch_size)):
                 yield batch
 
         return self._run(plans(), None, timeout)
@@ -321,20 +341,29 @@ class _Run:
         return len(encoded) + len(others)
 
 
-def _parse_change(source: Mapping[str, Any] | Document, seen: set[str]) -> _Change:
-    if not isinstance(source, (Mapping, Document)):
-        raise InvalidTypeError(
-            f"an update is a mapping with 'id' or a Document, not a {type(source).__name__}"
-        )
-    if isinstance(source, Mapping) and not {"id", "_id"} & set(source):
-        raise InvalidInputError(f"an update needs the document's id; it has {sorted(map(str, source))}")
-    whole = document_of(source if isinstance(source, Document) else {"text": "", **source})
-    change = _Change(whole.id, whole.text, whole.metadata)
-    if isinstance(source, Mapping):
-        given = set(source) - {"id", "_id", "text"}
-        change = change._replace(
-            text=whole.text if "text" in source else None, metadata=whole.metadata if given else None
-        )
+def _parse_change(source: Source, position: int, columns: Columns, seen: set[str]) -> _Change:
+    row = None if isinstance(source, Document) else as_mapping(source)
+    if row is None:
+        if not isinstance(source, Document):
+            raise InvalidTypeError(
+                f"an update is a mapping with 'id' or a Document, not a {type(source).__name__} "
+                f"(number {position} of those given)"
+            )
+        whole = document_of(source)
+        change = _Change(whole.id, whole.text, whole.metadata)
+    else:
+        keys = {"id", "_id"} if columns.id is None else {columns.id}
+        if all(is_absent(row.get(key)) for key in keys):
+            raise InvalidInputError(
+                f"an update needs the document's id; document {position} has {sorted(map(str, row))}"
+                + (": id= names the column" if columns.id is None else "")
+            )
+        text = row.get(columns.text)
+        whole = document_of({**row, columns.text: "" if is_absent(text) else text}, 0, position, columns)
+        given = set(row) - keys - {columns.text}
+        if columns.metadata is not None:
+            given &= set(columns.metadata)
+        change = _Change(whole.id, None if is_absent(text) else whole.text, whole.metadata if given else None)
     if change.id in seen:
         raise DuplicateIdError(f"the document id {change.id[:80]!r} comes twice; ids must be unique")
     seen.add(change.id)

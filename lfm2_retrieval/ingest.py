@@ -8,32 +8,34 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .datatypes import Document, TokenEmbeddings
 from .encoder import Encoder, TruncationWarning, batched, check_whole, numbered
 from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
+from .frames import collected, column_names, is_frame, iter_records, length
 from .indexes import CompressedIndex, Estimate
 from .indexes.rows import encode_metadata
 from .interrupts import uninterrupted
+from .records import COLUMNS, Columns, Problems, Source, as_mapping, check_names, document_of
 
 __all__ = [
     "Ingest",
     "Progress",
     "Source",
     "batches",
+    "check_names",
     "document_of",
     "encode_texts",
+    "parsed",
     "refuse_one",
     "warn_of_cut",
 ]
 
 _COMMIT_TOKENS = 1 << 18
 _UNKNOWN_TOKENS = 1 << 20
-Source = str | Mapping[str, Any] | Document
-"""What is taken for a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,16 +199,34 @@ def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:
     )
 
 
-def refuse_one(documents: object) -> None:
+def refuse_one(documents: object, what: str = "documents") -> None:
     """Refuse a single document where several are expected."""
-    if isinstance(documents, (str, bytes, Mapping, Document)) or not isinstance(documents, Iterable):
-        raise InvalidTypeError("documents must be a list or another iterable of documents, not a single one")
+    if is_frame(documents) or hasattr(documents, "dtype"):  # also a column, or an array, of texts
+        return
+    several = f"{what} must be a list or another iterable of {what}"
+    if isinstance(documents, Mapping) and any(map(is_table, documents.values())):
+        raise InvalidTypeError(f"{several}, not a mapping of several: choose one of {list(documents)}")
+    if (
+        isinstance(documents, (str, bytes))
+        or as_mapping(documents) is not None
+        or not isinstance(documents, Iterable)
+    ):
+        raise InvalidTypeError(f"{several}, not a single one")
+
+
+def is_table(value: object) -> bool:
+    """Whether something has named columns, as a frame or a data set."""
+    return column_names(value) is not None
 
 
 def batches(
-    documents: Iterable[Source], size: int, first: int = 0, store: CompressedIndex | None = None
+    documents: Iterable[Source],
+    size: int,
+    first: int = 0,
+    store: CompressedIndex | None = None,
+    columns: Columns = COLUMNS,
 ) -> Iterator[list[Document]]:
-    """Documents by the batch; those of a list are checked as a whole before the first comes out.
+    """Documents by the batch; those of a list or a frame are checked as a whole before the first comes out.
 
     Parameters
     ----------
@@ -219,63 +239,87 @@ def batches(
         What documents without ids are counted from.
     store
         An index that must not hold any of their ids.
+    columns
+        Which columns of rows are what.
+
+    Raises
+    ------
+    InvalidInputError
+        Naming all bad documents of a list or a frame, or of as many as a batch has of another iterable.
     """
     check_whole("batch_size", size, 1)
-    checked: Iterable[Document] = _checked(documents, first, store)
+    documents = collected(documents)
+    check_names(column_names(documents), columns)
+    whole = isinstance(documents, Sequence) or (is_frame(documents) and length(documents) is not None)
+    checked: Iterable[Document] = _checked(documents, first, store, columns, None if whole else size)
     if isinstance(documents, Sequence):
         checked = list(checked)
+    elif whole:  # a frame, which holds its rows in less memory than Python's objects take
+        for _ in checked:
+            pass
+        checked = _checked(documents, first, store, columns, size)
     return batched(checked, size, lambda document: len(document.text), at_once=InvalidInputError)
 
 
-def _checked(documents: Iterable[Source], first: int, store: CompressedIndex | None) -> Iterator[Document]:
-    """The documents, each under an id that neither an earlier one nor the store has."""
+def _checked(
+    documents: Iterable[Source],
+    first: int,
+    store: CompressedIndex | None,
+    columns: Columns,
+    ahead: int | None,
+) -> Iterator[Document]:
+    """The documents, each under an id that neither an earlier one nor the store has.
+
+    After a bad one come no more; ``ahead`` further ones are looked at, or all, to name the bad ones of these.
+    """
     seen: set[str] = set()
-    for position, source in numbered(documents):
-        document = document_of(source, first + position, position)
+
+    def parse(position: int, source: Source) -> Document:
+        document = document_of(source, first + position, position, columns)
         if document.id in seen:
             raise DuplicateIdError(f"the document id {document.id[:80]!r} comes twice; ids must be unique")
+        seen.add(document.id)
         if store is not None and store.newest_ids([document.id]):
             raise DuplicateIdError(
                 f"the document id {document.id[:80]!r} is already in the index {store.path}"
             )
         encode_metadata(document.id, document.metadata)  # refuses what the index can't store
-        seen.add(document.id)
-        yield document
+        return document
+
+    return parsed(iter_records(documents), parse, ahead)
 
 
-def document_of(source: Source, number: int = 0, position: int | None = None) -> Document:
-    """What a string, a mapping or a document is as a document.
+_Parsed = TypeVar("_Parsed")
 
-    Parameters
-    ----------
-    source
-        As people give it.
-    number
-        The id of one without.
-    position
-        How errors call it, if not by the number: its place among those given.
+
+def parsed(
+    sources: Iterable[Source], parse: Callable[[int, Source], _Parsed], ahead: int | None
+) -> Iterator[_Parsed]:
+    """What ``parse`` makes of each source and its position, up to the first that it refuses.
+
+    Then ``ahead`` more are looked at, or all, so that one error names all that is wrong.
     """
-    position = number if position is None else position
-    if isinstance(source, Document):
-        return source
-    if isinstance(source, str):
-        return Document(str(number), source)
-    if not isinstance(source, Mapping):
-        raise InvalidTypeError(
-            f"document {position} is a {type(source).__name__}; give a str, a mapping with 'text' or a "
-            "Document"
-        )
-    rest = dict(source)
-    if "text" not in rest:
-        raise InvalidInputError(f"document {position} has no 'text'; it has {sorted(map(str, rest))}")
-    id, text = rest.pop("id", rest.pop("_id", str(number))), rest.pop("text")
-    title = rest.get("title")
-    if isinstance(title, str) and title and isinstance(text, str):
-        text = f"{title} {text}".strip()
-    metadata = rest.pop("metadata", None) or {}
-    if not isinstance(metadata, Mapping):
-        raise InvalidTypeError(f"the metadata of document {id!r} must be a mapping, not {metadata!r}")
-    return Document(id, text, {**rest, **metadata})
+    problems = Problems()
+    end: int | None = None
+    try:
+        for position, source in numbered(sources):
+            try:
+                found = parse(position, source)
+            except InvalidInputError as error:
+                problems.add(position, error)
+                if end is None and ahead is not None:
+                    end = position + ahead
+            else:
+                if not problems:
+                    yield found
+            if problems and end is not None and position >= end:
+                break
+    except Exception as error:
+        if problems:
+            raise problems.error() from error
+        raise
+    if problems:
+        raise problems.error()
 
 
 _Encoded = tuple[list[Document], TokenEmbeddings, int]

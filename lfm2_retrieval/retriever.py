@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -21,13 +21,15 @@ from .errors import (
     InvalidInputError,
     ModelMismatchError,
 )
+from .frames import collected, length
 from .indexes import CompressedIndex, Tier
 from .indexes.catalogue import is_index, is_vacant
 from .indexes.fields import check_fields
 from .indexes.policy import parse_memory
-from .ingest import Ingest, Source, batches, refuse_one
+from .ingest import Ingest, batches, refuse_one
 from .keywords import check_keywords
 from .progress import Show, shown
+from .records import Source, check_columns
 from .searching import Searching, load_encoder
 
 if TYPE_CHECKING:
@@ -67,6 +69,9 @@ class Retriever(LivingDocuments, Searching):
         if_exists: IfExists = "error",
         lexical: bool | None = None,
         fields: Sequence[str] = (),
+        text: str | None = None,
+        id: str | None = None,
+        metadata: Sequence[str] | None = None,
         device: str = "auto",
         dtype: Precision = "auto",
         batch_size: int = 256,
@@ -83,9 +88,13 @@ class Retriever(LivingDocuments, Searching):
         Parameters
         ----------
         documents
-            Strings, mappings or :class:`Document`. A string's id is its number, counted on from what was ever
-            added; a mapping has ``text`` and may have ``id`` (or ``_id``), ``title``, which is put in
-            front of the text, and ``metadata``; its other keys count as metadata. A list is checked as a
+            Strings, mappings or :class:`Document`, also mixed. A string's id is its number, counted on from
+            what was ever added; a mapping has ``text`` and may have ``id`` (or ``_id``), ``title``, which is
+            put in front of the text, and ``metadata``; its other keys count as metadata. Mappings are
+            also the rows of frames (pandas, Polars), Arrow tables, Hugging Face data sets, database cursors,
+            and the documents of LangChain, LlamaIndex and Haystack. Ids may be whole numbers, which count
+            as their digits. Dates become ISO strings (with a zone: in UTC), other libraries' numbers numbers;
+            None and NaN are absent. A list or a frame is checked as a
             whole before any work; of an iterator, what came before a bad document, or before it raised, stays
             in the index, unless the index was to be overwritten: then the old one stays. It is drawn from
             in the thread of the call, a few batches ahead of the encoder.
@@ -108,6 +117,10 @@ class Retriever(LivingDocuments, Searching):
         fields
             Fields of the metadata that get columns with an index, which makes filters on them fast; beside
             those that the index at ``path`` has.
+        text, id
+            Which key or column of the rows is the text, by default ``text``, and which the id.
+        metadata
+            The keys or columns that are kept as metadata, by default all that are left.
         device, dtype
             See :meth:`Encoder.load`.
         batch_size
@@ -152,8 +165,10 @@ class Retriever(LivingDocuments, Searching):
             given = {name: value for name, value in options.items() if value is not None}
             options = cast(DocumentKeywords, {**model.options.chosen, **given})
         DocumentOptions().changed(options)
-        if n_documents is None and isinstance(documents, Sized):
-            n_documents = len(documents)
+        columns = check_columns(text, id, metadata)
+        documents = collected(documents)
+        if n_documents is None:
+            n_documents = length(documents)
         memory = parse_memory(memory)
         fields = check_fields(fields)
         held = path is not None and _holds_index(Path(path), if_exists)
@@ -166,10 +181,10 @@ class Retriever(LivingDocuments, Searching):
                 retriever.close()
                 raise
             store = retriever.store
-            stream = batches(documents, batch_size, store.next_number(), store)
+            stream = batches(documents, batch_size, store.next_number(), store, columns)
             store.configure(lexical=lexical, fields=fields)
         else:
-            stream = batches(documents, batch_size)
+            stream = batches(documents, batch_size, columns=columns)
             encoder = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
             encoder = encoder.with_options(**options)
             stream = chain([next(stream, [])], stream)  # a bad first batch leaves nothing behind

@@ -9,15 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Unpack, overload
 
-from .datatypes import Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams, TokenEmbeddings
+from .datatypes import Fusion, Hit, Hits, Mode, SearchOptions, SearchParams, TokenEmbeddings
 from .encoder import DEFAULT_MODEL, Encoder, Precision
 from .errors import InvalidInputError, InvalidTypeError
 from .explain import matches
+from .frames import column_names, iter_records
 from .indexes import CompressedIndex
 from .indexes.filters import Where, parse_where
 from .indexes.rows import check_ids
-from .ingest import Source, document_of
+from .ingest import parsed, refuse_one
 from .keywords import check_keywords
+from .records import Source, check_columns, check_names, document_of
 from .reranking import class_or_instance, rerank_texts
 
 __all__ = ["Searching", "load_encoder"]
@@ -246,6 +248,9 @@ class Searching(ABC):
         texts: Iterable[Source] | None = None,
         *,
         ids: Sequence[str] | None = None,
+        text: str | None = None,
+        id: str | None = None,
+        metadata: Sequence[str] | None = None,
         k: int | None = None,
         explain: bool = False,
         model: str | Path | Encoder | None = None,
@@ -262,11 +267,12 @@ class Searching(ABC):
         query
             One of white space finds nothing.
         texts
-            Strings, mappings or documents, as for :meth:`index`; a string's id is its number. Texts of white
-            space are left out.
+            Whatever :meth:`index` takes; a string's id is its number. Texts of white space are left out.
         ids
             Instead of texts: documents in the index, scored on the vectors that it stores. Those without
             vectors are left out.
+        text, id, metadata
+            Which columns of rows are what, as for :meth:`index`.
         k
             How many hits at most; None for all.
         explain
@@ -289,9 +295,12 @@ class Searching(ABC):
         if isinstance(self, Searching) and model is not None:
             raise InvalidInputError("this retriever has its model; model= is for Retriever.rerank")
         if texts is not None:
-            if isinstance(texts, (str, bytes, Mapping, Document)):
-                raise InvalidTypeError("texts must be a list or another iterable of texts, not a single one")
-            documents = [document_of(source, number) for number, source in enumerate(texts)]
+            refuse_one(texts, "texts")
+            columns = check_columns(text, id, metadata)
+            check_names(column_names(texts), columns)
+            documents = list(
+                parsed(iter_records(texts), lambda n, one: document_of(one, n, n, columns), None)
+            )
             if isinstance(self, Searching):
                 encoder = self.encoder
             else:

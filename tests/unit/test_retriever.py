@@ -235,13 +235,14 @@ def test_something_else_at_the_path_is_left_alone(model: Encoder, tmp_path: Path
 
 
 BAD = [
-    ([{"id": 5, "text": "x"}], InvalidTypeError, "id must be a str"),
+    ([{"id": 5.5, "text": "x"}], InvalidTypeError, "id of document . must be a str or a whole number"),
+    ([{"id": True, "text": "x"}], InvalidTypeError, "id of document . must be a str or a whole number"),
     ([{"id": "", "text": "x"}], InvalidInputError, "empty"),
     ([{"id": "a"}], InvalidInputError, "no 'text'"),
     ([{"id": "a", "text": None}], InvalidTypeError, "text of document 'a'"),
     ([{"id": "a", "text": "x", "metadata": 3}], InvalidTypeError, "metadata"),
     ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], DuplicateIdError, "'a'"),
-    ([{"id": "a", "text": "x", "year": float("nan")}], InvalidInputError, "metadata of document 'a'"),
+    ([{"id": "a", "text": "x", "year": float("inf")}], InvalidInputError, "metadata of document 'a'"),
     ([{"id": "a", "text": "x", 3: 1}], InvalidTypeError, "keys in the metadata"),
     ([b"bytes"], InvalidTypeError, "bytes"),
     ("a single text", InvalidTypeError, "iterable"),
@@ -262,7 +263,7 @@ def test_bad_documents_leave_nothing_behind(
 
 
 def test_metadata_of_a_list_are_checked_before_any_work(model: Encoder, tmp_path: Path) -> None:
-    documents = [*TEXTS, {"text": "x", "tags": {"a"}}]
+    documents = [*TEXTS, {"text": "x", "tags": b"a"}]
     with pytest.raises(InvalidInputError, match="metadata of document '4' is not JSON"):
         Retriever.index(documents, tmp_path / "index", model=model, batch_size=2)
     assert not (tmp_path / "index").exists()
