@@ -44,13 +44,9 @@ def whole_number(value: Any) -> int | None:
         return None
     if isinstance(value, int):
         return int(value)
-    if (
-        isinstance(value, (float, Decimal))
-        and math.isfinite(value)
-        and value == int(value)
-        and abs(value) <= _EXACT
-    ):
-        return int(value)
+    if isinstance(value, (float, Decimal)) and math.isfinite(value):
+        number = int(value)
+        return number if number == value and abs(number) <= _EXACT else None
     return None
 
 

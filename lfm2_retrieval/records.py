@@ -78,6 +78,7 @@ def check_names(names: Sequence[str] | None, columns: Columns) -> None:
     """Refuse columns that a frame doesn't have, given the names of those that it has (None: not known)."""
     if names is None:
         return
+    asked: dict[str, Iterable[str | None]]
     asked = {"text": [columns.text], "id": [columns.id], "metadata": columns.metadata or ()}
     for keyword, wanted in asked.items():
         for name in wanted:
