@@ -17,7 +17,7 @@ from .indexes import CompressedIndex, Entry, Writer
 from .indexes.filters import Where
 from .indexes.rows import known_ids, unknown_ids
 from .indexes.writer import OnConflict
-from .ingest import batches, encode_texts, parsed, refuse_one, warn_of_cut
+from .ingest import batches, check_same_model, encode_texts, parsed, refuse_one, warn_of_cut
 from .json_values import is_absent
 from .records import Columns, Source, as_mapping, check_columns, document_of
 
@@ -325,6 +325,7 @@ class _Run:
             raise unknown_ids(unknown, "add() adds documents")
         encoded, embeddings, others = self.prepare(changes, known, guess)
         if embeddings is not None:
+            check_same_model(writer, self.encoder())
             stored = [known.get(one.id) for one in encoded]
             writer.add(
                 [one.id for one in encoded],

@@ -14,9 +14,16 @@ import numpy as np
 
 from .datatypes import Document, TokenEmbeddings
 from .encoder import Encoder, TruncationWarning, batched, check_whole, numbered
-from .errors import DuplicateIdError, IndexClosedError, InvalidInputError, InvalidTypeError
+from .errors import (
+    DuplicateIdError,
+    IndexClosedError,
+    InvalidInputError,
+    InvalidTypeError,
+    ModelMismatchError,
+    remedy,
+)
 from .frames import collected, column_names, is_frame, iter_records, length
-from .indexes import CompressedIndex, Estimate
+from .indexes import CompressedIndex, Estimate, Writer
 from .indexes.rows import encode_metadata
 from .interrupts import uninterrupted
 from .records import COLUMNS, Columns, Problems, Source, as_mapping, check_names, document_of
@@ -27,6 +34,7 @@ __all__ = [
     "Source",
     "batches",
     "check_names",
+    "check_same_model",
     "document_of",
     "encode_texts",
     "parsed",
@@ -127,6 +135,8 @@ class Ingest:
         """A commit's worth, or, with ``settings``, all; and whether there may be more."""
         before, more = done, True
         with self.store.writer(replace=self.settings) as writer:
+            if self.settings is None:
+                check_same_model(writer, self.encoder)
             try:
                 for batch, embeddings, cut in batches:
                     texts = [document.text for document in batch]
@@ -187,6 +197,23 @@ class Ingest:
         if not self.n_documents or not done.documents:
             return 0
         return round(done.tokens / done.documents * max(self.n_documents, done.documents))
+
+
+def check_same_model(writer: Writer, encoder: Encoder) -> None:
+    """Refuse to write vectors of another model than the index has, now that the lock is held.
+
+    Raises
+    ------
+    ModelMismatchError
+        If it was encoded anew since it was opened.
+    """
+    recorded = writer.settings.get("encoder") or {}
+    if recorded.get("fingerprint", encoder.fingerprint) != encoder.fingerprint:
+        raise ModelMismatchError(
+            f"{writer.path} was encoded anew with {recorded.get('name')} (fingerprint "
+            f"{recorded['fingerprint']}) since it was opened; nothing was written: "
+            f"{remedy('open it again', 'run the command again')}"
+        )
 
 
 def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from .errors import (
     IndexExistsError,
     InvalidInputError,
     ModelMismatchError,
+    remedy,
 )
 from .frames import collected, length
 from .indexes import CompressedIndex, Tier
@@ -30,6 +32,7 @@ from .ingest import Ingest, batches, refuse_one
 from .keywords import check_keywords
 from .progress import Show, shown
 from .records import Source, check_columns
+from .reindexing import check_texts, encode_anew
 from .searching import Searching, load_encoder
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class Retriever(LivingDocuments, Searching):
         self.store = store
         self._load = load
         self._encoder: Encoder | None = None
+        self._encoder_of: dict[str, Any] | None = None
         self._loading = threading.Lock()
 
     @classmethod
@@ -203,7 +207,7 @@ class Retriever(LivingDocuments, Searching):
                     lexical=lexical is not False,
                     fields=fields,
                 )
-            retriever = cls(store, lambda: encoder)
+            retriever = cls(store, lambda: _given_encoder(store, encoder))
         try:
             # A wrong model shows here, before any work.
             with shown(on_progress, n_documents) as show:
@@ -246,9 +250,65 @@ class Retriever(LivingDocuments, Searching):
             If there is no index, something else, one of a newer version or a damaged one.
         """
         store = CompressedIndex.open(path, auto_refresh=auto_refresh)
-        recorded: dict[str, Any] = store.settings.get("encoder") or {}
+        return cls(store, lambda: _own_encoder(store, model, device, dtype))
 
-        return cls(store, lambda: _own_encoder(store.path, recorded, model, device, dtype))
+    @classmethod
+    @check_keywords("Retriever.reindex")
+    def reindex(
+        cls,
+        path: str | Path,
+        model: str | Path | Encoder | None = None,
+        *,
+        device: str = "auto",
+        dtype: Precision = "auto",
+        batch_size: int = 256,
+        memory: str | int = "2GB",
+        on_progress: Show | bool | None = None,
+    ) -> Retriever:
+        """Encode all documents of an index anew: after an update of its model, or with another one.
+
+        Documents, ids, their order, metadata, tier, fields, words and how documents are read stay as they
+        are; what was tuned is forgotten. Texts are encoded as they are stored. It takes one commit: until
+        then, and if it is interrupted or killed, the old index is there and is searched; then open
+        retrievers go on to the new one with :meth:`refresh`. Others can't write meanwhile: they wait, and
+        then get :class:`IndexLockedError`. Beside the old index this takes 2 bytes a dimension, so 260 a
+        vector of 128, on disk until the new one is compressed. The old model needn't be there any more.
+
+        Parameters
+        ----------
+        path
+            The index's folder.
+        model
+            As for :meth:`index`; by default today's model of the name that the index records.
+        device, dtype
+            See :meth:`Encoder.load`.
+        batch_size, memory, on_progress
+            As for :meth:`index`.
+
+        Raises
+        ------
+        InvalidInputError
+            If a document has vectors and no text, which is found before anything is encoded, or the index
+            doesn't say which model made it.
+        IndexNotFoundError, DamagedIndexError, IndexLockedError, IndexWriteError
+            If there is no index; if it is damaged; if another writes; if the disk is full.
+        ModelNotFoundError, CheckpointError
+            If the model can't be loaded.
+        """
+        memory = parse_memory(memory)
+        store = CompressedIndex.open(path)
+        try:
+            count = check_texts(store)
+            recorded = _recorded(store)
+            if model is None and not recorded:
+                raise InvalidInputError(_says_no_model(store.path))
+            encoder = load_encoder(recorded["name"] if model is None else model, device, dtype)
+            with shown(on_progress, count) as show:
+                encode_anew(store, encoder, count, memory=memory, batch_size=batch_size, show=show)
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, lambda: _own_encoder(store, encoder, device, dtype))
 
     @classmethod
     @check_keywords("Retriever.repair")
@@ -291,7 +351,8 @@ class Retriever(LivingDocuments, Searching):
 
         def encode(texts: Sequence[str], settings: Mapping[str, Any]) -> TokenEmbeddings | None:
             try:
-                encoder = _own_encoder(Path(path), settings.get("encoder") or {}, model, device, dtype)
+                recorded = settings.get("encoder") or {}
+                encoder = _encoder_of(Path(path), recorded, model, device, dtype)
             except (InvalidInputError, CheckpointError, ModelMismatchError):
                 if model is not None:
                     raise
@@ -312,8 +373,14 @@ class Retriever(LivingDocuments, Searching):
             If it can't be loaded.
         """
         with self._loading:
-            if self._encoder is None:
-                self._encoder = self._load()
+            try:
+                made_with = _recorded(self.store)
+            except IndexClosedError:
+                if self._encoder is None:
+                    raise
+                return self._encoder
+            if self._encoder is None or self._encoder_of != made_with:  # or encoded anew since
+                self._encoder, self._encoder_of = self._load(), made_with
             return self._encoder
 
     @property
@@ -376,7 +443,26 @@ def _refuse_changes(store: CompressedIndex, asked: Mapping[str, Any]) -> None:
             )
 
 
+def _recorded(store: CompressedIndex) -> dict[str, Any]:
+    """What an index says of the encoder that made its vectors."""
+    recorded: dict[str, Any] = store.settings.get("encoder") or {}
+    return recorded
+
+
 def _own_encoder(
+    store: CompressedIndex, model: str | Path | Encoder | None, device: str, dtype: Precision
+) -> Encoder:
+    """The encoder that an open index was made with."""
+    return _encoder_of(store.path, _recorded(store), model, device, dtype)
+
+
+def _given_encoder(store: CompressedIndex, encoder: Encoder) -> Encoder:
+    """The encoder that made an index, unless the index was made anew since."""
+    same = _recorded(store) == dict(encoder.identity)
+    return encoder if same else _own_encoder(store, encoder, "auto", "auto")
+
+
+def _encoder_of(
     path: Path, recorded: Mapping[str, Any], model: str | Path | Encoder | None, device: str, dtype: Precision
 ) -> Encoder:
     """The encoder that an index was made with, which its settings tell."""
@@ -387,11 +473,24 @@ def _own_encoder(
     elif recorded:
         encoder = load_encoder(recorded["name"], device, dtype, recorded["revision"])
     else:
-        raise InvalidInputError(f"{path} does not say which model made its vectors: give model=")
+        raise InvalidInputError(_says_no_model(path))
     if recorded and encoder.fingerprint != recorded["fingerprint"]:
+        again = remedy(f"Retriever.reindex({str(path)!r})", f"lfm2-retrieve reindex {shlex.quote(str(path))}")
+        place = remedy("model= names", "--model names")
         raise ModelMismatchError(
-            f"{path} was made with {recorded['name']} (fingerprint {recorded['fingerprint']}), "
-            f"not with {encoder.name} ({encoder.fingerprint}): give model= the path of the former, "
-            "or index the documents anew"
+            f"{path} was made with {_version(recorded)}, and this is {_version(encoder.identity)}: {again} "
+            f"encodes its documents anew with a model of today, or {place} the folder of the former"
         )
     return encoder.reading(DocumentOptions.recorded(recorded)) if recorded else encoder
+
+
+def _version(identity: Mapping[str, Any]) -> str:
+    """Which model, and which version of it: what its makers call that, its commit, and its fingerprint."""
+    version, revision = identity.get("version"), identity.get("revision")
+    named = f"{identity['name']} {version}" if version else str(identity["name"])
+    commit = f"revision {revision}, " if revision else ""
+    return f"{named} ({commit}fingerprint {identity['fingerprint']})"
+
+
+def _says_no_model(path: Path) -> str:
+    return f"{path} does not say which model made its vectors: give {remedy('model=', '--model')}"

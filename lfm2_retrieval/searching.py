@@ -147,10 +147,14 @@ class Searching(ABC):
             parse_where(where)  # a bad one is an error in any case
         if asked:
             texts = [queries[i] for i in asked]
-            encoded = None
-            if explain or params.mode is not Mode.LEXICAL:
-                encoded = self.encoder.encode_queries(texts)
-            found = self.store.search(encoded, params, where=where, texts=texts)
+            encoder, encoded = None, None
+            while True:
+                if explain or params.mode is not Mode.LEXICAL:
+                    encoder = self.encoder
+                    encoded = encoder.encode_queries(texts)
+                found = self.store.search(encoded, params, where=where, texts=texts)
+                if encoder is None or encoder is self.encoder:
+                    break  # else the index was encoded anew with another model meanwhile
             for number, (i, hits) in enumerate(zip(asked, found, strict=True)):
                 wanted = None if encoded is None or not explain else encoded.select([number])
                 results[i] = Hits(hits if wanted is None else self._explained(wanted, hits))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ._input import model_options
 from ._output import print_json
 
 __all__ = ["command"]
@@ -18,9 +20,9 @@ _SHOWN = 20
 @click.command("repair")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what is damaged and what would be lost.")
-@click.option("--model", help="Where the index's model lies now, to encode texts of which vectors are lost.")
+@model_options("Where the index's model lies now, to encode texts of which vectors are lost.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
-def command(path: Path, dry_run: bool, model: str | None, json_: bool) -> None:
+def command(path: Path, *, dry_run: bool, json_: bool, **model: Any) -> None:
     """Replace the damaged index PATH by all that is left.
 
     The damaged one stays beside it as PATH.damaged. Documents of which only the vectors are lost are encoded
@@ -28,7 +30,7 @@ def command(path: Path, dry_run: bool, model: str | None, json_: bool) -> None:
     """
     from ..retriever import Retriever
 
-    report = Retriever.repair(path, model=model, dry_run=dry_run)
+    report = Retriever.repair(path, dry_run=dry_run, **model)
     if json_:
         print_json({**asdict(report), "original": report.original and str(report.original)})
         return

@@ -26,6 +26,7 @@ from .word_tables import add_words
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
     from types import TracebackType
 
     from ..datatypes import TokenEmbeddings
@@ -77,6 +78,16 @@ class Transaction:
         self._last_row: int
         self._written: list[tuple[int, int, NDArray[np.int64]]] = []  # segment, first position, keys
         self._graves: dict[int, list[NDArray[np.int64]]] = {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as the lock found them; within the transaction, as it changed them."""
+        return read_settings(self._connection)
+
+    @property
+    def path(self) -> Path:
+        """The folder of the index."""
+        return self._catalogue.folder
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -32,10 +32,18 @@ BELOW["frames"] = {"errors", "datatypes"}
 BELOW["records"] = {"errors", "datatypes", "json_values"}
 BELOW["ingest"] = BELOW["records"] | {"encoder", "indexes", "interrupts", "frames", "records"}
 BELOW["progress"] = {"ingest"}
+BELOW["reindexing"] = BELOW["ingest"] | {"ingest", "progress"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "keywords", "reranking"}
 BELOW["changes"] = BELOW["ingest"] | {"ingest"}
-BELOW["retriever"] = BELOW["searching"] | {"readers", "searching", "changes", "progress", "display"}
+BELOW["retriever"] = BELOW["searching"] | {
+    "readers",
+    "searching",
+    "changes",
+    "progress",
+    "display",
+    "reindexing",
+}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}
 BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
