@@ -211,7 +211,8 @@ def test_compressed_documents_are_compressed_again(old, new, tmp_path):
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever a shell had it ignore
 from lfm2_retrieval import Retriever
 def slow(progress):
     print(progress.documents, flush=True)
@@ -229,7 +230,6 @@ def test_half_way_it_leaves_the_old_one(path, old, checkpoint, how):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout.readline().strip() == "1"
     time.sleep(0.1)
