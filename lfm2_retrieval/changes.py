@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
 
-from .datatypes import Document, TokenEmbeddings
+from .change_run import ChangeCounts, Run, Wanted, parse_update
+from .datatypes import Document
 from .encoder import Encoder, check_whole
-from .errors import DuplicateIdError, InvalidInputError, InvalidTypeError
+from .errors import InvalidInputError
 from .frames import collected, iter_records
 from .indexes import CompressedIndex, Entry, Writer
 from .indexes.filters import Where
-from .indexes.rows import known_ids, unknown_ids
 from .indexes.writer import OnConflict
-from .ingest import batches, check_same_model, encode_texts, parsed, refuse_one, warn_of_cut
-from .json_values import is_absent
-from .records import Columns, Source, as_mapping, check_columns, document_of
+from .ingest import batches, parsed, refuse_one, warn_of_cut
+from .records import Source, check_columns
+from .titles import Replacement
 
 __all__ = ["LivingDocuments"]
 
@@ -48,7 +46,7 @@ class LivingDocuments(ABC):
         metadata: Sequence[str] | None = None,
         batch_size: int = 256,
         timeout: float = 30.0,
-    ) -> int:
+    ) -> ChangeCounts:
         """Encode documents and add them, in one commit or in that of the transaction.
 
         Parameters
@@ -58,7 +56,8 @@ class LivingDocuments(ABC):
             that no string had before.
         on_conflict
             If the index holds an id: ``"error"`` adds nothing, ``"skip"`` leaves the old document,
-            ``"replace"`` puts the new one in its place (where the text is the same, without encoding it).
+            ``"replace"`` puts the new one in its place: where the text is the same, without encoding it;
+            where all is the same, nothing is written.
         text, id, metadata
             Which columns of rows are what, as for :meth:`Retriever.index`.
         batch_size
@@ -68,8 +67,9 @@ class LivingDocuments(ABC):
 
         Returns
         -------
-        int
-            How many documents were added or replaced.
+        ChangeCounts
+            How many of the documents the index now holds as they were given, as a number; with ``added``,
+            ``changed``, ``unchanged`` and ``skipped``.
 
         Raises
         ------
@@ -92,11 +92,10 @@ class LivingDocuments(ABC):
         refuse_one(documents)
         refused = self.store if on_conflict == "error" and not self.store.in_transaction else None
         columns = check_columns(text, id, metadata)
-        stream = batches(documents, batch_size, self.store.next_number(), refused, columns)
-        plans = (
-            [_Change(document.id, document.text, document.metadata) for document in batch] for batch in stream
-        )
-        return self._run(plans, on_conflict, timeout)
+        ids: set[str] = set()
+        stream = batches(documents, batch_size, ids, refused, columns)
+        plans = ([Wanted(one.id, Replacement(one.text, one.metadata)) for one in batch] for batch in stream)
+        return self._run(plans, on_conflict, timeout, ids)
 
     def update(
         self,
@@ -107,15 +106,18 @@ class LivingDocuments(ABC):
         metadata: Sequence[str] | None = None,
         batch_size: int = 256,
         timeout: float = 30.0,
-    ) -> int:
+    ) -> ChangeCounts:
         """Change documents, in one commit or in that of the transaction. They keep their place in the order.
 
         Parameters
         ----------
         documents
             ``Document``s, which replace text and metadata, or rows with ``id`` and what is to change:
-            ``text``, ``metadata`` (replaced as a whole) or both; their other keys count as metadata. A text
-            that is not given, or the same, isn't encoded: then only a row is written.
+            ``text``, ``title``, ``metadata`` (replaced as a whole); their other keys count as metadata. A
+            title that stands in front of the text does so afterwards, whichever of the two changes, and
+            stays where metadata are given without one; the stored text, title and all, may be given as the
+            text, too. A text that comes out the same isn't encoded: then only a row is written, and none
+            where the metadata are the same, too.
         text, id, metadata
             Which columns of rows are what, as for :meth:`Retriever.index`.
         batch_size, timeout
@@ -123,8 +125,8 @@ class LivingDocuments(ABC):
 
         Returns
         -------
-        int
-            How many documents were changed.
+        ChangeCounts
+            How many documents were given, as a number; with ``changed`` and ``unchanged``.
 
         Raises
         ------
@@ -140,15 +142,15 @@ class LivingDocuments(ABC):
         seen: set[str] = set()
         stream = parsed(
             iter_records(documents),
-            lambda position, source: _parse_change(source, position, columns, seen),
+            lambda position, source: parse_update(source, position, columns, seen),
             None if isinstance(documents, Sequence) else batch_size,
         )
 
-        def plans() -> Iterator[list[_Change]]:
+        def plans() -> Iterator[list[Wanted]]:
             while batch := list(islice(stream, batch_size)):
                 yield batch
 
-        return self._run(plans(), None, timeout)
+        return self._run(plans(), None, timeout, seen)
 
     def delete(
         self,
@@ -244,131 +246,34 @@ class LivingDocuments(ABC):
     def __contains__(self, id: object) -> bool:
         return id in self.store
 
-    def _run(self, plans: Iterator[list[_Change]], on_conflict: OnConflict | None, timeout: float) -> int:
+    def _run(
+        self, plans: Iterator[list[Wanted]], on_conflict: OnConflict | None, timeout: float, ids: set[str]
+    ) -> ChangeCounts:
         """Carry out changes batch by batch; ``on_conflict`` None: all of them are updates."""
         first = next(plans, [])
         if not first:
-            return 0
-        run = _Run(lambda: self.encoder, on_conflict)
+            return ChangeCounts()
+        run = Run(lambda: self.encoder, on_conflict, ids)
         guess = None
         if not self.store.in_transaction:
             # Without the lock, and so by what the snapshot says: what is wrong about it is put right later.
-            known = {entry.id: entry for entry in self.store.get_many([one.id for one in first]) if entry}
-            guess = run.prepare(first, known)
+            named = [one.id for one in first if one.id is not None]
+            guess = run.prepare(first, {entry.id: entry for entry in self.store.get_many(named) if entry})
 
-        def carry_out(writer: Writer) -> int:
-            n = run.write(writer, first, guess)
+        def carry_out(writer: Writer) -> ChangeCounts:
+            counts = run.write(writer, first, guess)
             try:
-                return n + sum(run.write(writer, batch) for batch in plans)
+                for batch in plans:
+                    counts = counts.plus(run.write(writer, batch))
             except BaseException:
                 writer.abandon()  # also of a transaction: no half of a call is ever committed
                 raise
+            return counts
 
-        n = self.store.change(carry_out, timeout)
+        counts = self.store.change(carry_out, timeout)
         if run.n_cut:
-            warn_of_cut(run.n_cut, n, self.encoder)
-        return n
-
-
-class _Change(NamedTuple):
-    """What is to become of a document; None: as it is."""
-
-    id: str
-    text: str | None
-    metadata: Mapping[str, Any] | None
-
-
-class _Prepared(NamedTuple):
-    """Changes that need vectors, with these, and those that don't."""
-
-    encoded: list[_Change]
-    embeddings: TokenEmbeddings | None
-    others: list[_Change]
-
-
-@dataclass
-class _Run:
-    """The carrying out of one call's changes."""
-
-    encoder: Callable[[], Encoder]
-    on_conflict: OnConflict | None
-    n_cut: int = field(default=0, init=False)
-
-    def prepare(
-        self, changes: list[_Change], known: Mapping[str, Entry], before: _Prepared | None = None
-    ) -> _Prepared:
-        """Encode what has to be, given the documents that the index holds, unless it was done ``before``."""
-        if (self.on_conflict == "error" and known) or (
-            self.on_conflict is None and len(known) < len(changes)
-        ):
-            return _Prepared([], None, changes)  # will be refused
-        if self.on_conflict == "skip":
-            changes = [one for one in changes if one.id not in known]
-        others = [one for one in changes if one.id in known and one.text in (None, known[one.id].text)]
-        kept = {one.id for one in others}
-        wanted = [one for one in changes if one.id not in kept]
-        if before is not None and before.encoded == wanted:
-            return before._replace(others=others)
-        if not wanted:
-            return _Prepared([], None, others)
-        embeddings, n_cut = encode_texts(self.encoder(), [one.text or "" for one in wanted])
-        self.n_cut += n_cut
-        return _Prepared(wanted, embeddings, others)
-
-    def write(self, writer: Writer, changes: list[_Change], guess: _Prepared | None = None) -> int:
-        """Write a batch; how many documents were added or changed."""
-        known = writer.find([one.id for one in changes])
-        if self.on_conflict == "error" and known:
-            raise known_ids(list(known))
-        if self.on_conflict is None and len(known) < len(changes):
-            unknown = [one.id for one in changes if one.id not in known]
-            raise unknown_ids(unknown, "add() adds documents")
-        encoded, embeddings, others = self.prepare(changes, known, guess)
-        if embeddings is not None:
-            check_same_model(writer, self.encoder())
-            stored = [known.get(one.id) for one in encoded]
-            writer.add(
-                [one.id for one in encoded],
-                embeddings,
-                [one.text for one in encoded],
-                [
-                    (entry.metadata if entry else {}) if one.metadata is None else one.metadata
-                    for one, entry in zip(encoded, stored, strict=True)
-                ],
-                on_conflict="replace",
-            )
-        changed = [one for one in others if one.metadata is not None]
-        writer.update([one.id for one in changed], metadata=[one.metadata or {} for one in changed])
-        return len(encoded) + len(others)
-
-
-def _parse_change(source: Source, position: int, columns: Columns, seen: set[str]) -> _Change:
-    row = None if isinstance(source, Document) else as_mapping(source)
-    if row is None:
-        if not isinstance(source, Document):
-            raise InvalidTypeError(
-                f"an update is a mapping with 'id' or a Document, not a {type(source).__name__} "
-                f"(number {position} of those given)"
-            )
-        whole = document_of(source)
-        change = _Change(whole.id, whole.text, whole.metadata)
-    else:
-        keys = {"id", "_id"} if columns.id is None else {columns.id}
-        if all(is_absent(row.get(key)) for key in keys):
-            raise InvalidInputError(
-                f"an update needs the document's id; document {position} has {sorted(map(str, row))}"
-                + (": id= names the column" if columns.id is None else "")
-            )
-        text = row.get(columns.text)
-        whole = document_of({**row, columns.text: "" if is_absent(text) else text}, 0, position, columns)
-        given = set(row) - keys - {columns.text}
-        if columns.metadata is not None:
-            given &= set(columns.metadata)
-        change = _Change(whole.id, None if is_absent(text) else whole.text, whole.metadata if given else None)
-    if change.id in seen:
-        raise DuplicateIdError(f"the document id {change.id[:80]!r} comes twice; ids must be unique")
-    seen.add(change.id)
-    return change
+            warn_of_cut(run.n_cut, counts, self.encoder)
+        return counts
 
 
 def _to_document(entry: Entry) -> Document:

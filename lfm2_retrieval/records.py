@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .datatypes import Document, Hit
 from .errors import InvalidInputError, InvalidTypeError
 from .json_values import is_absent, plain, whole_number
+from .titles import join
 
 __all__ = [
     "COLUMNS",
     "Columns",
+    "Draft",
     "Problems",
     "Source",
     "as_mapping",
     "check_columns",
     "check_names",
     "document_of",
+    "draft_of",
 ]
 
 Source = Any
@@ -184,6 +187,20 @@ def _framework_document(source: Any) -> dict[str, Any] | None:
     return {"text": text, "metadata": metadata} | ({} if id is None else {"id": id})
 
 
+class Draft(NamedTuple):
+    """A document on its way into an index; one without an id gets a number when it is written."""
+
+    id: str | None
+    text: str
+    metadata: Mapping[str, Any]
+
+
+def draft_of(source: Any, position: int = 0, columns: Columns = COLUMNS) -> Draft:
+    """What somebody gave as a document, which may have no id; as :func:`document_of`."""
+    document, named = _parse(source, position, position, columns)
+    return Draft(document.id if named else None, document.text, document.metadata)
+
+
 def document_of(source: Any, number: int = 0, position: int = 0, columns: Columns = COLUMNS) -> Document:
     """What somebody gave as a document.
 
@@ -203,12 +220,18 @@ def document_of(source: Any, number: int = 0, position: int = 0, columns: Column
     InvalidInputError
         If it can't be used. The message names its position or its id.
     """
+    return _parse(source, number, position, columns)[0]
+
+
+def _parse(source: Any, number: int, position: int, columns: Columns) -> tuple[Document, bool]:
+    """A document, and whether it came with its id."""
     if isinstance(source, Document):
-        return dataclasses.replace(source, metadata=_metadata(source.id, source.metadata, keep_none=True))
+        metadata = _metadata(source.id, source.metadata, keep_none=True)
+        return dataclasses.replace(source, metadata=metadata), True
     if isinstance(source, str):
-        return Document(str(number), str(source))
+        return Document(str(number), str(source)), False
     if (text := _scalar_text(source)) is not None:
-        return Document(str(number), text)
+        return Document(str(number), text), False
     row = as_mapping(source)
     if row is None:
         raise InvalidTypeError(f"document {position} is a {_kind(source)}; {_remedy(source)}")
@@ -217,8 +240,8 @@ def document_of(source: Any, number: int = 0, position: int = 0, columns: Column
     return _document(dict(row), number, position, columns)
 
 
-def _document(rest: dict[str, Any], number: int, position: int, columns: Columns) -> Document:
-    """A row that has a text, as a document."""
+def _document(rest: dict[str, Any], number: int, position: int, columns: Columns) -> tuple[Document, bool]:
+    """A row that has a text, as a document, and whether it has an id."""
     text, id = rest.pop(columns.text), None
     if columns.id is None:
         key = "id" if "id" in rest else "_id"
@@ -227,16 +250,16 @@ def _document(rest: dict[str, Any], number: int, position: int, columns: Columns
         id = rest.pop(columns.id)
     else:
         raise InvalidInputError(f"document {position} has no {columns.id!r}; {_existing(rest, 'id')}")
-    id = str(number) if is_absent(id) else _id(id, position)
+    named = not is_absent(id)
+    id = _id(id, position) if named else str(number)
     if is_absent(text):
         raise InvalidTypeError(
             f"the text of document {id!r} is missing ({text!r}): leave the row out, or give it the text ''"
         )
     if (found := _scalar_text(text)) is not None:
         text = found
-    title = rest.get("title")
-    if isinstance(title, str) and title and isinstance(text, str):
-        text = f"{title} {text}".strip()
+    if isinstance(text, str):
+        text = join(rest.get("title"), text)
     nested = None if columns.text == "metadata" else rest.pop("metadata", None)
     nested = {} if is_absent(nested) else nested
     if not isinstance(nested, Mapping):
@@ -246,7 +269,7 @@ def _document(rest: dict[str, Any], number: int, position: int, columns: Columns
     metadata = {**rest, **nested}
     if columns.metadata is not None:
         metadata = {name: metadata[name] for name in columns.metadata if name in metadata}
-    return Document(id, text, _metadata(id, metadata))
+    return Document(id, text, _metadata(id, metadata)), named
 
 
 def _metadata(id: str, metadata: Mapping[str, Any], *, keep_none: bool = False) -> dict[str, Any]:

@@ -58,8 +58,8 @@ def encode_anew(
         **{name: value for name, value in store.settings.items() if name not in _OWN},
         **{"dim": encoder.dim, "encoder": dict(encoder.identity)},
     }
-    ingest = Ingest(store, encoder, n_documents, memory, show, settings)
-    ingest.run(batches(documents(), batch_size))
+    ingest = Ingest(store, encoder, n_documents, memory, show, settings, locked=True)
+    ingest.run(batches(documents(), batch_size, set()))
 
 
 def _check(store: CompressedIndex, entry: Entry) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .changes import LivingDocuments
 from .datatypes import TokenEmbeddings
@@ -18,14 +17,12 @@ from .errors import (
     CheckpointError,
     DamagedIndexError,
     IndexClosedError,
-    IndexExistsError,
     InvalidInputError,
     ModelMismatchError,
     remedy,
 )
 from .frames import collected, length
 from .indexes import CompressedIndex, Tier
-from .indexes.catalogue import is_index, is_vacant
 from .indexes.fields import check_fields
 from .indexes.policy import parse_memory
 from .ingest import Ingest, batches, refuse_one
@@ -34,6 +31,7 @@ from .progress import Show, shown
 from .records import Source, check_columns
 from .reindexing import check_texts, encode_anew
 from .searching import Searching, load_encoder
+from .target import IfExists, Target
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
     from .indexes.repair import Repair
 
 __all__ = ["Retriever"]
-
-IfExists = Literal["error", "append", "overwrite"]
 
 
 class Retriever(LivingDocuments, Searching):
@@ -175,44 +171,39 @@ class Retriever(LivingDocuments, Searching):
             n_documents = length(documents)
         memory = parse_memory(memory)
         fields = check_fields(fields)
-        held = path is not None and _holds_index(Path(path), if_exists)
-        settings = None
-        if held and if_exists == "append" and path is not None:
-            retriever = cls.open(path, model=model, device=device, dtype=dtype)
-            try:
-                _refuse_changes(retriever.store, {"tier": tier, **options})
-            except InvalidInputError:
-                retriever.close()
-                raise
-            store = retriever.store
-            stream = batches(documents, batch_size, store.next_number(), store, columns)
-            store.configure(lexical=lexical, fields=fields)
+        target = Target(path, if_exists, tier, lexical, fields, options)
+        held = target.is_there()
+        ids: set[str] = set()
+        stream, settings, made = None, None, None
+        if held and if_exists == "append":
+            retriever = cls.open(target.folder, model=model, device=device, dtype=dtype)
         else:
-            stream = batches(documents, batch_size, columns=columns)
-            encoder = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
-            encoder = encoder.with_options(**options)
+            stream = batches(documents, batch_size, ids, columns=columns)
+            fresh = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
+            fresh = fresh.with_options(**options)
             stream = chain([next(stream, [])], stream)  # a bad first batch leaves nothing behind
-            identity = {"encoder": dict(encoder.identity)}
-            if held and path is not None:
-                store = CompressedIndex.open(path)
-                chosen = {} if tier is None else {"tier": str(tier)}
-                derived = {"fields": fields} | ({} if lexical is None else {"lexical": lexical})
-                settings = {"dim": encoder.dim, **identity, **chosen, **derived}
-            else:
-                store = CompressedIndex.create(
-                    path,
-                    encoder.dim,
-                    settings=identity,
-                    tier=tier or Tier.BALANCED,
-                    lexical=lexical is not False,
-                    fields=fields,
-                )
-            retriever = cls(store, lambda: _given_encoder(store, encoder))
+            settings = target.replacement(fresh)
+            new = None if held else target.make(fresh)
+            if new is not None or settings is not None:
+                opened = CompressedIndex.open(target.folder) if new is None else new
+                retriever = cls(opened, lambda: _given_encoder(opened, fresh))
+                made = None if new is None else new.content_id
+            else:  # another process has made it meanwhile
+                own = None if model is None else fresh
+                retriever = cls.open(target.folder, model=own, device=device, dtype=dtype)
+        store = retriever.store
         try:
+            if stream is None:
+                stream = batches(documents, batch_size, ids, store, columns)
+            if settings is None:
+                target.check(store.settings)
+                store.configure(lexical=lexical, fields=fields)
             # A wrong model shows here, before any work.
+            encoder = retriever.encoder if settings is None else fresh
             with shown(on_progress, n_documents) as show:
-                ingest = Ingest(retriever.store, retriever.encoder, n_documents, memory, show, settings)
-                ingest.run(stream)
+                Ingest(store, encoder, n_documents, memory, show, settings, made, ids, target.prepare).run(
+                    stream
+                )
         except BaseException:
             retriever.close()
             raise
@@ -415,32 +406,6 @@ class Retriever(LivingDocuments, Searching):
         except IndexClosedError:
             held = "closed"
         return f"Retriever({str(self.path)!r}, {held})"
-
-
-def _holds_index(path: Path, if_exists: IfExists) -> bool:
-    """Whether there is an index to append to or to replace; refuses what may not be touched."""
-    folder = path.absolute()
-    if is_vacant(folder):
-        return False
-    if not is_index(folder):
-        raise IndexExistsError(f"{folder} holds something that is not an index; choose another folder")
-    if if_exists == "error":
-        raise IndexExistsError(
-            f"{folder} already holds an index; if_exists decides: 'append' adds to it, 'overwrite' replaces "
-            "it, 'error', the default, refuses"
-        )
-    return True
-
-
-def _refuse_changes(store: CompressedIndex, asked: Mapping[str, Any]) -> None:
-    """Refuse to append to an index in another way than it was made."""
-    recorded = asdict(DocumentOptions.recorded(store.settings.get("encoder") or {}))
-    held = {"tier": str(store.tier), **recorded}
-    for name, value in asked.items():
-        if value is not None and value != held[name]:
-            raise InvalidInputError(
-                f"{store.path} was made with {name}={held[name]!r}: leave {name}= out to append to it"
-            )
 
 
 def _recorded(store: CompressedIndex) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def command(
     as a whole before the model is loaded. Ctrl-C leaves what was encoded until then, ready to be searched.
     """
     files = (*inputs, *more)
-    total = _check(files, format, path if if_exists == "append" and path.exists() else None)
+    total = _check(files, format, path if if_exists == "append" else None)
 
     from ..ingest import Progress
     from ..progress import progress_bar
@@ -181,7 +181,10 @@ def _check(files: tuple[str, ...], format: str | None, existing: Path | None) ->
     """
     from ..errors import DuplicateIdError
     from ..indexes import ExactIndex
+    from ..indexes.catalogue import is_vacant
 
+    if existing is not None and is_vacant(existing):
+        existing = None
     if any(file == STDIN or _is_stream(Path(file)) for file in files):
         return None
     seen: set[str] = set()

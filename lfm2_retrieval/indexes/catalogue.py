@@ -48,9 +48,13 @@ IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 def is_vacant(folder: Path) -> bool:
     """Whether an index may be made there: nothing yet, or only what a killed ``create`` left."""
-    if not folder.is_dir():
-        return not os.path.lexists(folder)
-    return all(path.name == "lock" or path.name.startswith(UNDER_CONSTRUCTION) for path in folder.iterdir())
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return not folder.is_symlink()
+    except NotADirectoryError:
+        return False
+    return all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
 
 
 def is_index(folder: Path) -> bool:
@@ -322,6 +326,8 @@ def _check_kind(folder: Path) -> None:
         return
     if is_vacant(folder):
         raise IndexNotFoundError(f"no index at {folder}: make one with create(), or check the path")
+    if is_index(folder):  # now: another process has just made it
+        return
     if (folder / "segments").is_dir():
         raise DamagedIndexError(
             f"{folder / CATALOGUE} is missing or damaged; restore it from a backup or build the index again"

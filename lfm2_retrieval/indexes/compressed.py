@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
-from ..errors import DamagedIndexError, IndexLockedError, InvalidInputError
+from ..errors import DamagedIndexError, IndexLockedError, InvalidInputError, StoredIndexError
 from .codec import Tier
 from .drift import has_drifted, misfits
 from .exact import ExactIndex
@@ -26,7 +26,7 @@ from .policy import (
 )
 from .recall import Recall, Trials, draw_queries
 from .searching import Question
-from .settings import make_settings
+from .settings import CONTENT, make_settings
 from .snapshot import Snapshot
 from .tuning import Tuning, find_fastest
 
@@ -261,12 +261,13 @@ class CompressedIndex(ExactIndex):
             If there is no query, or the index is empty.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
+        content = self.content_id
         trials = self._trials(queries, sample, params, as_tuned=True)
         trials.run([params], len(trials))
         used = self._resolve(params, self._snapshot())
         result = self._recall(trials, params, used, queries is None)
         if store:
-            self._store({"recall": result.to_json()})
+            self._store({"recall": result.to_json()}, content)
         return result
 
     def tune(
@@ -300,12 +301,13 @@ class CompressedIndex(ExactIndex):
         if not 0 < target_recall <= 1:
             raise InvalidInputError(f"target_recall must be above 0 and at most 1, not {target_recall!r}")
         default = SearchParams(k)
+        content = self.content_id
         on_progress("finding the exact hits")
         trials = self._trials(queries, sample, default, as_tuned=False)
         if not self._compressed:
             trials.run([default], len(trials))
             best = self._recall(trials, default, default, queries is None)
-            self._store({"recall": best.to_json()})
+            self._store({"recall": best.to_json()}, content)
             return Tuning(best, target_recall)
         chosen = find_fastest(trials, target_recall, on_progress)
         results = {one: self._recall(trials, one, one, queries is None) for one in trials.tried}
@@ -314,7 +316,7 @@ class CompressedIndex(ExactIndex):
             **{name: getattr(best, name) for name in _NUMBERS},
             **{"target_recall": target_recall, "k": k, "n_documents": best.n_documents},
         }
-        self._store({"tuned": tuned, "recall": best.to_json()})
+        self._store({"tuned": tuned, "recall": best.to_json()}, content)
         ordered = sorted(results.values(), key=lambda one: (one.milliseconds, -one.recall))
         return Tuning(best, target_recall, tuple(ordered))
 
@@ -341,12 +343,11 @@ class CompressedIndex(ExactIndex):
             rerank=params.rerank or (rerank and round(rerank * more)),
         )
 
-    def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _renewed(self, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """The settings after the content was replaced: the same seed, and tier unless another is given."""
-        current = self.settings
-        others = {key: value for key, value in settings.items() if key != "tier"}
-        tier, seed = settings.get("tier", current["tier"]), current.get("seed", 0)
-        return make_settings(dim, others) | _settings(tier, seed)
+        others = {key: value for key, value in given.items() if key != "tier"}
+        tier, seed = given.get("tier", before["tier"]), before.get("seed", 0)
+        return super()._renewed(before, others) | _settings(tier, seed)
 
     @property
     def _compressed(self) -> bool:
@@ -397,9 +398,14 @@ class CompressedIndex(ExactIndex):
             n_tokens=self.n_tokens,
         )
 
-    def _store(self, settings: Mapping[str, Any]) -> None:
+    def _store(self, settings: Mapping[str, Any], content: str | None) -> None:
+        """Keep what was measured of this content."""
         self._refuse_in_transaction("storing a measurement")
         with self.writer() as writer:
+            if writer.settings.get(CONTENT) != content:
+                raise StoredIndexError(
+                    f"{self.path} was overwritten while it was measured, so nothing was stored: measure again"
+                )
             writer.set(settings)
 
 

@@ -16,6 +16,7 @@ from .rows import COLUMNS, Entry, decode_row, decode_text, encode_ids, name_some
 from .schema import CATALOGUE
 from .searching import Searcher
 from .segment import SegmentInfo
+from .settings import CONTENT
 from .snapshot import Snapshot, load
 
 if TYPE_CHECKING:
@@ -161,7 +162,13 @@ class StoredDocuments:
     @property
     def settings(self) -> dict[str, Any]:
         """What the index was made with: ``dim``, ``tier``, ``created_by``, ``uuid`` and others' settings."""
-        return {key: value for key, value in self._snapshot().settings.items() if key != "horizon"}
+        hidden = ("horizon", CONTENT)
+        return {key: value for key, value in self._snapshot().settings.items() if key not in hidden}
+
+    @property
+    def content_id(self) -> str | None:
+        """What is another whenever all that the index held was replaced; None where that never was."""
+        return self._snapshot().settings.get(CONTENT)
 
     def size_bytes(self) -> dict[str, int]:
         """Bytes on disk by part: each kind of segment file, and the catalogue with its journal."""

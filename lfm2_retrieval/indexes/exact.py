@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import (
@@ -29,12 +29,14 @@ from .merge import Groups, merge, reclaim
 from .policy import MERGED_IN_PASSING, Limits, all_to_merge, parse_memory, to_merge
 from .schema import last_row
 from .searching import Question
-from .settings import make_settings
+from .settings import CONTENT, make_settings
 from .snapshot import Snapshot
 from .verify import verify
 from .writer import OnConflict, Writer
 
 __all__ = ["ExactIndex"]
+
+T = TypeVar("T")
 
 
 class ExactIndex(StoredDocuments):
@@ -117,7 +119,7 @@ class ExactIndex(StoredDocuments):
             )
         catalogue = Catalogue(folder)
         try:
-            with Writer(catalogue, timeout, replace=values):
+            with Writer(catalogue, timeout, replace=lambda _: values):
                 pass
         except BaseException:
             catalogue.close()
@@ -147,6 +149,7 @@ class ExactIndex(StoredDocuments):
         *,
         timeout: float = 30.0,
         replace: Mapping[str, Any] | None = None,
+        unless: str | None = None,
     ) -> Writer:
         """Begin a transaction: ``with index.writer() as w: w.add(…)``.
 
@@ -156,19 +159,27 @@ class ExactIndex(StoredDocuments):
             Seconds to wait for another writer.
         replace
             New settings, ``dim`` among them: the first commit retires everything the index held, which stays
-            readable and safe until then.
+            readable and safe until then. What isn't named is as the index has it.
+        unless
+            The `content_id` of what need not be replaced; if it is there, the writer adds to it.
         """
-        settings = None
+        renew = None
         if replace is not None:
-            apart = ("dim", "lexical", "fields")
-            others = {key: value for key, value in replace.items() if key not in apart}
-            settings = self._renewed(replace.get("dim", self.dim), others)
-            settings |= {name: replace.get(name, self.settings.get(name)) for name in ("lexical", "fields")}
-        return Writer(self._catalogue, timeout, settings, known=self._current, on_commit=self._committed)
+            given = dict(replace)
+            self._renewed(self.settings, given)  # refuses what can't be used
 
-    def _renewed(self, dim: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+            def renew(before: Mapping[str, Any]) -> dict[str, Any] | None:
+                kept = unless is not None and before.get(CONTENT) == unless
+                return None if kept else self._renewed(before, given)
+
+        return Writer(self._catalogue, timeout, renew, known=self._current, on_commit=self._committed)
+
+    def _renewed(self, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """The settings after the content was replaced."""
-        return make_settings(dim, settings)
+        apart = ("dim", "lexical", "fields")
+        others = {key: value for key, value in given.items() if key not in apart}
+        derived = {name: given.get(name, before.get(name)) for name in ("lexical", "fields")}
+        return make_settings(given.get("dim", before["dim"]), others) | derived
 
     @contextmanager
     def transaction(self, *, timeout: float = 30.0) -> Iterator[None]:
@@ -241,20 +252,16 @@ class ExactIndex(StoredDocuments):
     ) -> None:
         """Change what is derived from the documents, in one commit; see `Writer.configure`."""
 
-        def change(writer: Writer) -> int:
-            writer.configure(lexical=lexical, fields=fields)
-            return 0
+        self.change(lambda writer: writer.configure(lexical=lexical, fields=fields), timeout)
 
-        self.change(change, timeout)
-
-    def change(self, change: Callable[[Writer], int], timeout: float = 30.0) -> int:
+    def change(self, change: Callable[[Writer], T], timeout: float = 30.0) -> T:
         """Make some changes in one commit, or in that of the transaction; returns what they return."""
         if (writer := self._joined) is not None:
             return change(writer)
         with self.writer(timeout=timeout) as writer:
-            n = change(writer)
+            done = change(writer)
         self._tend(timeout)
-        return n
+        return done
 
     @property
     def in_transaction(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from .. import __version__
 from ..errors import InvalidInputError
 from .fields import check_fields
 
-__all__ = ["WIDEST", "check_settings", "make_settings"]
+__all__ = ["CONTENT", "WIDEST", "check_settings", "make_settings"]
+
+CONTENT = "content_id"
+"""The setting that is another whenever the whole content is replaced; the first versions left it out."""
 
 WIDEST = 1 << 20
 """No vector is wider; what says so is damaged."""
 _RESERVED = (
-    *("dim", "tier", "created_by", "uuid", "horizon", "seed"),
+    *("dim", "tier", "created_by", "uuid", "horizon", "seed", CONTENT),
     *("recall", "tuned", "errors", "lexical", "fields"),
 )
 
@@ -64,6 +68,7 @@ def make_settings(
         "dim": int(dim),
         "tier": "exact",
         "created_by": f"lfm2-retrieval {__version__}",
+        CONTENT: uuid.uuid4().hex,
         **derived,
         **values,
     }

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
     from .catalogue import Catalogue
 
-__all__ = ["Known", "Transaction"]
+__all__ = ["Known", "Replacement", "Transaction"]
+
+Replacement = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""The settings that an index has → those of a new content, or None to leave the old one be."""
 
 SEGMENT_TOKENS = 1 << 20
 """A segment ends with the document that reaches so many vectors, so that compressing frees its disk soon."""
@@ -61,14 +64,15 @@ class Transaction:
         self,
         catalogue: Catalogue,
         timeout: float = 30.0,
-        replace: Mapping[str, Any] | None = None,
+        replace: Replacement | None = None,
         *,
         known: Snapshot | None = None,
         on_commit: Callable[[], None] = lambda: None,
     ) -> None:
         self._catalogue = catalogue
         self._timeout = timeout
-        self._replace = replace
+        self._renew = replace
+        self._replace: Mapping[str, Any] | None = None
         self._snapshot = known
         self._on_commit = on_commit
         self._open = False
@@ -76,13 +80,9 @@ class Transaction:
         self._connection: sqlite3.Connection
         self._commit: int
         self._last_row: int
+        self._rows_before = 0  # what was replaced doesn't count for numbers of documents
         self._written: list[tuple[int, int, NDArray[np.int64]]] = []  # segment, first position, keys
         self._graves: dict[int, list[NDArray[np.int64]]] = {}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings as the lock found them; within the transaction, as it changed them."""
-        return read_settings(self._connection)
 
     @property
     def path(self) -> Path:
@@ -96,6 +96,8 @@ class Transaction:
             with storing(self._catalogue.folder):
                 clean(self._connection, self._catalogue.folder, _FORGOTTEN_AT_ONCE)
             before = read_settings(self._connection)
+            if self._renew is not None:
+                self._replace = self._renew(before)
             settings = self._replace or before
             # Once something is retired, there is no refusing what shall take its place.
             check_fields([*(before.get("fields") or ()), *(settings.get("fields") or ())])
@@ -104,6 +106,17 @@ class Transaction:
             self._stack = stack.pop_all()
         self._open = True
         return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the index as this transaction has it, and nobody else can change meanwhile."""
+        self._check_open()
+        return dict(self._replace or read_settings(self._connection))
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the next commit retires what the index held."""
+        return self._replace is not None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -179,6 +192,7 @@ class Transaction:
         )
         self._last_row = last_row(connection)
         if self._replace is not None:
+            self._rows_before = self._last_row
             for table in ("documents", "segments", "codecs"):
                 self._retire(table, "died IS NULL")
             derived = derive(connection, read_settings(connection), self._replace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -51,7 +51,8 @@ class Writer(Transaction):
     timeout
         Seconds to wait for another writer.
     replace
-        Settings for a new content: the first commit retires all that the index held.
+        Makes the settings of a new content from those of the old one, under the lock: the first commit
+        retires all that the index held. Where it makes None, the content stays.
     known
         A snapshot that is open, whose segments needn't be opened again.
     on_commit
@@ -237,6 +238,40 @@ class Writer(Transaction):
             known = self._find_ids(list(dict.fromkeys(encode_ids(ids))))
             entries = [self._stored(row)[0] for row in known.values()]
             return {entry.id: entry for entry in entries}
+
+    def fill_ids(self, ids: Sequence[str | None], taken: Collection[str] = ()) -> list[str]:
+        """Number the documents that have no id, for a call of `add` that follows.
+
+        Parameters
+        ----------
+        ids
+            Of all documents of that call, in order; None for those that are to be numbered.
+        taken
+            Ids that are to be left to others.
+
+        Returns
+        -------
+        list[str]
+            The ids, with numbers that no document has, and that were given to none before. They count on
+            from what was ever added.
+        """
+        self._check_open()
+        given = {id for id in ids if id is not None}
+        if None not in ids:
+            return [id for id in ids if id is not None]
+        with self._storing():
+            self._begin()
+            # A document's number is less than its row, and rows never come back: so numbers don't, either.
+            while True:
+                first = self._last_row - self._rows_before
+                names = [str(number) for number, id in enumerate(ids, first) if id is None]
+                used = {decode_text(id) for id in self._find_ids(encode_ids(names))}
+                used |= {name for name in names if name in given or name in taken}
+                if not used:
+                    break
+                self._last_row += max(map(int, used)) + 1 - first
+        free = iter(names)
+        return [next(free) if id is None else id for id in ids]
 
     def next_number(self) -> int:
         """A number that no row and no document has or had."""

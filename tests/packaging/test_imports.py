@@ -18,7 +18,7 @@ NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path /
 
 BELOW: dict[str, set[str]] = {}
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
-BELOW["errors"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["concurrency"] = set()
+BELOW["errors"] = BELOW["titles"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["concurrency"] = set()
 BELOW["display"] = set()
 BELOW["keywords"] = {"errors"}
 BELOW["hits"] = {"display"}
@@ -29,13 +29,15 @@ BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency", "keywords"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["json_values"] = {"errors"}
 BELOW["frames"] = {"errors", "datatypes"}
-BELOW["records"] = {"errors", "datatypes", "json_values"}
+BELOW["records"] = {"errors", "datatypes", "json_values", "titles"}
 BELOW["ingest"] = BELOW["records"] | {"encoder", "indexes", "interrupts", "frames", "records"}
 BELOW["progress"] = {"ingest"}
 BELOW["reindexing"] = BELOW["ingest"] | {"ingest", "progress"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "keywords", "reranking"}
-BELOW["changes"] = BELOW["ingest"] | {"ingest"}
+BELOW["change_run"] = BELOW["ingest"] | {"ingest"}
+BELOW["changes"] = BELOW["change_run"] | {"change_run"}
+BELOW["target"] = {"errors", "encoder", "indexes"}
 BELOW["retriever"] = BELOW["searching"] | {
     "readers",
     "searching",
@@ -43,6 +45,7 @@ BELOW["retriever"] = BELOW["searching"] | {
     "progress",
     "display",
     "reindexing",
+    "target",
 }
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}

@@ -1,5 +1,9 @@
 """A retriever's documents come, change and go."""
 
+import copy
+import json
+import pickle
+
 import numpy as np
 import pytest
 
@@ -215,3 +219,142 @@ def test_another_model_is_refused_at_the_first_change_that_encodes(retriever, ch
 def test_texts_that_are_cut_are_told(retriever):
     with pytest.warns(TruncationWarning, match="1 of 2"):
         retriever.add(["word " * 5000, "short"])
+
+
+def test_what_a_change_did_is_told(retriever, model, encoded):
+    added = retriever.add(["new", Document("e", "E")])
+    assert (added, added.to_dict()) == (2, {"added": 2, "changed": 0, "unchanged": 0, "skipped": 0})
+    assert (f"{added:,}", str(added), repr(added)) == (
+        "2",
+        "2",
+        "ChangeCounts(added=2, changed=0, unchanged=0, skipped=0)",
+    )
+    assert isinstance(added, int)
+    assert json.dumps(added) == "2"
+    for again in (copy.deepcopy(added), pickle.loads(pickle.dumps(added))):
+        assert again.to_dict() == added.to_dict()
+    some = [
+        Document("e", "E", {"a": 1, "b": [2]}),
+        Document("a", TEXTS[0], {"n": 0}),
+        Document("b", "b"),
+        "one more",
+    ]
+    skipped = retriever.add(some, on_conflict="skip")
+    assert (skipped, skipped.added, skipped.skipped) == (1, 1, 3)
+    replaced = retriever.add(iter(some), on_conflict="replace", batch_size=2)
+    assert (replaced, replaced.to_dict()) == (4, {"added": 1, "changed": 2, "unchanged": 1, "skipped": 0})
+    updated = retriever.update(
+        [{"id": "e", "b": [2], "a": 1}, {"id": "a", "n": False}, {"id": "b", "text": "b"}, {"id": "c"}]
+    )
+    assert (updated, updated.changed, updated.unchanged) == (4, 1, 3)
+    assert retriever.get("a").metadata == {"n": False}
+    assert retriever.get("a").metadata["n"] is False
+    check(retriever, model)
+
+
+def test_what_is_the_same_is_not_written(retriever, encoded):
+    documents = list(retriever)
+    commit = retriever.store._snapshot().commit
+    for how in ("replace", "skip"):
+        counts = retriever.add(documents, on_conflict=how)
+        assert (counts.unchanged, counts.skipped) == ((4, 0) if how == "replace" else (0, 4))
+    assert retriever.update([{"id": document.id, "text": document.text} for document in documents]) == 4
+    assert retriever.update(documents).unchanged == 4
+    assert not retriever.refresh()
+    assert (retriever.store._snapshot().commit, encoded) == (commit, [])
+
+
+def test_numbers_are_never_given_twice(retriever, model):
+    retriever.add([Document("5", "somebody's own")])  # four rows were there, so "5" comes soon
+    assert retriever.add(["x", "y", "z"]) == 3
+    assert retriever.ids()[4:] == ["5", "6", "7", "8"]
+    for how in ("skip", "replace"):  # what is there takes no row
+        known = list(retriever.documents({"n": {"$lt": 2}}))
+        assert retriever.add([*known, f"by {how}"], on_conflict=how).added == 1
+    retriever.delete(retriever.ids()[-1])
+    retriever.merge()
+    assert retriever.add(["after it"]) == 1
+    assert retriever.ids()[4:] == ["5", "6", "7", "8", "9", "11"]
+    assert retriever.add([Document("12", "own"), "a", Document("13", "own"), "b"], on_conflict="replace") == 4
+    assert retriever.ids()[-4:] == ["12", "15", "13", "17"]
+    assert retriever.get("13").text == "own"
+    with pytest.raises(DuplicateIdError, match="twice"):
+        retriever.add(iter(["x", "y", Document("18", "own")]), batch_size=1, on_conflict="replace")
+    assert len(retriever.ids()) == 14
+    check(retriever, model)
+
+
+def test_numbers_after_other_ids_of_an_index_that_is_appended_to(model, tmp_path):
+    path = tmp_path / "index"
+    documents = [Document(str(number), f"text {number}") for number in range(3, 9)]
+    Retriever.index(documents, path, model=model).close()
+    with Retriever.index(["x", "y"], path, model=model, if_exists="append") as retriever:
+        assert retriever.ids() == ["3", "4", "5", "6", "7", "8", "9", "10"]
+    with Retriever.index(["x", "y"], path, model=model, if_exists="overwrite") as retriever:
+        assert retriever.ids() == ["0", "1"]
+        retriever.add(["z"])
+        assert len(retriever) == 3
+
+
+TITLED = {"id": "t", "title": "Old title", "text": "the body", "year": 3}
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "metadata"),
+    [
+        ({"title": "New"}, "New the body", {"title": "New", "year": 3}),
+        ({"text": "other words"}, "Old title other words", {"title": "Old title", "year": 3}),
+        ({"title": "New", "text": "other"}, "New other", {"title": "New", "year": 3}),
+        ({"title": ""}, "the body", {"title": "", "year": 3}),
+        ({"title": None, "year": 4}, "Old title the body", {"title": "Old title", "year": 4}),
+        ({"text": ""}, "Old title", {"title": "Old title", "year": 3}),
+        ({"year": 4}, "Old title the body", {"title": "Old title", "year": 4}),
+        ({"metadata": {"x": 1}}, "Old title the body", {"title": "Old title", "x": 1}),
+        ({"metadata": {"title": "New"}}, "New the body", {"title": "New"}),
+        ({"text": "other", "year": 4}, "Old title other", {"title": "Old title", "year": 4}),
+        ({"text": "Old title other"}, "Old title other", {"title": "Old title", "year": 3}),
+        ({"text": "Old title other", "metadata": {"title": "New"}}, "New other", {"title": "New"}),
+        ({"text": "New other", "metadata": {"title": "New"}}, "New other", {"title": "New"}),
+        ({"title": "Old"}, "Old the body", {"title": "Old", "year": 3}),
+        (
+            {"title": "Old title, longer"},
+            "Old title, longer the body",
+            {"title": "Old title, longer", "year": 3},
+        ),
+    ],
+)
+def test_a_title_stays_in_front_whatever_changes(retriever, model, change, text, metadata):
+    retriever.add([TITLED])
+    before = retriever.get("t")
+    assert retriever.update([before]).unchanged == 1
+    assert retriever.update([{"id": "t", "text": "the body"}]).unchanged == 1
+    line = {"id": before.id, "text": before.text, "metadata": before.metadata}  # as it is exported
+    assert retriever.update([line]).unchanged == 1
+    assert retriever.update([{"id": "t", **change}]).changed == 1
+    assert retriever.get("t") == Document("t", text, metadata)
+    check(retriever, model)
+
+
+def test_titles_that_do_not_stand_in_front_are_metadata(retriever, model):
+    retriever.add([Document("p", "the capital", {"title": "Paris", "x": 1}), {"id": "q", "text": "none"}])
+    retriever.update([{"id": "p", "title": "Lutetia"}, {"id": "q", "title": "Now"}])
+    assert retriever.get("p") == Document("p", "the capital", {"title": "Lutetia", "x": 1})
+    assert retriever.get("q") == Document("q", "Now none", {"title": "Now"})
+    retriever.update([{"id": "p", "text": "new"}, {"id": "q", "text": "new"}])
+    assert [retriever.get(id).text for id in "pq"] == ["new", "Now new"]
+    retriever.add([{"id": "r", "title": "Paris", "text": "Paris is large"}])
+    for text in ("Paris is old", "Paris Paris is old"):
+        retriever.update([{"id": "r", "text": text}])
+        assert retriever.get("r").text == "Paris Paris is old"
+    retriever.update([{"id": "r", "title": "Paris, France"}])
+    assert retriever.get("r").text == "Paris, France Paris is old"
+    check(retriever, model)
+
+
+def test_a_title_changes_in_a_transaction(retriever, model, encoded):
+    with retriever.transaction():
+        retriever.add([TITLED])
+        retriever.update([{"id": "t", "title": "New"}])
+        assert retriever.update([{"id": "t", "text": "words"}]).changed == 1
+    assert retriever.get("t") == Document("t", "New words", {"title": "New", "year": 3})
+    check(retriever, model)
