@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import os
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..readers import DocumentFormat
+from ..readers import DocumentFormat, ReadOptions, Report
+from ..readers.folders import find_files
 
-__all__ = ["MOVED", "format_option", "input_option", "model_options"]
+if TYPE_CHECKING:
+    from ..indexes import Entry
+
+__all__ = [
+    "MOVED",
+    "TextCommand",
+    "format_option",
+    "input_option",
+    "model_options",
+    "prefixes_beside",
+    "reading_options",
+    "tell",
+]
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+class TextCommand(click.Command):
+    """A command some of whose arguments may begin with a dash, and says how."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse arguments; an unknown option may be a text."""
+        clustered = any(len(one) > 2 and one[0] == "-" != one[1] for one in args)  # -kids is -k ids
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if isinstance(error, click.NoSuchOption) or (isinstance(error, click.BadParameter) and clustered):
+                option = "-q" if any("-q" in parameter.opts for parameter in self.params) else None
+                hint = "What begins with a dash and is no option goes behind --, which comes last"
+                hint += f", or behind {option}" if option else ""
+                raise click.UsageError(f"{error.format_message()} {hint}.", ctx) from error
+            raise
 
 
 def input_option(metavar: str = "FILE...") -> Decorator:
@@ -57,4 +92,129 @@ def format_option() -> Decorator:
         "--format",
         type=click.Choice([str(one) for one in DocumentFormat]),
         help="How to read the files.  [default: as their names say; the standard input is jsonl]",
+    )
+
+
+def reading_options(*, folders: bool = True) -> Decorator:
+    """The options of how files are read, as one argument ``options``; ``--format`` stays one of its own.
+
+    ``folders``: also ``--strict``.
+    """
+    decorators: list[Decorator] = [
+        format_option(),
+        click.option(
+            "--text-column", metavar="NAME", help="The column, or key, of the text.  [default: text]"
+        ),
+        click.option("--id-column", metavar="NAME", help="That of the id.  [default: _id or id]"),
+        click.option(
+            "--metadata-column",
+            "metadata_columns",
+            multiple=True,
+            metavar="NAME",
+            help="A column to keep as metadata; repeatable.  [default: all that are left]",
+        ),
+        click.option(
+            "--delimiter",
+            metavar="CHARACTER",
+            help="Between columns; tab for a tab.  [default: what the header is split by]",
+        ),
+        click.option("--encoding", help="Of the files: latin-1, utf-16 …  [default: utf-8]"),
+        click.option(
+            "--types",
+            multiple=True,
+            metavar="NAME=TYPE,...",
+            help="Types of columns of CSV and TSV: int, float, bool or str.  [default: found out]",
+        ),
+    ]
+    if folders:
+        help = "Fail if files in folders are left out, hidden ones and the like apart."
+        decorators.append(click.option("--strict", is_flag=True, help=help))
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def with_options(*args: Any, **given: Any) -> None:
+            kept = given.pop("metadata_columns")
+            options = ReadOptions(
+                text=given.pop("text_column") or "text",
+                id=given.pop("id_column"),
+                metadata=kept or None,
+                delimiter=given.pop("delimiter"),
+                encoding=given.pop("encoding"),
+                types=_parse_types(given.pop("types")),
+                strict=given.pop("strict", False),
+            )
+            function(*args, options=options, **given)
+
+        decorated: Callable[..., None] = with_options
+        for option in reversed(decorators):  # the first is shown first
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _parse_types(given: Iterable[str]) -> dict[str, str]:
+    types = {}
+    for part in ",".join(given).split(","):
+        column, equals, type = part.rpartition("=")
+        if part.strip():
+            if not equals or not column.strip():
+                raise click.BadParameter(f"{part!r} is not like year=int", param_hint="--types")
+            types[column.strip()] = type.strip()
+    return types
+
+
+def tell(report: Report) -> None:
+    """Say on stderr what was left out, and which types columns got."""
+    if report.left_out:
+        click.echo(f"Note: {report.summary()}", err=True)
+    for line in report.types_summary():
+        click.echo(f"Note: {line}", err=True)
+
+
+class Held(Protocol):
+    """An index that documents are added to."""
+
+    def ids(self) -> list[str]:
+        """All ids."""
+
+    def get_many(self, ids: Sequence[str]) -> Sequence[Entry | None]:
+        """The documents under some ids."""
+
+
+_LOOKED_AT = 1000
+
+
+def prefixes_beside(folders: Iterable[str], held: Held) -> dict[str, str]:
+    """What stands before the ids of folders' files where an index holds documents already.
+
+    The folder's name; nothing, if the index holds files of this very folder under ids without it; and as many
+    of the folders above as it takes, if another folder's files have the name.
+    """
+    prefixes: dict[str, str] = {}
+    ids: list[str] | None = None
+    for folder in folders:
+        found = islice(find_files(folder, None, Report()), _LOOKED_AT)
+        files = {relative: os.path.realpath(path) for path, relative, _ in found}
+        own = PurePath(os.path.realpath(folder)).parts[1:]
+        for prefix in ("", *("/".join(own[-n:]) + "/" for n in range(1, len(own) + 1))):
+            prefixes[folder] = prefix
+            if _holds(held, prefix, files):
+                break
+            ids = held.ids() if ids is None else ids
+            taken = any(id.startswith(prefix) for id in ids)
+            beside = any(other != folder and name == prefix for other, name in prefixes.items())
+            if prefix and not taken and not beside:
+                break
+    return prefixes
+
+
+def _holds(held: Held, prefix: str, files: dict[str, str]) -> bool:
+    """Whether the index holds one of the files under its path with this before it."""
+    entries = held.get_many([prefix + relative for relative in files])
+    return any(
+        entry is not None
+        and isinstance(known := entry.metadata.get("path"), str)
+        and os.path.realpath(known) == path
+        for entry, path in zip(entries, files.values(), strict=True)
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..readers import read_documents
-from ._input import MOVED, format_option, input_option, model_options
+from ..readers import Reading, ReadOptions
+from ._input import MOVED, input_option, model_options, prefixes_beside, reading_options, tell
 from ._output import print_json
 
 
@@ -23,7 +23,7 @@ from ._output import print_json
     show_default=True,
     help="What to do with an id that the index holds.",
 )
-@format_option()
+@reading_options()
 @model_options(MOVED)
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
@@ -33,6 +33,7 @@ def command(  # noqa: PLR0917  (click passes names)
     more: tuple[str, ...],
     on_conflict: Any,
     format: str | None,
+    options: ReadOptions,
     model: str | None,
     device: str,
     dtype: Any,
@@ -43,15 +44,22 @@ def command(  # noqa: PLR0917  (click passes names)
 
     All of them in one commit, or, after an error or Ctrl-C, none. For what takes hours, index with
     --if-exists append commits as it goes.
+
+    Files are read as by `index`. The ids of a folder's files begin with its name, unless PATH holds files of
+    this very folder under ids without it.
     """
     from ..retriever import Retriever
 
     with Retriever.open(path, model=model, device=device, dtype=dtype) as retriever:
-        added = retriever.add(
-            read_documents((*inputs, *more), format), on_conflict=on_conflict, batch_size=batch_size
-        )
+        reading = Reading((*inputs, *more), format, options)
+        reading.prefixes = prefixes_beside(reading.folders, retriever.store)
+        done = retriever.add(reading, on_conflict=on_conflict, batch_size=batch_size)
         held = len(retriever)
+    tell(reading.report)
+    counts = done.to_dict()
     if json_:
-        print_json({"path": str(path), "added": added, "documents_in_index": held})
+        facts = {"path": str(path), **counts, "documents_in_index": held}
+        print_json({**facts, **reading.report.to_dict()})
     else:
-        click.echo(f"Added {added:,} documents: {path} holds {held:,}")
+        others = "".join(f", {name} {n:,}" for name, n in counts.items() if n and name != "added")
+        click.echo(f"Added {counts['added']:,} documents{others}: {path} holds {held:,}")

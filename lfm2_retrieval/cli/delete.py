@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._input import TextCommand
 from ._output import print_json, where_option
 
 if TYPE_CHECKING:
     from ..indexes.filters import Where
 
 
-@click.command()
+@click.command(cls=TextCommand)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @where_option("All documents")
@@ -24,7 +25,7 @@ def command(path: Path, ids: tuple[str, ...], where: Where | None, missing_ok: b
 
     All in one commit.
 
-    An ID of - reads ids from the standard input, one a line.
+    An ID of - reads ids from the standard input, one a line; IDs that begin with a dash go behind --.
     """
     from ..indexes import CompressedIndex
     from ..readers import STDIN

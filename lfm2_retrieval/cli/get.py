@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
+from ._input import TextCommand
 from ._output import document_json, format_document, print_json
 
 
-@click.command()
+@click.command(cls=TextCommand)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a document, one a line.")
 def command(path: Path, ids: tuple[str, ...], json_: bool) -> None:
-    """Show the documents IDs of the index PATH. Fails if the index lacks one, after showing the others."""
+    """Show the documents IDs of the index PATH. Fails if the index lacks one, after showing the others.
+
+    IDs that begin with a dash go behind --.
+    """
     from ..errors import UnknownIdError
     from ..indexes import CompressedIndex
 

@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._input import MOVED, model_options
+from ._input import MOVED, TextCommand, model_options
 from ._output import format_hit, print_json, where_option
 
 if TYPE_CHECKING:
     from ..indexes.filters import Where
 
 
-@click.command()
+@click.command(cls=TextCommand)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.argument("queries", metavar="QUERY...", nargs=-1, required=True)
+@click.argument("queries", metavar="QUERY...", nargs=-1)
+@click.option(
+    "-q",
+    "--query",
+    "more",
+    multiple=True,
+    help="A further query, taken as it is, also if it begins with a dash. Repeatable.",
+)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
 @where_option("Only documents")
 @click.option(
@@ -51,6 +58,7 @@ def command(
     *,
     path: Path,
     queries: tuple[str, ...],
+    more: tuple[str, ...],
     k: int,
     where: Where | None,
     model: str | None,
@@ -61,11 +69,14 @@ def command(
 ) -> None:
     """Search the index PATH for one or more QUERYs.
 
-    A QUERY of - reads queries from the standard input, one a line.
+    A QUERY of - reads queries from the standard input, one a line. One that begins with a dash goes behind --
+    or -q.
     """
     from ..readers import STDIN, read_lines
     from ..retriever import Retriever
 
+    if not queries and not more:
+        raise click.UsageError("give a QUERY; one that begins with a dash goes behind -- or -q")
     with Retriever.open(path, model=model, device=device, dtype=dtype) as retriever:
         asked = [
             line.strip()
@@ -73,6 +84,7 @@ def command(
             for line in ([query] if query != STDIN else [text for _, text in read_lines(STDIN)])
             if line.strip() or query != STDIN
         ]
+        asked += [query.strip() for query in more]
         results = retriever.search(asked, k, where=where, **options)
         for number, (query, hits) in enumerate(zip(asked, results, strict=True)):
             if json_:

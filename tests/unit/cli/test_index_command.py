@@ -50,7 +50,9 @@ def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
     result = run("index", tmp_path / "index", *inputs, "--model", model, "--json", "--batch-size", "2")
     facts = json.loads(result.stdout)
     assert (facts["documents"], facts["documents_in_index"], facts["cut"]) == (6, 6, 0)
-    assert facts.keys() == {"path", "documents", "tokens", "seconds", "cut", "documents_in_index"}
+    assert facts.keys() == {
+        *("path", "documents", "tokens", "seconds", "cut", "documents_in_index", "files", "left_out", "types")
+    }
     with ExactIndex.open(tmp_path / "index") as index:
         assert {f"{tmp_path}/a.csv:2", "b.md"} < set(index.ids())
 
@@ -140,11 +142,12 @@ def test_an_unknown_device(run, tmp_path, corpus, model):
 
 
 def test_interrupted_before_anything_was_read(run, monkeypatch, tmp_path, model):
-    def interrupted(files, format):
-        raise KeyboardInterrupt
-        yield
+    def interrupted(reading, paths=None):
+        if paths is None:
+            raise KeyboardInterrupt
+        yield from ()
 
-    monkeypatch.setattr("lfm2_retrieval.cli.index.read_documents", interrupted)
+    monkeypatch.setattr("lfm2_retrieval.readers.Reading.rows", interrupted)
     result = run("index", tmp_path / "index", "--input", "-", "--model", model)
     assert result.exit_code == 130
     assert "0 documents are safely indexed" in result.stderr

@@ -26,7 +26,10 @@ def test_the_life_of_an_index(run, path, tmp_path):
     refused = run("add", path, "--input", more)
     assert (refused.exit_code, "fox" in refused.output) == (1, True)
     assert lines(run("add", path, "-i", more, "--on-conflict", "skip", "--json"))[0]["added"] == 1
-    assert "Added 2 documents" in run("add", path, "--input", more, "--on-conflict", "replace").stdout
+    replaced = run("add", path, "--input", more, "--on-conflict", "replace").stdout
+    assert replaced == f"Added 0 documents, changed 1, unchanged 1: {path} holds 5\n"
+    counts = lines(run("add", path, "-i", more, "--on-conflict", "skip", "--json"))[0]
+    assert [counts[name] for name in ("added", "changed", "unchanged", "skipped")] == [0, 0, 0, 2]
     listed = lines(run("list", path, "--json"))
     assert [row["_id"] for row in listed] == ["fox", "rain", "town", "cat", "sea"]
     assert listed[0] == {"_id": "fox", "text": "foxes", "metadata": {}}
