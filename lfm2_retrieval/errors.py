@@ -16,8 +16,10 @@
     │   │   ├── NewerFormatError
     │   │   └── DamagedIndexError
     │   ├── IndexLockedError    also a TimeoutError: another process writes
+    │   ├── IndexAccessError    also an OSError: the system refuses: open files, memory …
     │   ├── IndexWriteError     also an OSError: the disk is full or fails
     │   ├── IndexClosedError    also a ValueError: used after close()
+    │   │   └── IndexReplacedError   another index lies at its path now
     │   ├── TransactionError    also a RuntimeError: what can't be done inside a transaction
     │   └── ModelMismatchError  also a ValueError: made with another encoder
     └── MissingExtraError       also an ImportError: an optional package is not installed
@@ -32,11 +34,13 @@ __all__ = [
     "CheckpointError",
     "DamagedIndexError",
     "DuplicateIdError",
+    "IndexAccessError",
     "IndexClosedError",
     "IndexExistsError",
     "IndexFormatError",
     "IndexLockedError",
     "IndexNotFoundError",
+    "IndexReplacedError",
     "IndexWriteError",
     "InvalidInputError",
     "InvalidTypeError",
@@ -105,7 +109,7 @@ class StoredIndexError(RetrievalError):
 
 
 class IndexNotFoundError(StoredIndexError, FileNotFoundError):
-    """No index at that path."""
+    """No index at that path, or not any more."""
 
 
 class IndexExistsError(StoredIndexError, FileExistsError):
@@ -128,12 +132,20 @@ class IndexLockedError(StoredIndexError, TimeoutError):
     """Another process is writing to the index."""
 
 
+class IndexAccessError(StoredIndexError, OSError):
+    """The system refuses what reading takes: open files, memory, a permission, a disk. This is no damage."""
+
+
 class IndexWriteError(StoredIndexError, OSError):
     """The disk is full, or fails; what was committed before is intact."""
 
 
 class IndexClosedError(StoredIndexError, ValueError):
     """The index was used after ``close()``."""
+
+
+class IndexReplacedError(IndexClosedError):
+    """Another index was put in the place of the one that was opened."""
 
 
 class TransactionError(StoredIndexError, RuntimeError):

@@ -363,15 +363,26 @@ class Retriever(LivingDocuments, Searching):
         ModelNotFoundError, CheckpointError
             If it can't be loaded.
         """
+        try:
+            settings = self.store.settings
+        except IndexClosedError:
+            if self._encoder is None:
+                raise
+            return self._encoder
+        return self._encoder_for(settings)
+
+    def _encoder_for(self, settings: Mapping[str, Any]) -> Encoder:
+        recorded: dict[str, Any] = settings.get("encoder") or {}
         with self._loading:
-            try:
-                made_with = _recorded(self.store)
-            except IndexClosedError:
-                if self._encoder is None:
-                    raise
-                return self._encoder
-            if self._encoder is None or self._encoder_of != made_with:  # or encoded anew since
-                self._encoder, self._encoder_of = self._load(), made_with
+            if self._encoder is None or self._encoder_of != recorded:  # or encoded anew since, or replaced
+                encoder = self._encoder
+                if encoder is None or encoder.fingerprint != recorded.get("fingerprint"):
+                    encoder = self._load()
+                if recorded or self._encoder_of:
+                    _refuse_other(self.path, recorded, encoder)
+                if self._encoder_of:  # and so the encoder reads documents as that said
+                    encoder = encoder.reading(DocumentOptions.recorded(recorded))
+                self._encoder, self._encoder_of = encoder, recorded
             return self._encoder
 
     @property
@@ -412,6 +423,16 @@ def _recorded(store: CompressedIndex) -> dict[str, Any]:
     """What an index says of the encoder that made its vectors."""
     recorded: dict[str, Any] = store.settings.get("encoder") or {}
     return recorded
+
+
+def _refuse_other(path: Path, recorded: Mapping[str, Any], encoder: Encoder) -> None:
+    """Refuse an encoder for an index that was overwritten, or put in the place of the one that was opened."""
+    if recorded.get("fingerprint") != encoder.fingerprint:
+        other = _version(recorded) if recorded else "a model that it doesn't name"
+        raise ModelMismatchError(
+            f"{path} holds another index by now, made with {other}, and this is "
+            f"{_version(encoder.identity)}: open it again"
+        )
 
 
 def _own_encoder(

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from .datatypes import Fusion, Hit, Hits, Mode, SearchOptions, SearchParams, TokenEmbeddings
 from .encoder import DEFAULT_MODEL, Encoder, Precision
-from .errors import InvalidInputError, InvalidTypeError
+from .errors import InvalidInputError, InvalidTypeError, ModelMismatchError
 from .explain import matches
 from .frames import column_names, iter_records
 from .indexes import CompressedIndex
@@ -24,6 +24,8 @@ from .reranking import class_or_instance, rerank_texts
 
 __all__ = ["Searching", "load_encoder"]
 
+T = TypeVar("T")
+
 
 class Searching(ABC):
     """What a retriever is asked."""
@@ -34,6 +36,10 @@ class Searching(ABC):
     @abstractmethod
     def encoder(self) -> Encoder:
         """What encodes queries."""
+
+    @abstractmethod
+    def _encoder_for(self, settings: Mapping[str, Any]) -> Encoder:
+        """What encodes queries for an index of these settings; ModelMismatchError if it made others."""
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -147,35 +153,35 @@ class Searching(ABC):
             parse_where(where)  # a bad one is an error in any case
         if asked:
             texts = [queries[i] for i in asked]
-            encoder, encoded = None, None
-            while True:
-                if explain or params.mode is not Mode.LEXICAL:
-                    encoder = self.encoder
-                    encoded = encoder.encode_queries(texts)
-                found = self.store.search(encoded, params, where=where, texts=texts)
-                if encoder is None or encoder is self.encoder:
-                    break  # else the index was encoded anew with another model meanwhile
-            for number, (i, hits) in enumerate(zip(asked, found, strict=True)):
-                wanted = None if encoded is None or not explain else encoded.select([number])
-                results[i] = Hits(hits if wanted is None else self._explained(wanted, hits))
+
+            def ask(store: CompressedIndex, encoder: Encoder) -> list[list[Hit]]:
+                encoded = encoder.encode_queries(texts)
+                found = store.search(encoded, params, where=where, texts=texts)
+                return _explained(store, encoder, encoded, found) if explain else found
+
+            if params.mode is Mode.LEXICAL and not explain:  # without a model
+                found = self.store.search(None, params, where=where, texts=texts)
+            else:
+                found = self._ask(ask)
+            for i, hits in zip(asked, found, strict=True):
+                results[i] = Hits(hits)
         return results[0] if isinstance(query, str) else results
 
-    def _explained(self, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:
-        """The hits with their matches, from the vectors stored; spans are those of the stored texts."""
-        if query.spans is None:
-            return hits
-        documents = self.store.embeddings([hit.id for hit in hits])
-        return [
-            hit
-            if hit.text is None or not len(vectors)
-            else replace(
-                hit,
-                matches=matches(
-                    query[0], query.spans, vectors, self.encoder.document_members(hit.text, vectors)
-                ),
-            )
-            for hit, vectors in zip(hits, documents, strict=True)
-        ]
+    def _ask(self, ask: Callable[[CompressedIndex, Encoder], T]) -> T:
+        """What some function finds in one commit of the index, by the model that this was made with."""
+        made_with: list[object] = []
+
+        def read(store: CompressedIndex) -> T:
+            settings = store.settings
+            made_with.append(settings.get("encoder"))
+            return ask(store, self._encoder_for(settings))
+
+        while True:
+            try:
+                return self.store.at_once(read)
+            except ModelMismatchError:
+                if self.store.settings.get("encoder") == made_with[-1]:
+                    raise  # else the index was encoded anew, or replaced, while its model was loaded
 
     @overload
     async def asearch(  # type: ignore[overload-overlap]
@@ -315,9 +321,38 @@ class Searching(ABC):
         wanted = check_ids([] if ids is None else ids)
         if not query.strip():
             return Hits()
-        encoded = self.encoder.encode_queries([query])
-        [hits] = self.store.rerank(encoded, [wanted])
-        return Hits(self._explained(encoded, hits[:k]) if explain else hits[:k])
+
+        def ask(store: CompressedIndex, encoder: Encoder) -> list[Hit]:
+            encoded = encoder.encode_queries([query])
+            found = [hits[:k] for hits in store.rerank(encoded, [wanted])]
+            return (_explained(store, encoder, encoded, found) if explain else found)[0]
+
+        return Hits(self._ask(ask))
+
+
+def _explained(
+    store: CompressedIndex, encoder: Encoder, queries: TokenEmbeddings, found: list[list[Hit]]
+) -> list[list[Hit]]:
+    """The hits of each query with their matches, from the vectors stored; spans are of the stored texts.
+
+    ``store`` is to be of the commit that the hits are of.
+    """
+    return [_matched(store, encoder, queries.select([number]), hits) for number, hits in enumerate(found)]
+
+
+def _matched(store: CompressedIndex, encoder: Encoder, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:
+    if query.spans is None:
+        return hits
+    documents = store.embeddings([hit.id for hit in hits])
+    return [
+        hit
+        if hit.text is None or not len(vectors)
+        else replace(
+            hit,
+            matches=matches(query[0], query.spans, vectors, encoder.document_members(hit.text, vectors)),
+        )
+        for hit, vectors in zip(hits, documents, strict=True)
+    ]
 
 
 def load_encoder(

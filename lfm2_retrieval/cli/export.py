@@ -31,12 +31,18 @@ def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
     from ..indexes.export import export_documents, export_embeddings, json_line
 
     with CompressedIndex.open(path) as index:
-        if embeddings is not None:
-            n_tokens = export_embeddings(index, embeddings)
-            click.echo(f"{n_tokens:,} vectors in {embeddings}", err=True)
-        if output is not None and str(output) != "-":
-            count = export_documents(index, output)
-            click.echo(f"{count:,} documents in {output}", err=True)
+        to_file = output is not None and str(output) != "-"
+
+        def write(held: CompressedIndex) -> None:
+            if embeddings is not None:
+                n_tokens = export_embeddings(held, embeddings)
+                click.echo(f"{n_tokens:,} vectors in {embeddings}", err=True)
+            if to_file and output is not None:
+                count = export_documents(held, output)
+                click.echo(f"{count:,} documents in {output}", err=True)
+
+        index.at_once(write)
+        if to_file:
             return
         for entry in index.documents():
             click.echo(json_line(entry), nl=False)

@@ -30,9 +30,16 @@ def command(path: Path, json_: bool) -> None:
     from ..indexes.schema import FORMAT
 
     with CompressedIndex.open(path) as index:
-        settings, sizes = index.settings, index.size_bytes()
-        tokens, documents = index.n_tokens, len(index)
-        codec, outgrown = index.codec_facts, index.outgrown
+        settings, sizes, tokens, documents, codec, outgrown = index.at_once(
+            lambda held: (
+                held.settings,
+                held.size_bytes(),
+                held.n_tokens,
+                len(held),
+                held.codec_facts,
+                held.outgrown,
+            )
+        )
     model = settings.get("encoder") or {}
     facts = {
         "path": str(path),

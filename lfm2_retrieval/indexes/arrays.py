@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DamagedIndexError
+from ..errors import DamagedIndexError, StoredIndexError
+from .access import REMEDY, unreadable
 
 __all__ = [
     "HEADER_BYTES",
@@ -36,7 +37,6 @@ __all__ = [
 ]
 
 HEADER_BYTES = 128
-REMEDY = "repair the index (lfm2-retrieve repair) or restore a backup"
 
 _CHUNK_BYTES = 1 << 24
 _HOLLOW_BYTES = 1 << 26
@@ -64,19 +64,31 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(folder: Path, keep: Iterable[str]) -> None:
+def sweep(folder: Path, keep: Iterable[str], check: Callable[[], None] = lambda: None) -> None:
     """Delete the folders that nothing names; for the holder of the writer lock only.
 
     Anything whose name isn't of the shape that segments and codecs have is left alone.
+
+    Parameters
+    ----------
+    folder
+        Where they lie.
+    keep
+        The names that are named.
+    check
+        Called once the folder is open; raises if it is another by now. It is swept wherever it is moved then.
     """
     kept = set(keep)
-    for path in folder.iterdir():
-        if (
-            _NAME.fullmatch(path.name.removesuffix(".tmp"))
-            and path.name not in kept
-            and not path.is_symlink()
-        ):
-            shutil.rmtree(path)
+    home = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        check()
+        with os.scandir(home) as entries:
+            names = [entry.name for entry in entries if not entry.is_symlink()]
+        for name in names:
+            if _NAME.fullmatch(name.removesuffix(".tmp")) and name not in kept:
+                shutil.rmtree(name, dir_fd=home)
+    finally:
+        os.close(home)
 
 
 def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
@@ -234,6 +246,8 @@ class ArrayFolder:
     ------
     DamagedIndexError
         If a file is missing, is a link, or has another size or header than the catalogue says.
+    IndexAccessError
+        If the system refuses to open or to map one.
     """
 
     def __init__(self, folder: Path, name: str, files: FileFacts, shapes: Shapes) -> None:
@@ -241,6 +255,7 @@ class ArrayFolder:
             raise DamagedIndexError(f"{name!r} doesn't lie in {folder}; {REMEDY}")
         self.path = folder / name
         self.files = files
+        self._index = folder.parent
         self._shapes = shapes
         self.arrays = {file: self._map(file, dtype, shape) for file, (dtype, shape) in shapes.items()}
 
@@ -262,8 +277,12 @@ class ArrayFolder:
                     raise DamagedIndexError(f"{path} has a damaged header; {REMEDY}")
                 # As a plain array, for which numba has compiled its kernels.
                 return np.memmap(file, dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
-        except (OSError, KeyError) as error:
-            raise DamagedIndexError(f"{path} can't be read: {error}; {REMEDY}") from error
+        except DamagedIndexError:
+            raise
+        except (KeyError, ValueError) as error:  # unknown to the catalogue; cut short meanwhile
+            raise DamagedIndexError(f"{path} isn't what index.db says: {error}; {REMEDY}") from error
+        except OSError as error:
+            raise unreadable(path, error, self._index) from error
 
     def release(self) -> None:
         """Take what was read out of this process's memory; the system may keep it, and it is read again."""
@@ -286,8 +305,15 @@ class ArrayFolder:
             raise DamagedIndexError(f"{'; '.join(problems)}; {REMEDY}")
 
     def problems(self) -> list[str]:
-        """Read everything; which files don't match their checksums."""
-        found = []
+        """Read everything; which files are missing or don't match their checksums.
+
+        Raises
+        ------
+        IndexAccessError
+            If nothing of this was found, but the system refused to read a file.
+        """
+        found: list[str] = []
+        refusal: StoredIndexError | None = None
         for name, shape in self._shapes.items():
             crc32 = 0
             try:
@@ -296,10 +322,15 @@ class ArrayFolder:
                     while chunk := file.read(_CHUNK_BYTES):
                         crc32 = zlib.crc32(chunk, crc32)
             except OSError as error:
-                found.append(f"{self.path / name} can't be read: {error}")
+                refusal = unreadable(self.path / name, error, self._index)
+                if isinstance(refusal, DamagedIndexError):
+                    found.append(str(refusal))
+                    refusal = None
                 continue
             if begin != header(*shape) or crc32 != self.files[name]["crc32"]:
                 found.append(f"{self.path / name} doesn't match its checksum")
+        if refusal is not None and not found:
+            raise refusal
         return found
 
 

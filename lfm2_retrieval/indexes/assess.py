@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
+from .access import access
 from .arrays import parse_files
 from .codec import Codec
 from .compressed_segment import load_codec
@@ -57,10 +58,17 @@ class Assessment:
     ------
     DamagedIndexError
         If nothing is left.
+    IndexAccessError
+        If the system refuses to read something, which then can't be called lost.
     """
 
     def __init__(self, folder: Path, scratch: Path) -> None:
         self.folder = folder
+        with access(folder):
+            self._assess(scratch)
+
+    def _assess(self, scratch: Path) -> None:
+        folder = self.folder
         self.found = found = salvage(folder, scratch)
         self.problems = list(found.problems)
         self.lost_vectors: dict[int, str] = {}

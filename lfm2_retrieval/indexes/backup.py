@@ -12,8 +12,8 @@ from .arrays import FileFacts, check_name, parse_files
 from .catalogue import UNDER_CONSTRUCTION
 from .cleaning import clean
 from .connections import connect, translated
-from .pins import Pin
 from .rows import load_json
+from .snapshot import pin
 from .workshop import copy_files, refuse_inside, sync_file, workshop
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def backup(catalogue: Catalogue, destination: Path) -> None:
     """
     destination = destination.absolute()
     refuse_inside(catalogue.folder, destination)
-    with workshop(destination, ".partial") as folder:
+    catalogue.check_place()  # before anything is made
+    with workshop(destination, ".partial") as folder, catalogue.in_place():
         path = folder / UNDER_CONSTRUCTION
-        pin = _pin(catalogue.folder)
+        pinned = pin(catalogue.folder)  # what any commit holds, as it is told of none
         try:
-            with translated(path), closing(connect(path, "mode=rwc")) as copy:
+            with translated(path, writing=True), closing(connect(path, "mode=rwc")) as copy:
                 with catalogue.reading() as connection:
                     connection.backup(copy)
                 clean(copy, folder)
@@ -57,15 +58,7 @@ def backup(catalogue: Catalogue, destination: Path) -> None:
             for table, name, files in named:
                 copy_files(catalogue.folder / table / name, folder / table / name, files)
         finally:
-            del pin
-
-
-def _pin(folder: Path) -> Pin | None:
-    """Keeps what any commit holds, as it is told of none; None where nobody could delete anything either."""
-    try:
-        return Pin(folder)
-    except OSError:
-        return None
+            del pinned
 
 
 def _named(connection: sqlite3.Connection) -> Iterator[tuple[str, str, FileFacts]]:

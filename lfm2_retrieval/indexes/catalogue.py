@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -15,10 +16,12 @@ from ..errors import (
     IndexClosedError,
     IndexFormatError,
     IndexNotFoundError,
+    IndexReplacedError,
     NewerFormatError,
     StoredIndexError,
 )
 from . import schema
+from .access import access, is_damage, of_sqlite, refused, unreadable
 from .arrays import fsync_folder
 from .connections import BUSY_SECONDS, connect, connect_to_read, harden, limit, translated
 from .lock import WriterLock
@@ -54,24 +57,31 @@ def is_vacant(folder: Path) -> bool:
         return not folder.is_symlink()
     except NotADirectoryError:
         return False
+    except OSError as error:
+        raise refused(folder, error) from error
     return all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
 
 
 def is_index(folder: Path) -> bool:
     """Whether the folder has a catalogue of ours. No file is created, whatever lies there.
 
+    What the system refuses to read is an error, and not taken for something else.
+
     SQLite reads it, and not we: closing a file drops all locks that the process has on it, those of its other
     connections included.
     """
     path = folder / CATALOGUE
-    if path.is_symlink() or not path.is_file():
-        return False
+    with access(folder):
+        if path.is_symlink() or not path.is_file():
+            return False
     for how in ("immutable=1", "mode=ro"):
         try:
             with closing(connect(path, how)) as connection:
                 (application_id,) = connection.execute("PRAGMA application_id").fetchone()
             return bool(application_id == APPLICATION_ID)
-        except (sqlite3.DatabaseError, UnicodeDecodeError):
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not is_damage(error):
+                raise of_sqlite(path, error, writing=False) from error
             # A writer killed while it moved its journal into the file leaves one that is whole only with it.
             journal = path.with_name(path.name + "-wal")
             if not journal.is_file() or not journal.stat().st_size:
@@ -95,17 +105,25 @@ class Catalogue:
 
     Raises
     ------
-    IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
+    IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError, IndexAccessError
         If there is no index, or none that can be read. Nothing is created.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._paths = folder, folder / CATALOGUE
         self._guard = threading.Lock()
+        self._returned = threading.Condition(self._guard)
+        self._n_lent = 0
         self._idle: list[sqlite3.Connection] = []
         self._pid = os.getpid()
         self._closed = False
-        _check_place(folder)
+        # Of a catalogue that was replaced while threads read it: when the last one lets go of it.
+        self._finalizer = weakref.finalize(self, _close_all, self._idle, self._pid)
+        self._finalizer.atexit = False
+        _check_kind(folder)
+        self._place: tuple[int, ...] = ()
+        self._place = self._look()
         try:
             if self._format() in schema.UPGRADES:
                 _upgrade(folder)
@@ -122,7 +140,7 @@ class Catalogue:
         path = folder / UNDER_CONSTRUCTION
         for leftover in folder.glob(UNDER_CONSTRUCTION + "*"):
             leftover.unlink()
-        with translated(path):
+        with translated(path, writing=True):
             make_catalogue(path, settings).close()
         path.rename(folder / CATALOGUE)
         fsync_folder(folder)
@@ -158,6 +176,18 @@ class Catalogue:
                 raise SweptError
             yield connection
 
+    def check_unswept(self, commit: int) -> None:
+        """Refuse to go on with what was alive at some commit, once a newer one may have swept it.
+
+        Raises
+        ------
+        SweptError
+            If there is a newer one.
+        """
+        with self.reading() as connection:
+            if connection.execute("SELECT max(id) FROM commits").fetchone()[0] != commit:
+                raise SweptError
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection that may write; for the holder of the writer lock.
@@ -166,8 +196,9 @@ class Catalogue:
         """
         self._check_open()
         path = self.folder / CATALOGUE
-        with translated(path), closing(connect(path, "mode=rw")) as connection:
+        with translated(path, writing=True), closing(connect(path, "mode=rw")) as connection:
             harden(connection)
+            self.check_place()
             self._check_identity(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -182,6 +213,60 @@ class Catalogue:
                     (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
                     note_newest(self.folder, self._identity, newest)
 
+    def check_place(self) -> None:
+        """Refuse an index that was moved away, deleted, or exchanged for another, since it was opened.
+
+        Files are told apart by device and inode, which no other file gets as long as a connection has this
+        one open. It takes some microseconds.
+
+        Raises
+        ------
+        IndexClosedError
+            If this one is closed.
+        IndexReplacedError
+            If another index lies there.
+        IndexNotFoundError
+            If none does.
+        """
+        self._check_open()
+        if self._look() != self._place:
+            raise self._replaced()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While files of the index are read by their names: that they are of this index, and not of another.
+
+        Raises
+        ------
+        IndexReplacedError, IndexNotFoundError
+            If another one, or none, lies there at the end, whatever was found meanwhile.
+        """
+        self.check_place()
+        try:
+            yield
+        except StoredIndexError:
+            self.check_place()
+            raise
+        self.check_place()
+
+    def _look(self) -> tuple[int, ...]:
+        """What tells which folder, and which catalogue in it, the path leads to."""
+        folder = None
+        try:
+            folder = self._paths[0].stat()
+            file = self._paths[1].stat()
+        except OSError as error:
+            if folder is not None and (folder.st_dev, folder.st_ino) != self._place[:2]:
+                raise self._replaced() from error  # by something else, or by one that is still being made
+            raise unreadable(self.folder / CATALOGUE, error, self.folder) from error
+        return folder.st_dev, folder.st_ino, file.st_dev, file.st_ino
+
+    def _replaced(self) -> IndexReplacedError:
+        return IndexReplacedError(
+            f"the index {self.folder} was replaced by another since it was opened: refresh() goes on to "
+            "that, or open it again"
+        )
+
     @property
     def noted(self) -> int:
         """A commit that there was; the newest can't be older."""
@@ -189,12 +274,10 @@ class Catalogue:
 
     def close(self) -> None:
         """Close what is idle now, and the rest when it comes back."""
-        with self._guard:
+        with self._returned:
             self._closed = True
-            idle, self._idle = self._idle, []
-        if self._pid == os.getpid():
-            for connection in idle:
-                connection.close()
+            self._returned.notify_all()
+        self._finalizer()
 
     def fetch(self, commit: int, column: Literal["id", "key"], values: Sequence[Any]) -> dict[Any, Entry]:
         """Documents alive at a commit, by id (bytes) or by key; those that aren't there are left out."""
@@ -275,21 +358,48 @@ class Catalogue:
             if self._pid != os.getpid():
                 # SQLite's connections don't survive a fork: leave the parent's alone, unclosed.
                 _inherited.extend(self._idle)
-                self._idle, self._pid = [], os.getpid()
+                self._idle.clear()
+                self._pid = os.getpid()
+                self._n_lent = 0
             connection = self._idle.pop() if self._idle else None
-        path = self.folder / CATALOGUE
-        if connection is not None:
-            limit(connection, path)
-            return connection
-        connection = connect_to_read(path)
-        limit(connection, path)
-        if hasattr(self, "_identity"):
-            try:
-                self._check_identity(connection)
-            except BaseException:
-                connection.close()
-                raise
+            self._n_lent += 1
+        try:
+            if connection is None:
+                connection = self._connect()
+            limit(connection, self.folder / CATALOGUE)
+        except BaseException:
+            with self._returned:
+                self._n_lent -= 1
+            raise
         return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        """One more connection; where the file is out of reach by now, one that another thread gives back."""
+        connection = None
+        try:
+            self.check_place()
+            connection = connect_to_read(self.folder / CATALOGUE)
+            if hasattr(self, "_identity"):
+                self._check_identity(connection)
+            self.check_place()
+        except BaseException:
+            if connection is not None:
+                connection.close()
+            try:
+                self.check_place()
+            except (IndexReplacedError, IndexNotFoundError):
+                if (returned := self._wait()) is None:
+                    raise
+                return returned
+            raise
+        return connection
+
+    def _wait(self) -> sqlite3.Connection | None:
+        """A connection that is given back by another thread, if any has one."""
+        with self._returned:
+            if self._n_lent > 1:  # besides this one, which has none yet
+                self._returned.wait_for(lambda: self._idle or self._closed, BUSY_SECONDS)
+            return self._idle.pop() if self._idle else None
 
     def _check_open(self) -> None:
         if self._closed:
@@ -297,38 +407,44 @@ class Catalogue:
 
     def _check_identity(self, connection: sqlite3.Connection) -> None:
         if self._identify(connection) != self._identity:
-            raise IndexClosedError(f"the index {self.folder} was replaced by another; open it again")
+            raise self._replaced()
 
     def _take_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        with self._guard:
+        with self._returned:
+            self._n_lent -= 1
             if not self._closed:
                 self._idle.append(connection)
+                self._returned.notify()
                 return
         connection.close()
+
+
+def _close_all(idle: list[sqlite3.Connection], pid: int) -> None:
+    while idle:
+        connection = idle.pop()
+        if pid == os.getpid():
+            connection.close()
+        else:
+            _inherited.append(connection)
 
 
 _inherited: list[sqlite3.Connection] = []
 """Connections of a parent process, kept from being closed by the garbage collector."""
 
 
-def _check_place(folder: Path) -> None:
-    """Tell apart: no index, something else, an index without its catalogue, one that others may not read."""
-    try:
-        _check_kind(folder)
-    except PermissionError as error:
-        raise StoredIndexError(f"{folder} can't be read: {error.strerror}; see to its permissions") from error
-
-
 def _check_kind(folder: Path) -> None:
+    """Tell apart: no index, something else, an index without its catalogue, one that others may not read."""
     if is_index(folder):
         return
     if is_vacant(folder):
         raise IndexNotFoundError(f"no index at {folder}: make one with create(), or check the path")
     if is_index(folder):  # now: another process has just made it
         return
-    if (folder / "segments").is_dir():
+    with access(folder):
+        damaged = (folder / "segments").is_dir()
+    if damaged:
         raise DamagedIndexError(
             f"{folder / CATALOGUE} is missing or damaged; restore it from a backup or build the index again"
         )
@@ -339,7 +455,7 @@ def _upgrade(folder: Path) -> None:
     path = folder / CATALOGUE
     with (
         WriterLock(folder / "lock", BUSY_SECONDS),
-        translated(path),
+        translated(path, writing=True),
         closing(connect(path, "mode=rw")) as connection,
     ):
         connection.execute("PRAGMA synchronous = FULL")

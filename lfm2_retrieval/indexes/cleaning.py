@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import DamagedIndexError
@@ -15,7 +16,12 @@ from .word_tables import forget_words, tidy_words
 __all__ = ["clean"]
 
 
-def clean(connection: sqlite3.Connection, folder: Path, most: int | None = None) -> None:
+def clean(
+    connection: sqlite3.Connection,
+    folder: Path,
+    most: int | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Delete dead rows and segments that no pinned commit holds; for the holder of the writer lock.
 
     Parameters
@@ -26,6 +32,8 @@ def clean(connection: sqlite3.Connection, folder: Path, most: int | None = None)
         That of the index.
     most
         How many documents' rows to delete at most; None for all, and to give their space back to the disk.
+    check
+        Raises if another index lies in that place by now, of which nothing may be deleted.
     """
     pinned = oldest_pin(folder)
     horizon = newest_commit(connection) if pinned is None else pinned
@@ -48,7 +56,7 @@ def clean(connection: sqlite3.Connection, folder: Path, most: int | None = None)
         tidy_words(connection)
         connection.execute("COMMIT")
         connection.execute("PRAGMA incremental_vacuum").fetchall()
-    _sweep_files(connection, folder)
+    _sweep_files(connection, folder, check)
 
 
 def forget(connection: sqlite3.Connection, rows: list[tuple[int]]) -> None:
@@ -57,7 +65,7 @@ def forget(connection: sqlite3.Connection, rows: list[tuple[int]]) -> None:
     forget_words(connection, rows)
 
 
-def _sweep_files(connection: sqlite3.Connection, folder: Path) -> None:
+def _sweep_files(connection: sqlite3.Connection, folder: Path, check: Callable[[], None]) -> None:
     for table in ("segments", "codecs"):
         names = [name for (name,) in connection.execute(f"SELECT name FROM {table}")]
         home = folder / table
@@ -66,4 +74,4 @@ def _sweep_files(connection: sqlite3.Connection, folder: Path) -> None:
         if not home.is_dir():
             home.mkdir()
             fsync_folder(home.parent)
-        sweep(home, names)
+        sweep(home, names, check)

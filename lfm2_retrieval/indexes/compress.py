@@ -56,7 +56,7 @@ class Compressor(Transaction):
                 "UPDATE codecs SET name = ?, files = ?, crc32 = ? WHERE id = ?",
                 (name, described, checksum(codec.id, name, facts, described, self._commit), codec.id),
             )
-            self._connection.execute("COMMIT")
+            self._end()
         return codec
 
     def alive(self, segments: Sequence[int]) -> int:
@@ -110,5 +110,5 @@ class Compressor(Transaction):
                 "(SELECT codec_id FROM segments WHERE died IS NULL AND codec_id IS NOT NULL)",
             )
             write_settings(self._connection, settings)
-            self._connection.execute("COMMIT")
+            self._end()
         return True

@@ -121,7 +121,7 @@ class CompressedIndex(ExactIndex):
     @property
     def _drifted(self) -> bool:
         """Whether what the newest codec encoded fits it badly."""
-        facts, errors = self.codec_facts, self.settings.get("errors")
+        facts, errors = self.at_once(lambda held: (held.codec_facts, held.settings.get("errors")))
         return facts is not None and errors is not None and has_drifted(facts, errors)
 
     def _loses_recall(self) -> bool:
@@ -261,11 +261,7 @@ class CompressedIndex(ExactIndex):
             If there is no query, or the index is empty.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
-        content = self.content_id
-        trials = self._trials(queries, sample, params, as_tuned=True)
-        trials.run([params], len(trials))
-        used = self._resolve(params, self._snapshot())
-        result = self._recall(trials, params, used, queries is None)
+        content, result = self.at_once(lambda held: (held.content_id, held._measure(queries, sample, params)))
         if store:
             self._store({"recall": result.to_json()}, content)
         return result
@@ -300,18 +296,15 @@ class CompressedIndex(ExactIndex):
         """
         if not 0 < target_recall <= 1:
             raise InvalidInputError(f"target_recall must be above 0 and at most 1, not {target_recall!r}")
-        default = SearchParams(k)
-        content = self.content_id
-        on_progress("finding the exact hits")
-        trials = self._trials(queries, sample, default, as_tuned=False)
-        if not self._compressed:
-            trials.run([default], len(trials))
-            best = self._recall(trials, default, default, queries is None)
+        content, (best, results) = self.at_once(
+            lambda held: (
+                held.content_id,
+                held._try_out(queries, sample, SearchParams(k), target_recall, on_progress),
+            )
+        )
+        if not results:
             self._store({"recall": best.to_json()}, content)
             return Tuning(best, target_recall)
-        chosen = find_fastest(trials, target_recall, on_progress)
-        results = {one: self._recall(trials, one, one, queries is None) for one in trials.tried}
-        best = results[chosen]
         tuned = {
             **{name: getattr(best, name) for name in _NUMBERS},
             **{"target_recall": target_recall, "k": k, "n_documents": best.n_documents},
@@ -322,10 +315,11 @@ class CompressedIndex(ExactIndex):
 
     def size_bytes(self) -> dict[str, int]:
         """Bytes on disk by part: kinds of segment files, the codecs, the catalogue with its journal."""
+        view = self._seen()
         codecs = sum(
-            facts["bytes"] for codec in self._snapshot().codecs for facts in codec.folder.files.values()
+            facts["bytes"] for codec in view.snapshot.codecs for facts in codec.folder.files.values()
         )
-        return {**super().size_bytes(), **({"codec": codecs} if codecs else {})}
+        return {**self._sizes(view), **({"codec": codecs} if codecs else {})}
 
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """What the caller left open, as it was tuned. Tuned numbers of documents grow with ``k``."""
@@ -353,6 +347,30 @@ class CompressedIndex(ExactIndex):
     def _compressed(self) -> bool:
         return any(part.compressed for part in self._snapshot().parts)
 
+    def _measure(self, queries: TokenEmbeddings | None, sample: int, params: SearchParams) -> Recall:
+        """The recall of one way to search."""
+        trials = self._trials(queries, sample, params, as_tuned=True)
+        trials.run([params], len(trials))
+        return self._recall(trials, params, self._resolve(params, self._snapshot()), queries is None)
+
+    def _try_out(
+        self,
+        queries: TokenEmbeddings | None,
+        sample: int,
+        default: SearchParams,
+        target_recall: float,
+        on_progress: Callable[[str], None],
+    ) -> tuple[Recall, dict[SearchParams, Recall]]:
+        """The best of the ways to search, and all that were tried; none where nothing is compressed."""
+        on_progress("finding the exact hits")
+        trials = self._trials(queries, sample, default, as_tuned=False)
+        if not self._compressed:
+            trials.run([default], len(trials))
+            return self._recall(trials, default, default, queries is None), {}
+        chosen = find_fastest(trials, target_recall, on_progress)
+        results = {one: self._recall(trials, one, one, queries is None) for one in trials.tried}
+        return results[chosen], results
+
     def _trials(
         self, queries: TokenEmbeddings | None, sample: int, reference: SearchParams, *, as_tuned: bool
     ) -> Trials:
@@ -362,7 +380,7 @@ class CompressedIndex(ExactIndex):
             if as_tuned:
                 return self.search(queries, params)
             question = Question(queries, None, params)
-            return self._read(lambda snapshot: self._searcher.answer(snapshot, question, _as_said))
+            return self._read(lambda view: view.searcher.answer(view.snapshot, question, _as_said))
 
         if sample < 1:
             raise InvalidInputError(f"sample must be at least 1, not {sample}")

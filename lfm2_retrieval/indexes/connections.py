@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import DamagedIndexError, IndexWriteError, RetrievalError, StoredIndexError
+from ..errors import DamagedIndexError, RetrievalError
 from . import schema
+from .access import gone, no_memory, of_sqlite, refused_to_write
 
 __all__ = ["BUSY_SECONDS", "connect", "connect_to_read", "harden", "limit", "storing", "translated"]
 
@@ -17,13 +19,6 @@ BUSY_SECONDS = 30.0
 _STEPS_PER_BYTE, _FEWEST_STEPS = 10, 500_000
 """Of SQLite's machine: more than opening or verifying takes of a file of that size."""
 _STEPS_AT_ONCE = 100_000
-_DAMAGE = (
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_TOOBIG,
-)
 
 
 def connect(path: Path, how: str) -> sqlite3.Connection:
@@ -98,33 +93,28 @@ def limit(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours."""
+def translated(path: Path, *, writing: bool = False) -> Iterator[None]:
+    """Turn SQLite's errors into ours, while a database is read or, with ``writing``, written to."""
     try:
         yield
     except (sqlite3.Error, UnicodeDecodeError) as error:  # names may be noise too
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in _DAMAGE:
-            raise DamagedIndexError(
-                f"{path} is damaged ({error}); restore it from a backup or build the index again"
-            ) from error
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise IndexWriteError(
-                f"{path}: {error}; the last commit is intact: make room, or see to the disk, and repeat"
-            ) from error
-        raise StoredIndexError(f"{path}: {error}; the last commit is intact") from error
+        raise of_sqlite(path, error, writing=writing) from error
+    except MemoryError as error:  # which is what Python makes of SQLite's
+        raise no_memory(path) from error
 
 
 @contextmanager
-def storing(folder: Path) -> Iterator[None]:
-    """Turn what the disk and SQLite refuse into our errors, while something is written to an index."""
+def storing(folder: Path, *, new: bool = False) -> Iterator[None]:
+    """Turn what the disk and SQLite refuse into our errors, while something is written to an index.
+
+    With ``new`` the index is about to be made, and so nobody has moved it.
+    """
     try:
-        with translated(folder / schema.CATALOGUE):
+        with translated(folder / schema.CATALOGUE, writing=True):
             yield
     except OSError as error:
         if isinstance(error, RetrievalError):
             raise
-        raise IndexWriteError(
-            f"{folder} can't be written: {error}; the last commit is intact: make room, or see to the disk, "
-            "and repeat"
-        ) from error
+        if error.errno == errno.ENOENT and not new and not folder.exists():
+            raise gone(folder) from error
+        raise refused_to_write(folder, error) from error

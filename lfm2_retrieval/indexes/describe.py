@@ -23,13 +23,14 @@ _NO_CHECKSUM = -1
 def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a folder's arrays, as far as their headers can be read."""
     found = {}
-    for path in folder.glob("*.npy"):
-        with suppress(OSError, SyntaxError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
-            if not path.is_symlink() and path.is_file():
-                with path.open("rb") as file:
-                    head = file.read(HEADER_BYTES)
-                shape = ast.literal_eval(head[10:].decode("ascii").strip())["shape"]
-                found[path.name] = tuple(int(size) for size in shape)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix != ".npy" or path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+        with suppress(SyntaxError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
+            shape = ast.literal_eval(head[10:].decode("ascii").strip())["shape"]
+            found[path.name] = tuple(int(size) for size in shape)
     return found
 
 

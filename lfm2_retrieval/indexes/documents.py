@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
-from ..errors import InvalidInputError, StoredIndexError
+from ..errors import IndexNotFoundError, IndexReplacedError, InvalidInputError, StoredIndexError
 from .catalogue import Catalogue, SweptError
 from .filters import Condition, Filter, Where, parse_where, with_columns
 from .rows import COLUMNS, Entry, decode_row, decode_text, encode_ids, name_some
@@ -28,11 +29,24 @@ __all__ = ["StoredDocuments"]
 
 T = TypeVar("T")
 
+_GAP_SECONDS = 0.5
+"""So long an index may be away while another is put in its place."""
+
+
+class View(NamedTuple):
+    """A commit of an index, and what answers from it."""
+
+    catalogue: Catalogue
+    filter: Filter
+    searcher: Searcher
+    snapshot: Snapshot
+
 
 class StoredDocuments:
     """An open index, read at one commit: that of `refresh`, of its own last change, or of its opening.
 
-    With ``auto_refresh`` it looks for a newer commit before each call.
+    With ``auto_refresh`` it looks for a newer commit before each call. Going on, it also goes on to another
+    index that was put in the place of this one, whatever that holds.
     """
 
     def __init__(
@@ -47,8 +61,10 @@ class StoredDocuments:
         self._guard = threading.Lock()
         self._filter = Filter(catalogue)
         self._searcher = Searcher(catalogue, self._filter)
-        self._current: Snapshot | None = None
+        self._view: View | None = None
         self._stale = False
+        self._is_held = False
+        self._gone_since: float | None = None
         try:
             self._snapshot()
         except BaseException:
@@ -56,9 +72,20 @@ class StoredDocuments:
             raise
 
     def refresh(self) -> bool:
-        """Go on to the newest commit; whether there was a newer one."""
-        before = self._current
-        return self._newest() is not before
+        """Go on to the newest commit, or to the index that was put in the place of this one.
+
+        Returns
+        -------
+        bool
+            Whether there was something newer.
+
+        Raises
+        ------
+        IndexNotFoundError
+            If the index was moved or deleted, and no other is in its place.
+        """
+        before = self._view
+        return self._renewed_view() is not before
 
     def get(self, id: str) -> Entry | None:
         """The document under an id, or None."""
@@ -68,7 +95,7 @@ class StoredDocuments:
         """The documents under some ids, in their order; None where there is none."""
         encoded = encode_ids(ids)
         wanted = list(dict.fromkeys(encoded))
-        found = self._read(lambda snapshot: self._catalogue.fetch(snapshot.commit, "id", wanted))
+        found = self._read(lambda view: view.catalogue.fetch(view.snapshot.commit, "id", wanted))
         return [found.get(id) for id in encoded]
 
     def newest_ids(self, ids: Sequence[str]) -> set[str]:
@@ -86,15 +113,16 @@ class StoredDocuments:
         if where is None:
             return len(self)
         condition = parse_where(where)
-        return self._read(lambda snapshot: self._filter.apply(snapshot, condition).count)
+        return self._read(lambda view: view.filter.apply(view.snapshot, condition).count)
 
     def ids(self, where: Where | None = None) -> list[str]:
         """The ids of all documents, or of those that meet a filter, in order of insertion."""
         condition = None if where is None else parse_where(where)
 
-        def read(snapshot: Snapshot) -> list[str]:
+        def read(view: View) -> list[str]:
+            snapshot = view.snapshot
             test = None if condition is None else with_columns(condition, snapshot.fields)
-            pages = self._catalogue.pages(snapshot.commit, "id", test)
+            pages = view.catalogue.pages(snapshot.commit, "id", test)
             return [decode_text(id) for page in pages for (id,) in page]
 
         return self._read(read)
@@ -110,14 +138,16 @@ class StoredDocuments:
             If a writer deleted the rest of them, as it may where this process can't write to the index's
             folder: begin anew.
         """
-        snapshot = self._snapshot()
-        return self._stream(snapshot, None if where is None else parse_where(where, snapshot.fields))
+        view = self._seen()
+        return self._stream(view, None if where is None else parse_where(where, view.snapshot.fields))
 
-    def _stream(self, snapshot: Snapshot, condition: Condition | None) -> Iterator[Entry]:
+    def _stream(self, view: View, condition: Condition | None) -> Iterator[Entry]:
         try:
-            for page in self._catalogue.pages(snapshot.commit, COLUMNS, condition):
+            for page in view.catalogue.pages(view.snapshot.commit, COLUMNS, condition):
                 yield from map(decode_row, page)
         except SweptError:
+            if self._is_held:
+                raise
             raise StoredIndexError(
                 f"{self.path}: what was being read was deleted meanwhile, which a reader that can't write to "
                 "the folder can't prevent: begin anew"
@@ -136,11 +166,11 @@ class StoredDocuments:
         """
         encoded = encode_ids(ids)
 
-        def read(snapshot: Snapshot) -> TokenEmbeddings:
-            keys = self._catalogue.keys(snapshot.commit, list(dict.fromkeys(encoded)))
+        def read(view: View) -> TokenEmbeddings:
+            keys = view.catalogue.keys(view.snapshot.commit, list(dict.fromkeys(encoded)))
             if missing := [id for id, name in zip(ids, encoded, strict=True) if name not in keys]:
                 raise InvalidInputError(f"not in the index: {name_some(missing)}")
-            return snapshot.vectors([keys[name] for name in encoded])
+            return view.snapshot.vectors([keys[name] for name in encoded])
 
         return self._read(read)
 
@@ -172,13 +202,19 @@ class StoredDocuments:
 
     def size_bytes(self) -> dict[str, int]:
         """Bytes on disk by part: each kind of segment file, and the catalogue with its journal."""
+        return self._sizes(self._seen())
+
+    def _sizes(self, view: View) -> dict[str, int]:
         sizes: dict[str, int] = {}
-        for part in self._snapshot().parts:
+        for part in view.snapshot.parts:
             for name, facts in part.segment.info.files.items():
                 kind = name.removesuffix(".npy")
                 sizes[kind] = sizes.get(kind, 0) + facts["bytes"]
-        files = [self.path / (CATALOGUE + suffix) for suffix in ("", "-wal")]
-        return {**sizes, "catalogue": sum(file.stat().st_size for file in files if file.exists())}
+        sizes["catalogue"] = 0
+        for suffix in ("", "-wal"):
+            with suppress(FileNotFoundError):
+                sizes["catalogue"] += (self.path / (CATALOGUE + suffix)).stat().st_size
+        return sizes
 
     @property
     def segments(self) -> list[SegmentInfo]:
@@ -189,7 +225,7 @@ class StoredDocuments:
         """Close the index; remove it if it is temporary. Closing again does nothing."""
         self._catalogue.close()
         self._filter.clear()
-        self._current = None
+        self._view = None
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -201,28 +237,92 @@ class StoredDocuments:
     ) -> None:
         self.close()
 
-    def _read(self, read: Callable[[Snapshot], T]) -> T:
-        """What some function finds in the snapshot; if that was swept, for want of a pin, in a newer one."""
+    def at_once(self, read: Callable[[Self], T]) -> T:
+        """What some function reads in several calls, all of it of one commit.
+
+        Parameters
+        ----------
+        read
+            Is given this index as it is now, whatever is committed meanwhile; only to read from it, and not
+            to keep. It is called anew where what it reads was swept, as it may be where nothing can pin it.
+        """
+        return self._read(lambda view: read(self._held_at(view)))
+
+    def _held_at(self, view: View) -> Self:
+        if self._is_held:
+            return self
+        held = object.__new__(type(self))
+        held.__dict__.update(self.__dict__)
+        held._view, held._is_held = view, True
+        held._catalogue, held._filter, held._searcher = view.catalogue, view.filter, view.searcher
+        return held
+
+    def _read(self, read: Callable[[View], T]) -> T:
+        """What some function finds in the snapshot.
+
+        If that was swept, for want of a pin, it is asked of a newer one; if the index was replaced so that
+        it can't be read on, of the other one, if this one goes on by itself.
+        """
         while True:
             try:
-                return read(self._snapshot())
-            except SweptError:
+                return read(self._seen())
+            except (SweptError, IndexReplacedError, IndexNotFoundError) as error:
+                if self._is_held or not (self._auto_refresh or isinstance(error, SweptError)):
+                    raise
                 self._newest()
+
+    def _seen(self) -> View:
+        """What is read, and what answers from it."""
+        view = self._view
+        fresh = self._is_held or not (self._stale or self._auto_refresh)
+        return view if view is not None and fresh else self._renewed_view()
 
     def _snapshot(self) -> Snapshot:
         """What is read."""
-        current = self._current
-        return self._newest() if current is None or self._stale or self._auto_refresh else current
+        return self._seen().snapshot
 
     def _newest(self) -> Snapshot:
-        """The newest commit, which is read from now on; the guard makes threads wait for one to load it."""
+        """The newest commit, which is read from now on."""
+        return self._renewed_view().snapshot
+
+    def _renewed_view(self) -> View:
+        """The newest commit; the guard makes threads wait for one to load it."""
         with self._guard:
-            self._stale = False
-            newest = load(self._catalogue, self._current)
-            if newest is not self._current:
+            before = self._view
+            snapshot = self._load(None if before is None else before.snapshot)
+            if before is None or before.snapshot is not snapshot:
                 self._filter.clear()  # its answers keep the older snapshot pinned
-            self._current = newest
-            return newest
+                self._view = View(self._catalogue, self._filter, self._searcher, snapshot)
+            self._stale = False
+            return self._view or View(self._catalogue, self._filter, self._searcher, snapshot)
+
+    def _load(self, known: Snapshot | None) -> Snapshot:
+        """The newest snapshot, of whatever index lies in the folder now.
+
+        An exchange may take two steps, with nothing there in between: that is waited for, once.
+        """
+        while True:
+            try:
+                snapshot = load(self._catalogue, known)
+            except IndexReplacedError:
+                self._open_other()
+                known = None
+            except IndexNotFoundError:
+                now = time.monotonic()
+                self._gone_since = self._gone_since or now
+                if now > self._gone_since + _GAP_SECONDS:
+                    raise
+                time.sleep(_GAP_SECONDS / 50)
+            else:
+                self._gone_since = None
+                return snapshot
+
+    def _open_other(self) -> None:
+        """Go on to the index that was put in the place of this one; threads finish on that as they began."""
+        catalogue = Catalogue(self._catalogue.folder)
+        self._filter.clear()
+        self._catalogue, self._filter = catalogue, Filter(catalogue)
+        self._searcher = Searcher(catalogue, self._filter)
 
     def _committed(self) -> None:
         """After a commit of its own, still under the writer lock: what is read from now on is this commit."""

@@ -172,7 +172,8 @@ class ExactIndex(StoredDocuments):
                 kept = unless is not None and before.get(CONTENT) == unless
                 return None if kept else self._renewed(before, given)
 
-        return Writer(self._catalogue, timeout, renew, known=self._current, on_commit=self._committed)
+        view = self._seen()
+        return Writer(view.catalogue, timeout, renew, known=view.snapshot, on_commit=self._committed)
 
     def _renewed(self, before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """The settings after the content was replaced."""
@@ -378,7 +379,7 @@ class ExactIndex(StoredDocuments):
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
         question = Question(queries, texts, params, None if where is None else parse_where(where))
-        return self._read(lambda snapshot: self._searcher.answer(snapshot, question, self._resolve))
+        return self._read(lambda view: view.searcher.answer(view.snapshot, question, self._resolve))
 
     def rerank(self, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:
         """Documents found elsewhere, in the order of their MaxSim on the stored vectors.
@@ -398,7 +399,7 @@ class ExactIndex(StoredDocuments):
         if isinstance(ids, str) or any(isinstance(some, str) for some in ids):
             raise InvalidTypeError("ids must be a list of str for each query")
         lists = [list(some) for some in ids]  # read more than once
-        return self._read(lambda snapshot: self._searcher.rerank(snapshot, queries, lists))
+        return self._read(lambda view: view.searcher.rerank(view.snapshot, queries, lists))
 
     def verify(self) -> None:
         """Read every byte and hold it to its checksum.
@@ -408,7 +409,7 @@ class ExactIndex(StoredDocuments):
         DamagedIndexError
             Naming everything that is damaged.
         """
-        verify(self._catalogue, self._snapshot())
+        self._read(lambda view: verify(view.catalogue, view.snapshot))
 
     def backup(self, destination: str | os.PathLike[str]) -> None:
         """Copy the newest commit to another folder, durably, while others go on writing; see `backup`.
@@ -424,7 +425,7 @@ class ExactIndex(StoredDocuments):
         """
         from .backup import backup
 
-        backup(self._catalogue, Path(destination))
+        self._read(lambda view: backup(view.catalogue, Path(destination)))
 
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """The parameters, with what the caller left open."""

@@ -41,12 +41,16 @@ def export_documents(index: ExactIndex, path: Path) -> int:
     IndexWriteError
         If the file can't be written; what had its name before is still there.
     """
-    count = 0
     refuse_inside(index.path, path)
-    with _replacing(path) as file:
-        for count, entry in enumerate(index.documents(), 1):  # noqa: B007
-            file.write(json_line(entry).encode("ascii"))
-    return count
+
+    def write(held: ExactIndex) -> int:
+        count = 0
+        with _replacing(path) as file:
+            for count, entry in enumerate(held.documents(), 1):  # noqa: B007
+                file.write(json_line(entry).encode("ascii"))
+        return count
+
+    return index.at_once(write)
 
 
 def export_embeddings(index: ExactIndex, path: Path) -> int:
@@ -55,7 +59,7 @@ def export_embeddings(index: ExactIndex, path: Path) -> int:
     Parameters
     ----------
     index
-        An open index; what it reads is one commit.
+        An open index; what is written is of one commit.
     path
         With ``.npy``: float32 ``[n_tokens, dim]``, and beside it ``….offsets.npy``, int64
         ``[n_documents + 1]``: document ``i`` has the vectors ``offsets[i]`` to ``offsets[i + 1]``. With
@@ -73,9 +77,9 @@ def export_embeddings(index: ExactIndex, path: Path) -> int:
     """
     refuse_inside(index.path, path)
     if path.suffix == ".npy":
-        return _export_npy(index, path)
+        return index.at_once(lambda held: _export_npy(held, path))
     if path.suffix == ".parquet":
-        return _export_parquet(index, path)
+        return index.at_once(lambda held: _export_parquet(held, path))
     raise InvalidInputError(f"{path}: its name must end in .npy or .parquet, which says how to write it")
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import IndexLockedError, StoredIndexError
+from .access import gone, refused_to_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,8 +38,10 @@ class WriterLock:
     ------
     IndexLockedError
         On entering, if another writer holds it for longer than that.
+    IndexWriteError, IndexAccessError, IndexNotFoundError
+        On entering, if the file can't be made, or its folder isn't there any more.
     StoredIndexError
-        On entering, if the file can't be made or its file system has no locks.
+        On entering, if its file system has no locks.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -51,7 +54,10 @@ class WriterLock:
             try:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             except OSError as error:
-                raise StoredIndexError(f"can't write to the index: {self._path}: {error.strerror}") from error
+                folder = self._path.parent
+                if error.errno == errno.ENOENT and not folder.exists():
+                    raise gone(folder) from error
+                raise refused_to_write(self._path, error) from error
             try:
                 self._wait()
             except BaseException:

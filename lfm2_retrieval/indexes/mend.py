@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
+from .access import unreadable
 from .arrays import HEADER_BYTES, FolderBuilder, Shapes, document_checksums, header, parse_files
 from .codec import Codec, Layout
 from .compressed_segment import CompressedSegment, segment_shapes, token_files
@@ -156,7 +157,13 @@ def _compare(
 def _read(
     path: Path, dtype: str, shape: tuple[int, ...], facts: Mapping[str, int]
 ) -> tuple[NDArray[Any], str]:
-    """An array as far as it is there, zeros for the rest; and what is wrong with the file."""
+    """An array as far as it is there, zeros for the rest; and what is wrong with the file.
+
+    Raises
+    ------
+    IndexAccessError
+        If the system refuses to read it.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
         if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
@@ -170,7 +177,10 @@ def _read(
             else:
                 array = np.memmap(file, dtype, "r", HEADER_BYTES, shape).view(np.ndarray)
     except OSError as error:
-        return np.zeros(shape, dtype), f"can't be read: {error}"
+        refusal = unreadable(path, error, path.parents[2])
+        if isinstance(refusal, DamagedIndexError):
+            return np.zeros(shape, dtype), f"can't be read: {error}"
+        raise refusal from error  # what can't be read just now isn't lost
     if found != size or facts["bytes"] != size + HEADER_BYTES:
         return array, f"has {found + HEADER_BYTES} bytes instead of {size + HEADER_BYTES}"
     if zlib.crc32(array.reshape(-1).view(np.uint8).data) != facts["crc32"]:

@@ -92,7 +92,7 @@ def reclaim(catalogue: Catalogue, timeout: float) -> None:
         storing(catalogue.folder),
         catalogue.writing() as connection,
     ):
-        clean(connection, catalogue.folder)
+        clean(connection, catalogue.folder, None, catalogue.check_place)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

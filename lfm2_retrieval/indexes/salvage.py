@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, NewerFormatError
+from .access import is_damage, of_sqlite
 from .pages import Pages
 from .rows import decode_text, load_json, row_checksum
 from .schema import CATALOGUE, FORMAT, has_our_objects
@@ -186,7 +187,11 @@ def _structure(path: Path) -> tuple[bool, str]:
                 return False, "its tables aren't those of an index"
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             return problem == "ok", problem
-    except (sqlite3.Error, UnicodeDecodeError, TypeError) as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if not is_damage(error):
+            raise of_sqlite(path, error, writing=False) from error
+        return False, str(error)
+    except TypeError as error:
         return False, str(error)
 
 

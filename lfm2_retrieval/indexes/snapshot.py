@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
 from ..errors import DamagedIndexError
+from .access import access, refused
 from .arrays import REMEDY, parse_files
 from .graves import dead_positions
 from .pins import Pin
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .compressed_segment import OpenCodec
 
-__all__ = ["Part", "Places", "Snapshot", "load", "newest_commit"]
+__all__ = ["Part", "Places", "Snapshot", "load", "newest_commit", "pin"]
 
 
 class Places(NamedTuple):
@@ -173,14 +175,21 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
     ------
     DamagedIndexError
         If a segment isn't as the catalogue says.
+    IndexReplacedError, IndexNotFoundError
+        If another index was put in the place of this one, or none.
+    IndexAccessError
+        If the system refuses to read something.
     """
+    catalogue.check_place()
     with catalogue.reading(limited=True) as connection:
         if known is not None and known.commit == newest_commit(connection):
             return known
-    try:
-        pin = Pin(catalogue.folder)
-    except OSError:
-        pin = None
+    with catalogue.in_place(), access(catalogue.folder):
+        return _load(catalogue, known)
+
+
+def _load(catalogue: Catalogue, known: Snapshot | None) -> Snapshot:
+    held = pin(catalogue.folder)
     while True:
         noted = catalogue.noted
         with catalogue.reading(limited=True) as connection:
@@ -199,17 +208,33 @@ def load(catalogue: Catalogue, known: Snapshot | None = None) -> Snapshot:
                 "SELECT id, name, facts, files, born, crc32 FROM codecs WHERE died IS NULL ORDER BY id"
             ).fetchall()
             dead = _read_tombstones(connection, rows, known)
-        if pin is not None:
-            pin.hold(commit)
+        if held is not None:
+            held.hold(commit)
         try:
             codecs = _open_codecs(catalogue.folder, _dim(catalogue.folder, settings), codec_rows, known)
             parts = _open(catalogue.folder, settings, rows, dead, codecs, known)
-            return Snapshot(commit, settings, parts, codecs, pin)
+            return Snapshot(commit, settings, parts, codecs, held)
         except DamagedIndexError:
             # Without a pin, a segment may have been swept since: then there is a newer commit without it.
             with catalogue.reading(limited=True) as connection:
                 if newest_commit(connection) == commit:
                     raise
+
+
+def pin(folder: Path) -> Pin | None:
+    """A pin, or None where none can be made because the folder can't be written or has no locks.
+
+    Raises
+    ------
+    IndexAccessError
+        If too many files are open, or there is no memory: then the reader would go unprotected for no reason.
+    """
+    try:
+        return Pin(folder)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise refused(folder, error) from error
+        return None
 
 
 def _read_tombstones(

@@ -90,11 +90,14 @@ class Transaction:
         return self._catalogue.folder
 
     def __enter__(self) -> Self:
+        # Of a folder that was moved away, or holds something else by now, no file is made.
+        self._catalogue.check_place()
         with ExitStack() as stack:
             stack.enter_context(WriterLock(self._catalogue.folder / "lock", self._timeout))
             self._connection = stack.enter_context(self._catalogue.writing())
             with storing(self._catalogue.folder):
-                clean(self._connection, self._catalogue.folder, _FORGOTTEN_AT_ONCE)
+                catalogue = self._catalogue
+                clean(self._connection, catalogue.folder, _FORGOTTEN_AT_ONCE, catalogue.check_place)
             before = read_settings(self._connection)
             if self._renew is not None:
                 self._replace = self._renew(before)
@@ -139,7 +142,7 @@ class Transaction:
                 if self._builder is not None:
                     self._name_segment(self._builder.finish())
                 self._dig()
-                self._connection.execute("COMMIT")
+                self._end()
         except BaseException:
             self.abandon()
             raise
@@ -197,6 +200,19 @@ class Transaction:
                 self._retire(table, "died IS NULL")
             derived = derive(connection, read_settings(connection), self._replace)
             write_settings(connection, {**self._replace, **derived}, replace=True)
+
+    def _end(self) -> None:
+        """Commit, unless another index was put in the place of this one meanwhile.
+
+        Raises
+        ------
+        IndexReplacedError, IndexNotFoundError
+            If it was; then files may lie in the other one, whose next writer sweeps them. Or if it is by now:
+            then the commit is in the folder that was moved away, where nobody may look for it.
+        """
+        self._catalogue.check_place()
+        self._connection.execute("COMMIT")
+        self._catalogue.check_place()
 
     def _retire(self, table: str, condition: str, values: Iterable[tuple[Any, ...]] = ((),)) -> None:
         """Let rows die with this commit."""
@@ -281,6 +297,7 @@ class Transaction:
         first = 0
         while first < len(rows):
             if self._builder is None:
+                self._catalogue.check_place()
                 number = self._number_segment()
                 self._builder = SegmentBuilder(self._catalogue.folder / "segments", number, self._dim)
             builder = self._builder

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DamagedIndexError
+from ..errors import DamagedIndexError, IndexAccessError
 from .rows import COLUMNS, decode_row, row_checksum
 from .word_tables import check_words
 
@@ -26,12 +27,34 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
     ------
     DamagedIndexError
         Naming everything that is damaged.
+    IndexAccessError
+        If nothing was found to be damaged, but something can't be read just now.
     """
+    folders = (*(part.segment for part in snapshot.parts), *(codec.folder for codec in snapshot.codecs))
+    checks: list[Callable[[], list[str]]] = [folder.problems for folder in folders]
+    checks.append(lambda: _check_catalogue(catalogue, snapshot))
     problems: list[str] = []
-    for folder in (*(part.segment for part in snapshot.parts), *(codec.folder for codec in snapshot.codecs)):
-        problems += folder.problems()
+    refusal: IndexAccessError | None = None
+    with catalogue.in_place():
+        for check in checks:
+            try:
+                problems += check()
+            except IndexAccessError as error:
+                refusal = error
+    if problems and snapshot.pin is None:
+        catalogue.check_unswept(snapshot.commit)
+    if problems:
+        raise DamagedIndexError(
+            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or "
+            "restore a backup"
+        )
+    if refusal is not None:
+        raise refusal
+
+
+def _check_catalogue(catalogue: Catalogue, snapshot: Snapshot) -> list[str]:
     with catalogue.reading(limited=True) as connection:
-        problems += [
+        problems = [
             f"index.db: {text}" for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"
         ]
         problems += [f"index.db: {row}" for row in connection.execute("PRAGMA foreign_key_check")]
@@ -40,11 +63,7 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
         problems += _check_documents(connection, snapshot)
         if snapshot.settings.get("lexical"):
             problems += check_words(connection)
-    if problems:
-        raise DamagedIndexError(
-            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or "
-            "restore a backup"
-        )
+    return problems
 
 
 _TABLES = {

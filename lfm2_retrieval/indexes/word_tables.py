@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..errors import DamagedIndexError
+from .access import is_damage
 from .lexical import words
 from .rows import decode_text
 
@@ -105,6 +106,8 @@ def check_words(connection: sqlite3.Connection) -> list[str]:
             if surplus:
                 return [f"index.db: {surplus} words have places that no text has"]
     except (sqlite3.DatabaseError, DamagedIndexError) as error:
+        if isinstance(error, sqlite3.DatabaseError) and not is_damage(error):
+            raise
         return [f"index.db: the words are damaged ({error})"]
     return []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import DamagedIndexError, IndexExistsError, InvalidInputError
+from .access import refused, unreadable
 from .arrays import HEADER_BYTES, FileFacts, fsync_folder
 from .catalogue import UNDER_CONSTRUCTION
 from .connections import storing
@@ -58,7 +59,7 @@ def workshop(destination: Path, suffix: str) -> Iterator[Path]:
     if os.path.lexists(destination) and (not destination.is_dir() or any(destination.iterdir())):
         raise IndexExistsError(f"{destination} holds something already; choose another folder")
     folder = destination.with_name(destination.name + suffix)
-    with storing(destination):
+    with storing(destination, new=True):
         folder.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(folder) and not _is_leftover(folder):
             raise IndexExistsError(f"{folder} is in the way; move it to another place")
@@ -106,7 +107,7 @@ def copy_files(source: Path, target: Path, files: FileFacts) -> None:
     for name, facts in files.items():
         crc32, size = 0, 0
         with _open(source / name) as file, (target / name).open("xb") as copy:
-            while chunk := file.read(_CHUNK_BYTES if size else HEADER_BYTES):
+            while chunk := _read(source / name, file, _CHUNK_BYTES if size else HEADER_BYTES):
                 crc32 = zlib.crc32(chunk, crc32) if size else 0
                 size += len(chunk)
                 copy.write(chunk)
@@ -139,7 +140,15 @@ def _open(path: Path) -> BinaryIO:
     try:
         return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:
-        raise DamagedIndexError(f"{path} can't be read: {error}; repair the index first") from error
+        raise unreadable(path, error, path.parents[2]) from error
+
+
+def _read(path: Path, file: BinaryIO, most: int) -> bytes:
+    """The next bytes of a file of an index; that they can't be read is no matter of the copy."""
+    try:
+        return file.read(most)
+    except OSError as error:
+        raise refused(path, error) from error
 
 
 def sync_file(path: Path) -> None:

@@ -160,7 +160,9 @@ class LFM2Index:
             return [[] for _ in range(len(queries))]
         if subset is None:
             return [[_result(hit) for hit in hits] for hits in self._index.search(queries, params)]
-        everything = self._index.search(queries, SearchParams(len(self._index), exact=True))
+        everything = self._index.at_once(
+            lambda held: held.search(queries, SearchParams(max(len(held), 1), exact=True))
+        )
         return [
             [_result(hit) for hit in hits if hit.id in allowed][:k]
             for hits, allowed in zip(everything, _allowed(subset, len(queries)), strict=True)
