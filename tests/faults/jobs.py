@@ -176,6 +176,36 @@ def read_groups(folder, diary, names, seconds):
     diary.begin([count, len(states)])
 
 
+def write_numbers(folder, diary, name, commits, seconds=0.0):
+    """Documents without ids beside some with numbers of their own; tells which ids they got and kept."""
+    rng = random.Random(name)
+    kept, deleted, number, end = [], [], 0, time.monotonic() + seconds
+    with CompressedIndex.open(folder) as index:
+        while number < commits or time.monotonic() < end:
+            wanted = [None] * rng.randint(1, 3)
+            if number % 5 == 4:  # somebody's own, soon to be reached by the others; no two processes have one
+                wanted.insert(1, str(index.next_number() * 8 + sum(map(ord, name)) % 8))
+
+            def change(writer, wanted=wanted):
+                known = writer.find([id for id in wanted if id is not None])
+                ids = writer.fill_ids([id for id in wanted if id not in known])
+                # on_conflict="error": a number that somebody has is an error.
+                writer.add(*columns([(id, len(id)) for id in ids]))
+                return ids
+
+            new = index.change(change, timeout=60)
+            kept += new
+            if number % 7 == 6:
+                gone = rng.sample(kept, 2)
+                index.delete(gone, timeout=60)
+                kept = [id for id in kept if id not in gone]
+                deleted += gone
+            if number % 16 == 15:
+                index.merge(timeout=60)
+            number += 1
+    diary.begin([kept, deleted])
+
+
 def delete(folder, diary, state, seed):
     """Some documents, then some more."""
     rng = random.Random(seed)
@@ -247,7 +277,7 @@ def mend(folder, diary, index):
 
 
 _ALL = (add, add_again, stream, replace, build, tune, delete, update, transaction, merge, backup, mend)
-JOBS = {job.__name__: job for job in (*_ALL, write_groups, read_groups)}
+JOBS = {job.__name__: job for job in (*_ALL, write_groups, read_groups, write_numbers)}
 
 
 def warm_up():
