@@ -86,7 +86,7 @@ def check_names(names: Sequence[str] | None, columns: Columns) -> None:
     for keyword, wanted in asked.items():
         for name in wanted:
             if name is not None and name not in names:
-                raise InvalidInputError(f"there is no column {name!r}; {_existing(names, keyword)}")
+                raise InvalidInputError(f"the table has no column {name!r}; {_existing(names, keyword)}")
 
 
 class Problems:
