@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 __all__ = [
     "CheckpointError",
@@ -57,10 +58,12 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
 _place = {"command line": False}
 
 
-def remedy(python: str, command: str) -> str:
+def remedy(python: T, command: T) -> T:
     """What helps, in the words of where the reader is: a call, or a command."""
     return command if _place["command line"] else python
 

@@ -310,11 +310,16 @@ def check_same_model(writer: Writer, encoder: Encoder) -> None:
         )
 
 
+def read_all() -> str:
+    """The option that reads all of a long document."""
+    return remedy("long_documents='window'", "index --long-documents window")
+
+
 def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:
     """Say that texts were cut."""
     warnings.warn(
         f"{n_cut} of {n_documents} documents were longer than the {encoder.document_length} tokens that are "
-        "read and were cut; long_documents='window' reads all of a document",
+        f"read and were cut; {read_all()} reads all of a document",
         TruncationWarning,
         stacklevel=4,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .encoder import DocumentKeywords, DocumentOptions, Encoder
-from .errors import IndexExistsError, InvalidInputError
+from .errors import IndexExistsError, InvalidInputError, remedy
 from .indexes import CompressedIndex, Tier, Writer
 from .indexes.catalogue import is_index, is_vacant
 
@@ -56,9 +56,12 @@ class Target:
                 f"{self.folder} holds something that is not an index; choose another folder"
             )
         if self.if_exists == "error":
+            option, append, overwrite = remedy(
+                ("if_exists", "'append'", "'overwrite'"), ("--if-exists", "append", "overwrite")
+            )
             raise IndexExistsError(
-                f"{self.folder} already holds an index; if_exists decides: 'append' adds to it, 'overwrite' "
-                "replaces it, 'error', the default, refuses"
+                f"{self.folder} already holds an index; {option} decides: {append} adds to it, {overwrite} "
+                "replaces it"
             )
         return True
 
@@ -105,7 +108,8 @@ class Target:
         for name, value in {"tier": self.tier, **self.options}.items():
             if value is not None and value != held[name]:
                 raise InvalidInputError(
-                    f"{self.path} was made with {name}={held[name]!r}: leave {name}= out to append to it"
+                    f"{self.path} was made with {name}={held[name]!r}: leave "
+                    f"{remedy(f'{name}=', '--' + name.replace('_', '-'))} out to append to it"
                 )
 
     def prepare(self, writer: Writer) -> None:

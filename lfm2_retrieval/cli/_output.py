@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,7 @@ __all__ = [
 ]
 
 _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
-_WIDTH = 96
+_WIDTH, _INDENT = 96, " " * 5
 
 
 def where_option(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -63,7 +61,7 @@ def format_document(entry: Entry, limit: int | None = None) -> str:
     if limit is not None and len(text) > limit:
         text = text[:limit] + "…"
     head = f"{_plain(entry.id)}  {json.dumps(dict(entry.metadata)) if entry.metadata else ''}"
-    body = textwrap.wrap(_plain(text), _WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
+    body = _wrapped(_plain(text))
     return "\n".join([head.rstrip(), *body])
 
 
@@ -81,11 +79,29 @@ def format_hit(hit: Hit, spans: Sequence[tuple[int, int]] = (), limit: int = 600
         head += f"  {_plain(mark(title, [(start, end) for start, end in spans if end <= len(title)]))}"
     cut = text[len(title) : len(title) + limit] + ("…" if len(text) > len(title) + limit else "")
     shown = mark(cut, [(start - len(title), end - len(title)) for start, end in body])
-    wide = any(unicodedata.east_asian_width(character) in "WF" for character in cut)
-    lines = textwrap.wrap(
-        _plain(shown), _WIDTH // (2 if wide else 1), initial_indent=" " * 5, subsequent_indent=" " * 5
-    )
+    lines = _wrapped(_plain(shown))
     return _emphasize("\n".join([head, *lines]))
+
+
+def _wrapped(text: str) -> list[str]:
+    """Indented lines that take up to ``_WIDTH`` columns, whatever is wide in them: letters, emoji, marks."""
+    from rich.cells import cell_len, chop_cells
+
+    room = _WIDTH - len(_INDENT)
+    lines: list[str] = []
+    line = ""
+    for word in text.split():
+        if line and cell_len(line) + 1 + cell_len(word) <= room:
+            line += f" {word}"
+            continue
+        if line and (cell_len(word) <= room or cell_len(line) + 3 > room):
+            lines.append(line)
+            line = ""
+        # A word longer than a line, as Chinese is written, is broken where the line ends.
+        first = f"{line} {word}" if line else word
+        *full, line = chop_cells(first, room) or [""]
+        lines += full
+    return [_INDENT + line for line in [*lines, line] if line]
 
 
 _OPEN, _CLOSE = "\ue000", "\ue001"  # private use: as wide as what they become, or nearly

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CheckpointError, InvalidTypeError, ModelNotFoundError
+from ..errors import CheckpointError, InvalidTypeError, ModelNotFoundError, remedy
 from ..hub import fetch
 from .values import Values, read_json
 
@@ -55,15 +55,19 @@ def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Pa
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelNotFoundError(
             f"there is no model at {name!r}; give a folder, a hub name such as {DEFAULT_MODEL!r}, "
-            'or model="nano", which is bundled'
+            f"or {_nano()}, which is bundled"
         )
     try:
         return fetch(name, _WANTED, revision=revision)
     except OSError as error:
         raise ModelNotFoundError(
             f"the model {name!r} is not in the local cache and could not be fetched ({error}). "
-            'Without a network use model="nano", which is bundled, or the path of a local folder.'
+            f"Without a network use {_nano()}, which is bundled, or the path of a local folder."
         ) from error
+
+
+def _nano() -> str:
+    return remedy('model="nano"', "--model nano")
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict, cast, get_args
 
 import numpy as np
 
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError, InvalidTypeError, remedy
 
 __all__ = ["CONTEXT", "OPTIONS", "DocumentKeywords", "DocumentOptions", "LongDocuments", "check_whole"]
 
@@ -115,9 +115,10 @@ class DocumentOptions:
         if self.document_length is None:
             return limit if self.long_documents == "full" else min(trained, limit)
         if self.document_length > limit:
+            window = remedy("long_documents='window'", "--long-documents window")
             raise InvalidInputError(
                 f"document_length must be at most {limit}, the positions that this model reads, not "
-                f"{self.document_length}; long_documents='window' reads longer documents"
+                f"{self.document_length}; {window} reads longer documents"
             )
         return int(self.document_length)
 

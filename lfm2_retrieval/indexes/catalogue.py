@@ -19,6 +19,7 @@ from ..errors import (
     IndexReplacedError,
     NewerFormatError,
     StoredIndexError,
+    remedy,
 )
 from . import schema
 from .access import access, is_damage, of_sqlite, refused, unreadable
@@ -439,7 +440,8 @@ def _check_kind(folder: Path) -> None:
     if is_index(folder):
         return
     if is_vacant(folder):
-        raise IndexNotFoundError(f"no index at {folder}: make one with create(), or check the path")
+        make = remedy("make one with Retriever.index()", "make one with lfm2-retrieve index")
+        raise IndexNotFoundError(f"no index at {folder}: {make}, or check the path")
     if is_index(folder):  # now: another process has just made it
         return
     with access(folder):

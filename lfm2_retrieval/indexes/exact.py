@@ -114,8 +114,8 @@ class ExactIndex(StoredDocuments):
             )
         if if_exists == "error":
             raise IndexExistsError(
-                f"{folder} already holds an index: choose if_exists='append' to add to it, 'overwrite' to "
-                "replace it, or keep 'error' and choose another folder"
+                f"{folder} already holds an index: if_exists='overwrite' replaces it; "
+                "open() and add() add to it; or choose another folder"
             )
         catalogue = Catalogue(folder)
         try:

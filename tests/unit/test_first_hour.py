@@ -151,3 +151,113 @@ def test_a_value_that_can_not_be_is_still_told(retriever):
         retriever.search("fox", k=0)
     with pytest.raises(InvalidInputError, match="group_by"):
         retriever.search("fox", group_by=3)
+
+
+@pytest.fixture
+def told():
+    """What the command says on stderr when it fails."""
+    from click.testing import CliRunner
+
+    from lfm2_retrieval.cli import main
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, [str(one) for one in arguments])
+        assert result.exit_code in (1, 2), result.output
+        return result.stderr
+
+    return run
+
+
+def test_errors_name_what_can_be_done_where_one_is(told, retriever, tmp_path):
+    """A command on the command line, a call in Python."""
+    file = tmp_path / "a.txt"
+    file.write_text("the fox")
+    held = retriever.path
+    for call, arguments, python, command in (
+        (
+            lambda: Retriever.open(tmp_path / "no"),
+            ["search", tmp_path / "no", "q"],
+            "index()",
+            "lfm2-retrieve index",
+        ),
+        (
+            lambda: Retriever.index(TEXTS, held),
+            ["index", held, "--input", file, "--model", "nano"],
+            "if_exists decides: 'append'",
+            "--if-exists decides: append",
+        ),
+        (
+            lambda: Encoder.load("no such model"),
+            ["rerank", "q", "--input", file, "--model", "no such model"],
+            'model="nano"',
+            "--model nano",
+        ),
+        (
+            lambda: Encoder.load("nano", document_length=10**6),
+            ["index", tmp_path / "new", "--input", file, "--model", "nano", "--document-length", 32768],
+            "long_documents='window'",
+            None,
+        ),
+    ):
+        with pytest.raises((OSError, ValueError)) as caught:
+            call()
+        assert python in str(caught.value)
+        if command is not None:
+            said = told(*arguments)
+            assert command in said
+            assert python not in said
+            with pytest.raises((OSError, ValueError), match=r".") as caught:
+                call()  # and Python is Python again
+            assert python in str(caught.value)
+
+
+def test_one_emoji_does_not_halve_a_snippet():
+    from rich.cells import cell_len
+
+    from lfm2_retrieval.cli._output import format_document, format_hit
+    from lfm2_retrieval.indexes import Entry
+
+    def lines(text):
+        shown = format_hit(Hit("a", 1.0, 1, text=text)).splitlines()[1:]
+        assert all(cell_len(line) <= 96 for line in shown)
+        assert "".join("".join(shown).split()) == "".join(text.split())[:600]
+        assert format_document(Entry("a", text)).splitlines()[1:] == shown
+        return shown
+
+    plain, smile = lines("word " * 60), lines("🙂 " + "word " * 60)
+    assert len(smile) == len(plain)
+    assert len(lines("猫" * 200)) == 5  # 45 of them in a line
+    assert len(lines("mixed 猫 " + "x" * 300)) == 4
+    assert lines("e\u0301" * 150)[0].count("e\u0301") == 91
+    assert lines(" ") == []
+
+
+@pytest.mark.parametrize("command", ["search", "add", "rerank", "tune", "repair", "reindex", "index"])
+def test_all_that_loads_a_model_takes_the_same_options(command):
+    from click.testing import CliRunner
+
+    from lfm2_retrieval.cli import main
+
+    shown = CliRunner().invoke(main, [command, "--help"]).output
+    for option in ("--model", "--device", "--dtype"):
+        assert option in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [
+        (["eval", "demo"], "ir_measures", "eval"),
+        (["eval", "demo", "--baseline", "bm25"], "bm25s", "eval"),
+        (["eval", "beir", "."], "ir_measures", "eval"),
+        (["eval", "compare", ".", "."], "scipy", "eval"),
+        (["bench", "documents", "."], "ir_measures", "eval"),
+        (["export", ".", "--embeddings", "a.parquet"], "pyarrow", "eval"),
+        (["tune", ".", "--plot", "a.png"], "matplotlib", "bench"),
+    ],
+)
+def test_extras_are_looked_for_before_any_work(told, monkeypatch, arguments, module, extra):
+    import sys
+
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(Encoder, "load", None)
+    assert f"pip install 'lfm2-retrieval[{extra}]'" in told(*arguments)
