@@ -107,7 +107,7 @@ class SearchOptions(TypedDict, total=False):
     depth: int | None
     group_by: str | None
     group_size: int
-    min_score: float | None
+    min_score: float | Literal["auto"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,9 @@ class SearchParams:
     group_size
         See ``group_by``.
     min_score
-        Hits with a lower ``score``, of whatever kind, are left out.
+        Hits with a lower ``score``, of whatever kind, are left out. ``"auto"``: those whose
+        ``normalized_score`` is below the threshold that ``tune`` learnt, so that what the collection doesn't
+        answer may find nothing; of scores that are MaxSim.
 
     Raises
     ------
@@ -168,7 +170,7 @@ class SearchParams:
     depth: int | None = None
     group_by: str | None = None
     group_size: int = 1
-    min_score: float | None = None
+    min_score: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("k", "nprobe", "candidates", "rerank", "threads", "rrf_k", "depth", "group_size"):
@@ -186,10 +188,11 @@ class SearchParams:
             object.__setattr__(self, name, kind(value))
         for name in ("weight", "min_score"):
             value = getattr(self, name)
-            if value is None and name == "min_score":
+            if name == "min_score" and value in (None, "auto"):
                 continue
             if isinstance(value, bool) or not isinstance(value, Real):
-                raise InvalidTypeError(f"{name} must be a number, not {value!r}")
+                auto = ", 'auto' or None" if name == "min_score" else ""
+                raise InvalidTypeError(f"{name} must be a number{auto}, not {value!r}")
             if np.isnan(float(value)):
                 raise InvalidInputError(f"{name} must be a number, not NaN")
         if not 0 <= self.weight <= 1:

@@ -8,13 +8,14 @@ from .datatypes import Document
 from .encoder import DocumentOptions, Encoder
 from .errors import InvalidInputError, remedy
 from .indexes import CompressedIndex, Entry
+from .indexes.settings import RESERVED
 from .ingest import Ingest, batches
 from .progress import Show
 
 __all__ = ["check_texts", "encode_anew"]
 
-_OWN = ("dim", "created_by", "uuid", "seed", "recall", "tuned", "errors", "encoder")
-"""Settings that are the new content's own; a tuning was of the old vectors."""
+_KEPT = ("tier", "lexical", "fields")
+"""Of the index's own settings: how it is made. What was tuned and measured was of the old vectors."""
 
 
 def check_texts(store: CompressedIndex) -> int:
@@ -55,7 +56,7 @@ def encode_anew(
             yield Document(entry.id, entry.text or "", entry.metadata)
 
     settings = {
-        **{name: value for name, value in store.settings.items() if name not in _OWN},
+        **{name: value for name, value in store.settings.items() if name in _KEPT or name not in RESERVED},
         **{"dim": encoder.dim, "encoder": dict(encoder.identity)},
     }
     ingest = Ingest(store, encoder, n_documents, memory, show, settings, locked=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from .answering import check_keep, learn_from
 from .changes import LivingDocuments
 from .datatypes import TokenEmbeddings
 from .display import html_table
@@ -36,6 +38,7 @@ from .target import IfExists, Target
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from .indexes import Tuning
     from .indexes.repair import Repair
 
 __all__ = ["Retriever"]
@@ -351,6 +354,54 @@ class Retriever(LivingDocuments, Searching):
             return encoder.encode_documents(texts)
 
         return repair(path, dry_run=dry_run, encode=encode)
+
+    @check_keywords("Retriever.tune")
+    def tune(
+        self,
+        target_recall: float = 0.98,
+        k: int = 10,
+        *,
+        queries: Sequence[str] | None = None,
+        sample: int = 100,
+        keep: float = 0.98,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> Tuning:
+        """Find the fastest way to search that reaches a recall, and from which score on a hit is an answer.
+
+        Both are stored with the index: the first is its default, the second what ``min_score="auto"`` means.
+        See :meth:`CompressedIndex.tune`.
+
+        Parameters
+        ----------
+        target_recall, k, sample
+            As there.
+        queries
+            What people will ask, and the collection answers. Without them, passages of stored documents,
+            which are easier: the threshold is too high for real questions then.
+        keep
+            The share of the questions that ``min_score="auto"`` shall leave a hit.
+        on_progress
+            Told what goes on.
+
+        Returns
+        -------
+        Tuning
+            With ``min_score``: the threshold, the share of questions that it keeps, and that of queries of
+            random words of the collection.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument can't be used, or the index is empty.
+        """
+        tell = on_progress or (lambda _: None)
+        check_keep(keep)
+        refuse_one([] if queries is None else queries)
+        encoder = self.encoder
+        encoded = None if queries is None else encoder.encode_queries([q for q in queries if q.strip()])
+        tuning = self.store.tune(target_recall, k, queries=encoded, sample=sample, on_progress=tell)
+        learnt = learn_from(self.store, encoder, encoded, keep=keep, on_progress=tell)
+        return replace(tuning, min_score=learnt)
 
     @property
     def encoder(self) -> Encoder:

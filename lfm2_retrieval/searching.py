@@ -78,7 +78,7 @@ class Searching(ABC):
         depth: int | None = None,
         group_by: str | None = None,
         group_size: int = 1,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
         nprobe: int | None = None,
         candidates: int | None = None,
         rerank: int | None = None,
@@ -108,7 +108,7 @@ class Searching(ABC):
         group_by, group_size
             How many hits may have the same value of a field.
         min_score
-            Hits with a lower score are left out.
+            Hits with a lower score are left out; ``"auto"``: as :meth:`tune` learnt.
         nprobe, candidates, rerank, exact, threads
             How hard to search, instead of as the index was tuned.
 
@@ -220,7 +220,7 @@ class Searching(ABC):
         depth: int | None = None,
         group_by: str | None = None,
         group_size: int = 1,
-        min_score: float | None = None,
+        min_score: float | Literal["auto"] | None = None,
         nprobe: int | None = None,
         candidates: int | None = None,
         rerank: int | None = None,

@@ -12,9 +12,11 @@ import click
 if TYPE_CHECKING:
     from ..datatypes import Hit
     from ..indexes import Entry
+    from ..indexes.answerable import MinScore
     from ..indexes.filters import Where
 
 __all__ = [
+    "describe_min_score",
     "document_json",
     "format_bytes",
     "format_document",
@@ -126,6 +128,15 @@ def _emphasize(text: str) -> str:
 
 def _plain(text: str) -> str:
     return " ".join(text.translate(_CONTROLS).split())
+
+
+def describe_min_score(learnt: MinScore) -> str:
+    """What was learnt for ``--min-score auto``, with its errors."""
+    source = "passages of documents, easier than real questions" if learnt.from_documents else "queries given"
+    return (
+        f"normalized scores from {learnt.value:.3f} on; keeps {learnt.kept:.1%} of {learnt.n_queries} "
+        f"{source}, and {learnt.nonsense_kept:.1%} of {learnt.n_nonsense} of random words of the collection"
+    )
 
 
 def format_bytes(count: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ._output import format_bytes, print_json
+from ._output import describe_min_score, format_bytes, print_json
 
 _LAST_STEP = ("int8", "scales")
 """Files of compressed segments of which a search reads only the documents that it reranks."""
@@ -55,6 +55,7 @@ def command(path: Path, json_: bool) -> None:
         "outgrown": outgrown,
         "recall": settings.get("recall"),
         "tuned": settings.get("tuned"),
+        "min_score": settings.get("min_score"),
         "format": FORMAT,
         "created_by": settings["created_by"],
         **_sizes(sizes, tokens),
@@ -121,6 +122,7 @@ def _size_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str, str]]:
+    from ..indexes.answerable import MinScore
     from ..indexes.recall import in_words
 
     lines = []
@@ -143,6 +145,8 @@ def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str
                 f"for recall {tuned['target_recall']:g} at k = {tuned['k']}",
             )
         )
+    if learnt := settings.get("min_score"):
+        lines.append(("min score auto", describe_min_score(MinScore(**learnt))))
     measured = recall["n_documents"] if recall else documents
     if not measured / _STALE <= documents <= measured * _STALE:
         lines.append(("", "the index has changed much since: lfm2-retrieve tune measures anew"))

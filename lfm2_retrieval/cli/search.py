@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from ..indexes.filters import Where
 
 
+def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
+    if value is None or value == "auto":
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is neither a number nor auto") from None
+
+
 @click.command(cls=TextCommand)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("queries", metavar="QUERY...", nargs=-1)
@@ -51,7 +60,13 @@ if TYPE_CHECKING:
 @click.option(
     "--group-size", type=click.IntRange(min=1), default=1, show_default=True, help="Hits of one group."
 )
-@click.option("--min-score", type=float, help="Leave out hits with a lower score.")
+@click.option(
+    "--min-score",
+    metavar="SCORE|auto",
+    callback=_min_score,
+    help="Leave out hits with a lower score; auto: with a lower one than questions that are answered have, "
+    "as tune learnt.",
+)
 @model_options(MOVED)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
 def command(

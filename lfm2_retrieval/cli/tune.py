@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._extras import need
-from ._input import MOVED, model_options
-from ._output import print_json
+from ._input import model_options
+from ._output import describe_min_score, print_json
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
     from ..indexes import CompressedIndex, Recall, Tuning
+    from ..indexes.answerable import MinScore
 
 _PLOTS = (".png", ".svg", ".pdf")
 
@@ -50,7 +52,14 @@ def _plottable(ctx: click.Context, param: click.Parameter, value: Path | None) -
 @click.option(
     "--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Queries to use at most."
 )
-@model_options(MOVED)
+@click.option(
+    "--keep",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.98,
+    show_default=True,
+    help="The share of the queries that `search --min-score auto` shall leave a hit.",
+)
+@model_options("For --queries: where the index's model lies now, if it was moved.")
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -65,6 +74,7 @@ def command(
     k: int,
     file: Path | None,
     sample: int,
+    keep: float,
     model: str | None,
     device: str,
     dtype: Any,
@@ -87,6 +97,7 @@ def command(
         queries = None if file is None else _encode(path, file, model=model, device=device, dtype=dtype)
         with _status(quiet=json_) as show:
             tuning = index.tune(target_recall, k, queries=queries, sample=sample, on_progress=show)
+            tuning = replace(tuning, min_score=_learn(path, queries, keep, show, model, device, dtype))
         if json_:
             print_json(_facts(tuning))
         else:
@@ -112,6 +123,24 @@ def _encode(path: Path, file: Path, **model: Any) -> TokenEmbeddings:
         return retriever.encoder.encode_queries(texts)
 
 
+def _learn(
+    path: Path, queries: TokenEmbeddings | None, keep: float, show: Callable[[str], None], *model: Any
+) -> MinScore | None:
+    """The threshold for ``--min-score auto``; None, and why, where the index's model isn't at hand."""
+    from ..answering import learn_from
+    from ..errors import CheckpointError, InvalidInputError, ModelMismatchError
+    from ..retriever import Retriever
+
+    name, device, dtype = model
+    with Retriever.open(path, model=name, device=device, dtype=dtype) as retriever:
+        try:
+            encoder = retriever.encoder
+        except (CheckpointError, InvalidInputError, ModelMismatchError) as error:
+            click.echo(f"Nothing learnt for --min-score auto: {error}", err=True)
+            return None
+        return learn_from(retriever.store, encoder, queries, keep=keep, on_progress=show)
+
+
 @contextmanager
 def _status(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Shows on a terminal's stderr what it is told."""
@@ -132,6 +161,7 @@ def _facts(tuning: Tuning) -> dict[str, Any]:
         "reached": tuning.reached,
         "tunable": bool(tuning.tried),
         "best": tuning.best.to_json(),
+        "min_score": None if tuning.min_score is None else tuning.min_score.to_json(),
         "tried": [
             {**one.to_json(), "front": one in front, "best": one is tuning.best} for one in tuning.tried
         ],
@@ -142,14 +172,21 @@ def _print(tuning: Tuning, index: CompressedIndex) -> None:
     from ..indexes.recall import in_words
 
     best = tuning.best
+    learnt = (
+        () if tuning.min_score is None else (f"--min-score auto: {describe_min_score(tuning.min_score)}",)
+    )
     if not tuning.tried:
         click.echo(
             f"Nothing to tune: no part of this index is compressed (tier {index.tier}, {best.n_documents:,} "
             f"documents), so every search is exact. It takes {best.milliseconds:,.2f} ms."
         )
+        for line in learnt:
+            click.echo(line)
         return
     _print_table(tuning)
     click.echo(_origin(best))
+    for line in learnt:
+        click.echo(line)
     found = f"finds {best.recall:.3f} ± {best.error:.3f} of the exact top {best.k}"
     chosen = in_words(best.nprobe, best.candidates, best.rerank)
     if tuning.reached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +23,8 @@ def choose(
     chosen: list[Found] = []
     sizes: Counter[str] = Counter()
     for hit in found:
-        if len(chosen) == params.k or (params.min_score is not None and hit.score < params.min_score):
+        least = -math.inf if params.min_score is None else float(params.min_score)
+        if len(chosen) == params.k or hit.score < least:
             return chosen, False
         if params.group_by is not None:
             group = _group(field_value(entries[hit.key].metadata, params.group_by))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..datatypes import Hit, Mode, ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import DamagedIndexError, InvalidInputError, InvalidTypeError
+from .answerable import thresholds
 from .bm25 import Bm25
 from .fields import field_path
 from .filters import Condition, Filter
@@ -107,11 +108,13 @@ class Searcher:
             assert queries is not None
             return search(seen, queries, resolve(wanted, snapshot))
 
+        asked = len(queries) if queries is not None else len(texts or ())
+        wanted_of = thresholds(params, queries, snapshot.settings, self._catalogue.folder, asked)
         n = params.k if params.group_by is None else min(_GROWTH * params.k, max(seen.count, params.k))
         while True:
             found = find(seen, queries, spoken, replace(params, k=n), dense)
             entries = self._fetch(snapshot, found)
-            chosen = [choose(some, entries, params) for some in found]
+            chosen = [choose(some, entries, one) for some, one in zip(found, wanted_of, strict=True)]
             if n >= seen.count or not any(
                 open and len(some) == n for some, (_, open) in zip(found, chosen, strict=True)
             ):

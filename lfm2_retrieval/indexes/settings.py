@@ -13,16 +13,16 @@ from .. import __version__
 from ..errors import InvalidInputError
 from .fields import check_fields
 
-__all__ = ["CONTENT", "WIDEST", "check_settings", "make_settings"]
+__all__ = ["CONTENT", "RESERVED", "WIDEST", "check_settings", "make_settings"]
 
 CONTENT = "content_id"
 """The setting that is another whenever the whole content is replaced; the first versions left it out."""
 
 WIDEST = 1 << 20
 """No vector is wider; what says so is damaged."""
-_RESERVED = (
+RESERVED = (
     *("dim", "tier", "created_by", "uuid", "horizon", "seed", CONTENT),
-    *("recall", "tuned", "errors", "lexical", "fields"),
+    *("recall", "tuned", "min_score", "errors", "lexical", "fields"),
 )
 
 
@@ -59,7 +59,7 @@ def make_settings(
         raise InvalidInputError(f"dim must be a positive whole number, not {dim!r}")
     if dim > WIDEST:
         raise InvalidInputError(f"dim must be at most {WIDEST}, not {dim}")
-    if reserved := sorted(set(settings or {}) & set(_RESERVED)):
+    if reserved := sorted(set(settings or {}) & set(RESERVED)):
         raise InvalidInputError(f"these settings are the index's own: {', '.join(reserved)}")
     values = dict(settings or {})
     check_settings(values)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from ..datatypes import SearchParams
+from .answerable import MinScore
 from .recall import Recall, Trials
 
 __all__ = ["Tuning", "find_fastest", "pareto"]
@@ -48,11 +49,14 @@ class Tuning:
     tried
         All settings, fastest first, most of them measured with few queries (`Recall.n_queries`). Empty where
         nothing is compressed, so that there is nothing to tune.
+    min_score
+        What ``min_score="auto"`` means from now on, where that was learnt.
     """
 
     best: Recall
     target_recall: float
     tried: tuple[Recall, ...] = ()
+    min_score: MinScore | None = None
 
     @property
     def reached(self) -> bool:

@@ -33,6 +33,7 @@ BELOW["records"] = {"errors", "datatypes", "json_values", "titles"}
 BELOW["ingest"] = BELOW["records"] | {"encoder", "indexes", "interrupts", "frames", "records"}
 BELOW["progress"] = {"ingest"}
 BELOW["reindexing"] = BELOW["ingest"] | {"ingest", "progress"}
+BELOW["answering"] = {"errors", "datatypes", "encoder", "indexes"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "keywords", "reranking"}
 BELOW["change_run"] = BELOW["ingest"] | {"ingest"}
@@ -46,6 +47,7 @@ BELOW["retriever"] = BELOW["searching"] | {
     "display",
     "reindexing",
     "target",
+    "answering",
 }
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}
