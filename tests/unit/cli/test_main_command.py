@@ -7,8 +7,17 @@ import lfm2_retrieval
 from lfm2_retrieval.cli import _COMMANDS, main
 from lfm2_retrieval.readers import DocumentFormat
 
+READING = [
+    "--text-column",
+    "--id-column",
+    "--metadata-column",
+    "--delimiter",
+    "--encoding",
+    "--types",
+    "--strict",
+]
 OPTIONS = {
-    "add": ["--input", "--on-conflict", "--format", "--model", "--json"],
+    "add": [*READING, "--input", "--on-conflict", "--format", "--model", "--json"],
     "configure": ["--lexical", "--field"],
     "delete": ["--where", "--missing-ok", "--json"],
     "get": ["--json"],
@@ -22,6 +31,7 @@ OPTIONS = {
     "demo": ["--language", "-k", "--json"],
     "eval": [],
     "index": [
+        *READING,
         "--input",
         "--model",
         "--if-exists",
@@ -33,8 +43,9 @@ OPTIONS = {
     ],
     "info": ["--json"],
     "models": ["--json"],
-    "rerank": ["--input", "-k", "--model", "--json"],
-    "search": ["-k", "--where", "--model", "--json"],
+    "reindex": ["--model", "--dtype", "--batch-size", "--memory", "--json"],
+    "rerank": [*READING, "--input", "--query", "-k", "--model", "--json"],
+    "search": ["--query", "-k", "--where", "--model", "--json"],
     "tune": ["--target-recall", "-k", "--queries", "--sample", "--plot", "--json"],
 }
 
