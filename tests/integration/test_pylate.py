@@ -127,6 +127,16 @@ def test_override_begins_anew(index, tmp_path):
     assert len(fresh) == 2
 
 
+def test_two_that_begin_at_the_same_place(tmp_path):
+    (tmp_path / "colbert").mkdir()  # an empty folder is no index
+    first, second = (LFM2Index(str(tmp_path), "colbert") for _ in range(2))
+    first.add_documents(["a"], texts(3))
+    second.add_documents(["b"], texts(2))
+    assert len(second) == 2
+    first.close()
+    second.close()
+
+
 def test_nothing_added_nothing_found(tmp_path):
     index = LFM2Index(str(tmp_path))
     assert index.add_documents([], []) is index
