@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import forks as _forks  # noqa: F401 - has to know which libraries were loaded before this one
+
 if TYPE_CHECKING:
     from .datatypes import Document, Hit, Match, ScoreKind, SearchParams, TokenEmbeddings
     from .encoder import Encoder

@@ -22,6 +22,7 @@
     │   │   └── IndexReplacedError   another index lies at its path now
     │   ├── TransactionError    also a RuntimeError: what can't be done inside a transaction
     │   └── ModelMismatchError  also a ValueError: made with another encoder
+    ├── ForkedProcessError      also a RuntimeError: what a forked process can't go on with
     └── MissingExtraError       also an ImportError: an optional package is not installed
 """
 
@@ -29,12 +30,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = [
     "CheckpointError",
     "DamagedIndexError",
     "DuplicateIdError",
+    "ForkedProcessError",
     "IndexAccessError",
     "IndexClosedError",
     "IndexExistsError",
@@ -159,8 +161,16 @@ class ModelMismatchError(StoredIndexError, ValueError):
     """The index was made with another encoder than the one in use."""
 
 
+class ForkedProcessError(RetrievalError, RuntimeError):
+    """A forked process can't go on with what its parent had begun, or has on a GPU."""
+
+
 class MissingExtraError(RetrievalError, ImportError):
     """A feature needs a package that is not installed; the message names the extra."""
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an extra: pip install 'lfm2-retrieval[{extra}]'")
+        self._given = feature, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:  # an exception is made again from its message otherwise
+        return type(self), self._given, self.__dict__

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +24,7 @@ from .errors import (
     ModelMismatchError,
     remedy,
 )
+from .forks import Lock
 from .frames import collected, length
 from .indexes import CompressedIndex, Tier
 from .indexes.fields import check_fields
@@ -47,6 +49,9 @@ __all__ = ["Retriever"]
 class Retriever(LivingDocuments, Searching):
     """Search in documents by late interaction; made by :meth:`index` or :meth:`open`, shared by any threads.
 
+    It is pickled by path and settings: another process opens the index and loads the model. A copy opens the
+    index anew, reads its newest commit, is closed by itself and shares the model.
+
     Attributes
     ----------
     store
@@ -58,7 +63,7 @@ class Retriever(LivingDocuments, Searching):
         self._load = load
         self._encoder: Encoder | None = None
         self._encoder_of: dict[str, Any] | None = None
-        self._loading = threading.Lock()
+        self._loading = Lock()
 
     @classmethod
     @check_keywords("Retriever.index")
@@ -189,7 +194,7 @@ class Retriever(LivingDocuments, Searching):
             new = None if held else target.make(fresh)
             if new is not None or settings is not None:
                 opened = CompressedIndex.open(target.folder) if new is None else new
-                retriever = cls(opened, lambda: _given_encoder(opened, fresh))
+                retriever = cls(opened, partial(_given_encoder, opened, fresh))
                 made = None if new is None else new.content_id
             else:  # another process has made it meanwhile
                 own = None if model is None else fresh
@@ -244,7 +249,7 @@ class Retriever(LivingDocuments, Searching):
             If there is no index, something else, one of a newer version or a damaged one.
         """
         store = CompressedIndex.open(path, auto_refresh=auto_refresh)
-        return cls(store, lambda: _own_encoder(store, model, device, dtype))
+        return cls(store, partial(_own_encoder, store, model, device, dtype))
 
     @classmethod
     @check_keywords("Retriever.reindex")
@@ -302,7 +307,7 @@ class Retriever(LivingDocuments, Searching):
         except BaseException:
             store.close()
             raise
-        return cls(store, lambda: _own_encoder(store, encoder, device, dtype))
+        return cls(store, partial(_own_encoder, store, encoder, device, dtype))
 
     @classmethod
     @check_keywords("Retriever.repair")
@@ -461,6 +466,17 @@ class Retriever(LivingDocuments, Searching):
         recorded = self.store.settings.get("encoder") or {}
         facts = {"index": self.path, "documents": held, "token vectors": tokens, "tier": self.store.tier}
         return html_table((), [*facts.items(), ("model", recorded.get("name", "not recorded"))])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store, self._load)
+
+    def __copy__(self) -> Retriever:
+        copied = type(self)(*copy.deepcopy((self.store, self._load)))
+        copied._encoder, copied._encoder_of = self._encoder, self._encoder_of
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Retriever:
+        return copy.copy(self)
 
     def __repr__(self) -> str:
         try:

@@ -18,11 +18,11 @@ trained, and what transformers before 5.0 computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from ..forks import cached_property
 from .attention import Sequences, attend
 from .config import BackboneConfig
 from .linear import silu_linear

@@ -6,9 +6,10 @@ from typing import Literal, get_args
 
 import torch
 
-from ..errors import InvalidInputError
+from ..errors import ForkedProcessError, InvalidInputError
+from ..forks import settle
 
-__all__ = ["Precision", "find_device", "find_dtype"]
+__all__ = ["Precision", "find_device", "find_dtype", "settle_torch"]
 
 Precision = Literal["auto", "float32", "float16", "bfloat16", "int8"]
 
@@ -20,7 +21,15 @@ def find_device(device: str | torch.device) -> torch.device:
     ------
     InvalidInputError
         If it is unknown or missing here.
+    ForkedProcessError
+        If it is a CUDA device, and this process was forked from one that has used CUDA.
     """
+    settle_torch()
+    if torch.cuda._is_in_bad_fork() and str(device).startswith(("auto", "cuda")):
+        raise ForkedProcessError(
+            "this process was forked from one that has used CUDA, which can't go on here: begin processes by "
+            '"spawn" or "forkserver", or give device="cpu"'
+        )
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -32,6 +41,11 @@ def find_device(device: str | torch.device) -> torch.device:
             f"the device {str(device)!r} is not to be had here ({reason}); try 'cpu'"
         ) from error
     return where
+
+
+def settle_torch() -> None:
+    """Before the first operator: in a forked child torch uses one thread."""
+    settle("torch", lambda: torch.set_num_threads(1))
 
 
 def find_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:

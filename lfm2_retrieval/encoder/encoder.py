@@ -6,7 +6,7 @@ import copy
 import logging
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
 from ..errors import InvalidInputError
+from ..forks import busy, cached_property
 from ..keywords import check_keywords
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
 from .config import BackboneConfig
-from .devices import Precision, find_device, find_dtype
+from .devices import Precision, find_device, find_dtype, settle_torch
 from .engine import Engine
 from .int8 import SAMPLE
 from .linear import Kernels, resolve_kernels
@@ -66,6 +67,7 @@ class Encoder:
         What computes each shape of linear, and what it was chosen by; empty on a GPU.
     """
 
+    @busy
     def __init__(
         self,
         folder: Path,
@@ -77,6 +79,8 @@ class Encoder:
         kernels: Kernels = "auto",
         query_cache: int = _QUERY_CACHE,
     ) -> None:
+        settle_torch()
+        self._given: dict[str, Any] = {"kernels": kernels, "query_cache": query_cache}
         self.folder, self.name, self.revision = folder, name, revision
         self.device, self.dtype = device, dtype
         self.settings = EncoderSettings.read(folder)
@@ -433,10 +437,36 @@ class Encoder:
         encoded = embed(self._engine, tokens, self.dim, "float32", skip, stop)
         return self._clusters(encoded).pooled(encoded, output, normalize=self.settings.normalize)
 
+    @busy
     def _clusters(self, encoded: TokenEmbeddings) -> Clusters:
         from .pooling import Clusters  # numba's import takes a while, and few need it
 
         return Clusters.find(encoded, self.options.pool_factor, self.options.protected_tokens)
+
+    @property
+    def loader(self) -> Callable[[], Encoder]:
+        """What loads this encoder anew, as in another process: by name or path, and settings."""
+        return partial(
+            type(self).load,
+            self.name,
+            device=str(self.device),
+            dtype=self.dtype,
+            revision=self.revision,
+            **self._given,
+            **self.options.chosen,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.loader, ()
+
+    def __copy__(self) -> Encoder:
+        """Weights and caches are shared: nothing changes them."""
+        copied = type(self).__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Encoder:
+        return copy.copy(self)
 
     def __repr__(self) -> str:
         return f"Encoder({self.name!r}, dim={self.dim}, device={self.device}, dtype={self.dtype})"

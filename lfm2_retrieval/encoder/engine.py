@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -12,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ForkedProcessError
+from ..forks import Lock, busy
 from .backbone import Backbone, PackedBatch
+from .devices import settle_torch
 from .int8 import quantize
 from .linear import Choice, Kernels, pack
 from .projection import Projection
@@ -115,9 +116,15 @@ class Engine:
         """Empty the cache."""
         self._cache = _Cache(self._cached)
 
+    @busy
     def _begin(self, step: Sequence[Tokens]) -> Callable[[], Vectors]:
         """Begin a step; what comes back waits for it. A short text alone may be in the cache."""
-        self._survive_fork()
+        if self._device.type != "cpu" and self._process != os.getpid():
+            raise ForkedProcessError(
+                f"a {self._device.type.upper()} device can't be used after a fork: begin processes by "
+                '"spawn" or "forkserver", or load the encoder with device="cpu" in this one'
+            )
+        settle_torch()
         if len(step) != 1 or len(step[0].ids) > _CACHED_LENGTH or not self._cached:
             vectors = self._start(step)
             return lambda: self._fetch(vectors)
@@ -153,6 +160,7 @@ class Engine:
         vectors: Tensor = self._model(self._batch(step)).float()
         return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors
 
+    @busy
     def _fetch(self, vectors: Tensor) -> Vectors:
         out: Vectors = vectors.cpu().numpy()
         if not np.isfinite(out).all():
@@ -176,19 +184,6 @@ class Engine:
             tensor = tensor.pin_memory()
         return PackedBatch(tensor.to(self._device, non_blocking=True), lengths, keys)
 
-    def _survive_fork(self) -> None:
-        """A forked process has none of its parent's OpenMP threads, and would wait for them for ever.
-
-        One thread of its own needs none of them. Locks that others held are made anew.
-        """
-        if os.getpid() == self._process:
-            return
-        if self._device.type != "cpu":
-            raise RuntimeError("CUDA can't be used after a fork: load the encoder in the new process")
-        torch.set_num_threads(1)
-        self.forget()
-        self._process = os.getpid()
-
 
 class _Cache:
     """The vectors of the texts used last, by token ids."""
@@ -196,7 +191,7 @@ class _Cache:
     def __init__(self, size: int) -> None:
         self._size = size
         self._held: OrderedDict[tuple[bytes, int], Vectors] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def get(self, key: tuple[bytes, int]) -> Vectors | None:
         with self._lock:

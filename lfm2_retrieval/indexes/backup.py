@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DamagedIndexError
+from ..forks import busy
 from .arrays import FileFacts, check_name, parse_files
 from .catalogue import UNDER_CONSTRUCTION
 from .cleaning import clean
@@ -49,7 +50,7 @@ def backup(catalogue: Catalogue, destination: Path) -> None:
         path = folder / UNDER_CONSTRUCTION
         pinned = pin(catalogue.folder)  # what any commit holds, as it is told of none
         try:
-            with translated(path, writing=True), closing(connect(path, "mode=rwc")) as copy:
+            with busy, translated(path, writing=True), closing(connect(path, "mode=rwc")) as copy:
                 with catalogue.reading() as connection:
                     connection.backup(copy)
                 clean(copy, folder)

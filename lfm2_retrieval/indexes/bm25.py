@@ -9,7 +9,6 @@ documents of the snapshot.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, InvalidInputError
+from ..forks import Lock
 from .lexical import query_words
 from .word_tables import stem
 
@@ -84,7 +84,7 @@ class Bm25:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._guard = threading.Lock()
+        self._guard = Lock()
         self._counts = np.zeros((0, 4), np.int64)  # as the table word_counts
         self._latest: tuple[int, _Rows] | None = None  # of the commit that was asked last
         self._common: dict[Term, int] = {}  # very common terms, and the newest row when that was found out

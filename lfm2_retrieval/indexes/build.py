@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+from ..forks import busy
 from .codec import Codec, Tier, sample_size, to_int8, train
 from .compress import Built, Compressor
 from .compressed_segment import Block, CompressedBuilder, CompressedSegment
@@ -282,6 +283,7 @@ def _tasks(part: Part) -> Iterator[tuple[Segment, int, int]]:
                 yield part.segment, start, min(start + _BLOCK_TOKENS, end)
 
 
+@busy
 def _encode(segment: Segment, start: int, end: int, codec: Codec, int8: bool) -> Encoded:
     if isinstance(segment, CompressedSegment) and segment.codec.id == codec.id:
         return Encoded(segment.copy(start, end), np.zeros(2), 0)

@@ -21,6 +21,7 @@ from ..errors import (
     StoredIndexError,
     remedy,
 )
+from ..forks import busy
 from . import schema
 from .access import access, is_damage, of_sqlite, refused, unreadable
 from .arrays import fsync_folder
@@ -63,6 +64,7 @@ def is_vacant(folder: Path) -> bool:
     return all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
 
 
+@busy
 def is_index(folder: Path) -> bool:
     """Whether the folder has a catalogue of ours. No file is created, whatever lies there.
 
@@ -141,7 +143,7 @@ class Catalogue:
         path = folder / UNDER_CONSTRUCTION
         for leftover in folder.glob(UNDER_CONSTRUCTION + "*"):
             leftover.unlink()
-        with translated(path, writing=True):
+        with busy, translated(path, writing=True):
             make_catalogue(path, settings).close()
         path.rename(folder / CATALOGUE)
         fsync_folder(folder)
@@ -153,15 +155,18 @@ class Catalogue:
 
         With ``limited``, what takes more work than reading the whole file is interrupted.
         """
-        with translated(self.folder / CATALOGUE):
-            connection = self._lend()
+        with busy, translated(self.folder / CATALOGUE):
+            process, connection = os.getpid(), self._lend()
             if not limited:
                 connection.set_progress_handler(None, 0)
             try:
                 connection.execute("BEGIN")
                 yield connection
             finally:
-                self._take_back(connection)
+                if process == os.getpid():
+                    self._take_back(connection)
+                else:
+                    _inherited.append(connection)
 
     @contextmanager
     def reading_at(self, commit: int) -> Iterator[sqlite3.Connection]:
@@ -196,8 +201,21 @@ class Catalogue:
         What isn't committed at the end is rolled back.
         """
         self._check_open()
-        path = self.folder / CATALOGUE
-        with translated(path, writing=True), closing(connect(path, "mode=rw")) as connection:
+        process = os.getpid()
+        with translated(self.folder / CATALOGUE, writing=True):
+            connection = self._connect_to_write()
+            try:
+                yield connection
+            finally:
+                if process == os.getpid():
+                    self._end_writing(connection)
+                else:  # the parent's, with all that it has begun
+                    _inherited.append(connection)
+
+    @busy
+    def _connect_to_write(self) -> sqlite3.Connection:
+        connection = connect(self.folder / CATALOGUE, "mode=rw")
+        try:
             harden(connection)
             self.check_place()
             self._check_identity(connection)
@@ -205,14 +223,18 @@ class Catalogue:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.create_function("bury", 2, bury, deterministic=True)
-            try:
-                yield connection
-            finally:
-                with suppress(sqlite3.Error):
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
-                    note_newest(self.folder, self._identity, newest)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @busy
+    def _end_writing(self, connection: sqlite3.Connection) -> None:
+        with closing(connection), suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
+            note_newest(self.folder, self._identity, newest)
 
     def check_place(self) -> None:
         """Refuse an index that was moved away, deleted, or exchanged for another, since it was opened.
@@ -273,6 +295,7 @@ class Catalogue:
         """A commit that there was; the newest can't be older."""
         return noted_newest(self.folder, self._identity)
 
+    @busy
     def close(self) -> None:
         """Close what is idle now, and the rest when it comes back."""
         with self._returned:
@@ -457,6 +480,7 @@ def _upgrade(folder: Path) -> None:
     path = folder / CATALOGUE
     with (
         WriterLock(folder / "lock", BUSY_SECONDS),
+        busy,
         translated(path, writing=True),
         closing(connect(path, "mode=rw")) as connection,
     ):
@@ -464,6 +488,7 @@ def _upgrade(folder: Path) -> None:
         schema.upgrade(connection)
 
 
+@busy
 def make_catalogue(path: Path, settings: Mapping[str, Any]) -> sqlite3.Connection:
     """Make a catalogue of an empty index at a path where nothing is; a connection to it."""
     connection = connect(path, "mode=rwc")

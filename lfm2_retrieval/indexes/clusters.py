@@ -16,7 +16,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from .threads import in_order
+from ..forks import busy
+from .threads import in_order, load_faiss
 
 __all__ = ["Clusters", "cluster"]
 
@@ -131,10 +132,9 @@ def cluster(
 
 def k_means(sample: NDArray[np.float32], n: int, rounds: int, seed: int) -> NDArray[np.float32]:
     """Ordinary k-means: float32 ``[n_vectors, dim]`` → float32 ``[n or n_vectors, dim]``."""
-    import faiss
-
     if n >= len(sample):
         return sample.copy()
+    faiss = load_faiss()
     means = faiss.Kmeans(
         sample.shape[1],
         n,
@@ -158,8 +158,7 @@ def nearest(
 def _search(
     vectors: NDArray[np.float32], centroids: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    import faiss
-
+    faiss = load_faiss()
     squares, ids = faiss.knn(np.ascontiguousarray(vectors), np.ascontiguousarray(centroids), n)
     return squares, ids
 
@@ -203,7 +202,8 @@ def _round(sample: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArr
     totals, counts = np.zeros_like(centroids), np.zeros(len(centroids), np.int64)
     assigned = in_order(lambda start: clusters.assign(sample[start : start + _BLOCK])[0], blocks)
     for start, ids in zip(blocks, assigned, strict=True):
-        add_up(sample[start : start + _BLOCK], ids, totals, counts)
+        with busy:
+            add_up(sample[start : start + _BLOCK], ids, totals, counts)
     return np.where(counts[:, None] > 0, totals / np.maximum(counts, 1)[:, None], centroids).astype(
         np.float32
     )

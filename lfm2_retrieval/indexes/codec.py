@@ -19,15 +19,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+from ..forks import busy, cached_property
 from .clusters import Clusters, cluster, k_means
-from .threads import in_order
+from .threads import in_order, load_faiss
 
 __all__ = [
     "MOST_CENTROIDS",
@@ -241,8 +241,7 @@ class Codec:
 
     @cached_property
     def _quantizer(self) -> Any:
-        import faiss
-
+        faiss = load_faiss()
         quantizer = faiss.ProductQuantizer(self.n_codes * self.width, self.n_codes, 8)
         faiss.copy_array_to_vector(self.codebooks.reshape(-1), quantizer.centroids)
         return quantizer
@@ -325,6 +324,7 @@ def _along(codec: Codec, vectors: NDArray[np.float32]) -> float:
     return float(f"{both / length:.6g}") if length > 0 else 0.0
 
 
+@busy
 def turn(vectors: NDArray[F], rotation: NDArray[F]) -> NDArray[F]:
     """``vectors @ rotation``, the same bits in any batch, on any processor; float32 or float64."""
     from ._build_kernels import turn as fill
@@ -366,6 +366,7 @@ def _codebooks(rest: NDArray[np.float32], width: int, seed: int) -> list[NDArray
     return list(in_order(find, range(0, rest.shape[1], width)))
 
 
+@busy
 def to_int8(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32], bool]:
     """Vectors in steps of 1/127 of their largest component.
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..forks import busy
 from .arrays import FolderBuilder, name_of
 from .codec import Codec
 from .connections import storing
@@ -42,7 +43,7 @@ class Compressor(Transaction):
         """Commit a trained codec, so that no build has to train it again. Returns it with its number."""
         from .compressed_segment import save_codec  # and numba with it
 
-        with storing(self._catalogue.folder):
+        with busy, storing(self._catalogue.folder):
             self._begin()
             facts = json.dumps(codec.facts)
             cursor = self._connection.execute(
@@ -59,6 +60,7 @@ class Compressor(Transaction):
             self._end()
         return codec
 
+    @busy
     def alive(self, segments: Sequence[int]) -> int:
         """How many of these segments are still in use."""
         rows = self._connection.execute("SELECT id FROM segments WHERE died IS NULL")
@@ -88,7 +90,7 @@ class Compressor(Transaction):
         """
         if self.alive(segments) < len(segments):
             return False
-        with storing(self._catalogue.folder):
+        with busy, storing(self._catalogue.folder):
             self._begin()
             if built is not None:
                 builder, info, sources = built

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
-import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from ..errors import IndexNotFoundError, IndexReplacedError, InvalidInputError, StoredIndexError
+from ..forks import Lock, busy
 from .catalogue import Catalogue, SweptError
 from .filters import Condition, Filter, Where, parse_where, with_columns
 from .rows import COLUMNS, Entry, decode_row, decode_text, encode_ids, name_some
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
     from ..datatypes import TokenEmbeddings
 
-__all__ = ["StoredDocuments"]
+__all__ = ["StoredDocuments", "TemporaryFolder"]
 
 T = TypeVar("T")
 
@@ -42,6 +45,19 @@ class View(NamedTuple):
     snapshot: Snapshot
 
 
+class TemporaryFolder:
+    """A folder that is removed with this object, or at the end of the process that made it, no fork of it."""
+
+    def __init__(self) -> None:
+        self.name = tempfile.mkdtemp(prefix="lfm2-retrieval-")
+        self.cleanup = weakref.finalize(self, _remove, self.name, os.getpid())
+
+
+def _remove(path: str, process: int) -> None:
+    if process == os.getpid():
+        shutil.rmtree(path, ignore_errors=True)
+
+
 class StoredDocuments:
     """An open index, read at one commit: that of `refresh`, of its own last change, or of its opening.
 
@@ -52,13 +68,13 @@ class StoredDocuments:
     def __init__(
         self,
         catalogue: Catalogue,
-        temporary: tempfile.TemporaryDirectory[str] | None = None,
+        temporary: TemporaryFolder | None = None,
         auto_refresh: bool = False,
     ) -> None:
         self._catalogue = catalogue
         self._temporary = temporary
         self._auto_refresh = auto_refresh
-        self._guard = threading.Lock()
+        self._guard = Lock()
         self._filter = Filter(catalogue)
         self._searcher = Searcher(catalogue, self._filter)
         self._view: View | None = None
@@ -265,7 +281,8 @@ class StoredDocuments:
         """
         while True:
             try:
-                return read(self._seen())
+                with busy:
+                    return read(self._seen())
             except (SweptError, IndexReplacedError, IndexNotFoundError) as error:
                 if self._is_held or not (self._auto_refresh or isinstance(error, SweptError)):
                     raise
@@ -287,7 +304,7 @@ class StoredDocuments:
 
     def _renewed_view(self) -> View:
         """The newest commit; the guard makes threads wait for one to load it."""
-        with self._guard:
+        with busy, self._guard:
             before = self._view
             snapshot = self._load(None if before is None else before.snapshot)
             if before is None or before.snapshot is not snapshot:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from ..errors import (
     TransactionError,
 )
 from .catalogue import Catalogue, is_index, is_vacant
-from .documents import StoredDocuments
+from .documents import StoredDocuments, TemporaryFolder
 from .filters import Where, parse_where
 from .lock import WriterLock
 from .merge import Groups, merge, reclaim
@@ -99,7 +98,7 @@ class ExactIndex(StoredDocuments):
             raise InvalidInputError(f"if_exists must be 'error' or 'overwrite', not {if_exists!r}")
         temporary = None
         if path is None:
-            temporary = tempfile.TemporaryDirectory(prefix="lfm2-retrieval-")
+            temporary = TemporaryFolder()
             path = temporary.name
         folder = Path(path).absolute()
         if is_vacant(folder):
@@ -427,6 +426,21 @@ class ExactIndex(StoredDocuments):
 
         self._read(lambda view: backup(view.catalogue, Path(destination)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by its path, and so copied, too: the copy opens it anew and reads the newest commit."""
+        self._refuse_in_transaction("copying or pickling an index")
+        if self._temporary is not None:
+            raise InvalidTypeError(
+                "a temporary index can't be copied or pickled, as it goes with the object that made it: "
+                "make it in a folder, with path="
+            )
+        self._snapshot()  # refuses where it is closed
+        return _opened, (type(self), str(self.path), self._auto_refresh)
+
     def _resolve(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """The parameters, with what the caller left open."""
         return replace(params, exact=True)
+
+
+def _opened(kind: type[ExactIndex], path: str, auto_refresh: bool) -> ExactIndex:
+    return kind.open(path, auto_refresh=auto_refresh)

@@ -30,7 +30,6 @@ and NOT: what every SQLite takes.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -39,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError, MissingExtraError
+from ..forks import Lock
 from .conditions import Condition, Fields, join
 from .schema import ALIVE
 from .snapshot import Snapshot
@@ -99,7 +99,7 @@ class Filter:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._guard = threading.Lock()
+        self._guard = Lock()
         self._known: OrderedDict[tuple[int, Condition], Snapshot] = OrderedDict()
 
     def clear(self) -> None:

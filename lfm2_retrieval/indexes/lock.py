@@ -48,8 +48,10 @@ class WriterLock:
         self._path = path
         self._timeout = timeout
         self._file = -1
+        self._process = -1
 
     def __enter__(self) -> WriterLock:
+        self._process = os.getpid()
         while True:
             try:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -78,8 +80,10 @@ class WriterLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Unlocking, not only closing: a child forked meanwhile shares the lock and would keep it.
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        # Unlocking, not only closing: a child forked meanwhile shares the lock and would keep it. But that
+        # child doesn't unlock what its parent holds.
+        if self._process == os.getpid():
+            fcntl.flock(self._file, fcntl.LOCK_UN)
         os.close(self._file)
 
     def _is_current(self) -> bool:

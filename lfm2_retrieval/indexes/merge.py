@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
+from ..forks import busy
 from .cleaning import clean
 from .compress import Built, Compressor
 from .connections import storing
@@ -91,6 +92,7 @@ def reclaim(catalogue: Catalogue, timeout: float) -> None:
         WriterLock(catalogue.folder / "lock", timeout),
         storing(catalogue.folder),
         catalogue.writing() as connection,
+        busy,
     ):
         clean(connection, catalogue.folder, None, catalogue.check_place)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

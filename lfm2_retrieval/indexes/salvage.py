@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, NewerFormatError
+from ..forks import busy
 from .access import is_damage, of_sqlite
 from .pages import Pages
 from .rows import decode_text, load_json, row_checksum
@@ -135,6 +136,7 @@ class Salvage:
                 self.lost.append(decode_text(id))
 
 
+@busy
 def salvage(folder: Path, scratch: Path) -> Salvage:
     """Read the catalogue of an index that nobody writes to.
 

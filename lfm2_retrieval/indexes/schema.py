@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import DamagedIndexError, RetrievalError
+from ..forks import busy
 from .derived import derive
 from .fields import check_fields
 from .rows import checksum, load_json
@@ -170,6 +171,7 @@ _OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 
 @cache
+@busy
 def _objects(
     schema: str, *, lexical: bool, fields: tuple[str, ...]
 ) -> frozenset[tuple[str, str, str, str | None]]:

@@ -6,7 +6,6 @@ import errno
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
 from ..errors import DamagedIndexError
+from ..forks import cached_property
 from .access import access, refused
 from .arrays import REMEDY, parse_files
 from .graves import dead_positions

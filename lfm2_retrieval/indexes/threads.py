@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["in_order", "n_threads"]
+from ..forks import settle
+
+__all__ = ["in_order", "load_faiss", "n_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def n_threads() -> int:
-    """As many as FAISS may use: ``OMP_NUM_THREADS``, ``faiss.omp_set_num_threads``, else all processors."""
+def load_faiss() -> Any:
+    """FAISS, when it is needed: importing it takes a while. In a forked child it uses one thread."""
     import faiss
 
-    return int(faiss.omp_get_max_threads())
+    library: Any = faiss
+
+    def one_thread() -> None:
+        library.omp_set_num_threads(1)
+        # It asks whether Ctrl-C came, under a lock that a thread of the parent may have held.
+        library.InterruptCallback.clear_instance()
+
+    settle("faiss", one_thread)
+    return library
+
+
+def n_threads() -> int:
+    """As many as FAISS may use: ``OMP_NUM_THREADS``, ``faiss.omp_set_num_threads``, else all processors."""
+    return int(load_faiss().omp_get_max_threads())
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -44,6 +59,4 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 
 def _single() -> None:
-    import faiss
-
-    faiss.omp_set_num_threads(1)  # of the calling thread only
+    load_faiss().omp_set_num_threads(1)  # of the calling thread only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import IndexClosedError, InvalidInputError, MissingExtraError
+from ..errors import (
+    ForkedProcessError,
+    IndexClosedError,
+    InvalidInputError,
+    MissingExtraError,
+    TransactionError,
+)
+from ..forks import busy
 from .catalogue import IDS_PER_QUERY
 from .cleaning import clean, forget
 from .connections import storing
@@ -76,6 +84,7 @@ class Transaction:
         self._snapshot = known
         self._on_commit = on_commit
         self._open = False
+        self._process = os.getpid()
         self._builder: SegmentBuilder | None = None
         self._connection: sqlite3.Connection
         self._commit: int
@@ -95,10 +104,10 @@ class Transaction:
         with ExitStack() as stack:
             stack.enter_context(WriterLock(self._catalogue.folder / "lock", self._timeout))
             self._connection = stack.enter_context(self._catalogue.writing())
-            with storing(self._catalogue.folder):
+            with busy, storing(self._catalogue.folder):
                 catalogue = self._catalogue
                 clean(self._connection, catalogue.folder, _FORGOTTEN_AT_ONCE, catalogue.check_place)
-            before = read_settings(self._connection)
+                before = read_settings(self._connection)
             if self._renew is not None:
                 self._replace = self._renew(before)
             settings = self._replace or before
@@ -107,14 +116,15 @@ class Transaction:
             self._dim = int(settings["dim"])
             self._lexical = bool(settings.get("lexical"))
             self._stack = stack.pop_all()
-        self._open = True
+        self._open, self._process = True, os.getpid()
         return self
 
     @property
     def settings(self) -> dict[str, Any]:
         """Those of the index as this transaction has it, and nobody else can change meanwhile."""
         self._check_open()
-        return dict(self._replace or read_settings(self._connection))
+        with busy:
+            return dict(self._replace or read_settings(self._connection))
 
     @property
     def replaces(self) -> bool:
@@ -125,11 +135,18 @@ class Transaction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._stack:
+            if self._process != os.getpid():
+                return  # it is the parent's to end
             try:
                 if kind is None:
                     self.commit()
             finally:
                 self.abandon()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TransactionError(
+            "a transaction can't be copied or pickled: it belongs to the process that began it"
+        )
 
     def commit(self) -> None:
         """Make what was done durable and visible, all of it at once. The writer can go on."""
@@ -137,7 +154,7 @@ class Transaction:
         if self._replace is None and not self._connection.in_transaction:
             return
         try:
-            with storing(self._catalogue.folder):
+            with busy, storing(self._catalogue.folder):
                 self._begin()
                 if self._builder is not None:
                     self._name_segment(self._builder.finish())
@@ -152,6 +169,7 @@ class Transaction:
         self._replace = None
         self._written = []
 
+    @busy
     def abandon(self) -> None:
         """Drop what isn't committed; the writer is of no further use."""
         self._open = False
@@ -163,6 +181,11 @@ class Transaction:
             self._builder = None
 
     def _check_open(self) -> None:
+        if self._process != os.getpid():
+            raise ForkedProcessError(
+                f"this transaction was begun by process {self._process}, from which this one was forked; "
+                "only that one can go on with it: begin another here"
+            )
         if not self._open:
             raise IndexClosedError(
                 "this writer is closed, or failed; begin another: with index.writer() as w: …"
@@ -171,7 +194,7 @@ class Transaction:
     @contextmanager
     def _storing(self) -> Iterator[None]:
         try:
-            with storing(self._catalogue.folder):
+            with busy, storing(self._catalogue.folder):
                 if self._replace is not None:
                     self._begin()
                 yield

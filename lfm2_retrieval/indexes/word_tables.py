@@ -12,6 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..errors import DamagedIndexError
+from ..forks import busy
 from .access import is_damage
 from .lexical import words
 from .rows import decode_text
@@ -126,6 +127,7 @@ def _fill(connection: sqlite3.Connection) -> None:
     add_words(connection, connection.execute(_DOCUMENT_ROWS))
 
 
+@busy
 def stem(found: Sequence[str]) -> Mapping[str, str]:
     """Each word as FTS5 indexes it, by asking FTS5."""
     distinct = list(dict.fromkeys(found))

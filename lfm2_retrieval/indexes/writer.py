@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+from ..forks import busy
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
@@ -276,7 +277,8 @@ class Writer(Transaction):
     def next_number(self) -> int:
         """A number that no row and no document has or had."""
         self._check_open()
-        return self._last_row if self._connection.in_transaction else last_row(self._connection)
+        with busy:
+            return self._last_row if self._connection.in_transaction else last_row(self._connection)
 
     def set(self, settings: Mapping[str, Any]) -> None:
         """Change settings (JSON values), in the commit of what was done."""

@@ -22,10 +22,11 @@ BELOW["errors"] = BELOW["titles"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["
 BELOW["display"] = set()
 BELOW["keywords"] = {"errors"}
 BELOW["hits"] = {"display"}
+BELOW["forks"] = {"errors"}
 BELOW["datatypes"] = {"errors", "display", "hits"}
 BELOW["readers"] = {"errors", "datatypes"}
-BELOW["indexes"] = {"errors", "datatypes", "concurrency"}
-BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency", "keywords"}
+BELOW["indexes"] = {"errors", "datatypes", "concurrency", "forks"}
+BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency", "forks", "keywords"}
 BELOW["explain"] = {"errors", "datatypes"}
 BELOW["json_values"] = {"errors"}
 BELOW["frames"] = {"errors", "datatypes"}
@@ -43,6 +44,7 @@ BELOW["retriever"] = BELOW["searching"] | {
     "readers",
     "searching",
     "changes",
+    "forks",
     "progress",
     "display",
     "reindexing",
@@ -55,7 +57,7 @@ BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
 BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation", "figures"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
 BELOW["__main__"] = {"cli"}
-BELOW["__init__"] = {"errors", "datatypes", "encoder", "indexes", "retriever"}
+BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}
 
 FOREIGN = {"indexes": {"torch", "transformers", "sentence_transformers"}, "encoder": {"faiss", "sqlite3"}}
 HEAVY = {"torch", "faiss", "numba", "transformers", "sentence_transformers", "sklearn", "scipy"}
