@@ -18,6 +18,8 @@ _ABOUT = {
     "flips-journal": "a byte changed where the newest commits are in SQLite's journal",
     "flips-compressed": "a byte changed in an index with a codec",
     "concurrency": "two writers, eight readers",
+    "numbers": "processes add documents without ids, and delete some",
+    "begin": "processes index into a path that doesn't exist yet",
     "deleted": "nine tenths of the documents deleted: recall@10 of the others, against exact MaxSim",
 }
 
