@@ -157,17 +157,21 @@ class LivingDocuments(ABC):
         ids: str | Sequence[str] | None = None,
         *,
         where: Where | None = None,
+        all: bool = False,
         missing_ok: bool = False,
         timeout: float = 30.0,
     ) -> int:
-        """Delete documents by id or by filter, in one commit or in that of the transaction.
+        """Delete documents by id, by filter or all, in one commit or in that of the transaction.
 
         Parameters
         ----------
         ids
             One, or several.
         where
-            A filter as for :meth:`Retriever.search`. It looks at the newest commit.
+            A filter as for :meth:`Retriever.search`. It looks at the newest commit. One that says nothing,
+            such as ``{}``, is refused.
+        all
+            Delete all documents.
         missing_ok
             Whether ids that the index doesn't hold are passed over.
         timeout
@@ -183,11 +187,12 @@ class LivingDocuments(ABC):
         UnknownIdError
             If the index doesn't hold an id, unless ``missing_ok``; then nothing is deleted.
         InvalidInputError
-            If neither or both of ``ids`` and ``where`` are given, or the filter isn't understood.
+            If not one of ``ids``, ``where`` and ``all`` is given, the filter isn't understood, or says
+            nothing.
         IndexLockedError, IndexWriteError
             As for :meth:`add`.
         """
-        return self.store.delete(ids, where=where, missing_ok=missing_ok, timeout=timeout)
+        return self.store.delete(ids, where=where, all=all, missing_ok=missing_ok, timeout=timeout)
 
     def transaction(self, *, timeout: float = 30.0) -> AbstractContextManager[None]:
         """``with retriever.transaction():`` makes one commit of all changes in the block.

@@ -24,6 +24,8 @@
     │   └── ModelMismatchError  also a ValueError: made with another encoder
     ├── ForkedProcessError      also a RuntimeError: what a forked process can't go on with
     └── MissingExtraError       also an ImportError: an optional package is not installed
+
+A warning is a ``UserWarning``: `UnknownFieldWarning`, of a filter's field that no document has.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ __all__ = [
     "RetrievalError",
     "StoredIndexError",
     "TransactionError",
+    "UnknownFieldWarning",
     "UnknownIdError",
     "on_command_line",
     "remedy",
@@ -174,3 +177,7 @@ class MissingExtraError(RetrievalError, ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:  # an exception is made again from its message otherwise
         return type(self), self._given, self.__dict__
+
+
+class UnknownFieldWarning(UserWarning):
+    """A filter, or ``group_by``, names a field that no document of the index has."""

@@ -96,8 +96,7 @@ class Searching(ABC):
             How many hits at most.
         where
             Look only at documents whose metadata meets this filter, such as ``{"year": {"$gte": 2020}}`` or
-            ``"lang = 'de' AND year >= 2020"``; see :mod:`lfm2_retrieval.indexes.filters`. SQL needs the
-            extra ``sql``.
+            ``"lang = 'de' AND year >= 2020"``; see :mod:`lfm2_retrieval.indexes.filters`.
         explain
             Whether hits say which of their tokens answered which of the query's, see ``Hit.matches``. A
             document without text or vectors has no matches. Also in a search by words matches are of vectors.

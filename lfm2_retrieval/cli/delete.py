@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("ids", metavar="[ID]...", nargs=-1)
 @where_option("All documents")
+@click.option("--all", "all_", is_flag=True, help="All documents.")
 @click.option("--missing-ok", is_flag=True, help="Pass over ids that the index doesn't hold.")
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
-def command(path: Path, ids: tuple[str, ...], where: Where | None, missing_ok: bool, json_: bool) -> None:
-    """Delete documents from the index PATH, by ID or by filter.
+def command(
+    *, path: Path, ids: tuple[str, ...], where: Where | None, all_: bool, missing_ok: bool, json_: bool
+) -> None:
+    """Delete documents from the index PATH, by ID, by filter or all.
 
     All in one commit.
 
@@ -30,11 +33,11 @@ def command(path: Path, ids: tuple[str, ...], where: Where | None, missing_ok: b
     from ..indexes import CompressedIndex
     from ..readers import STDIN
 
-    if bool(ids) == (where is not None):
-        raise click.UsageError("give either IDs or --where")
+    if bool(ids) + (where is not None) + all_ != 1:
+        raise click.UsageError("give either IDs, --where or --all")
     named = [name for id in ids for name in ([id] if id != STDIN else _read_ids())]
     with CompressedIndex.open(path) as index:
-        deleted = index.delete(named if where is None else None, where=where, missing_ok=missing_ok)
+        deleted = index.delete(named if ids else None, where=where, all=all_, missing_ok=missing_ok)
         held = len(index)
     if json_:
         print_json({"path": str(path), "deleted": deleted, "documents_in_index": held})

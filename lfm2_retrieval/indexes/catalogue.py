@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..errors import (
     DamagedIndexError,
@@ -30,9 +30,6 @@ from .lock import WriterLock
 from .noted import note_newest, noted_newest
 from .rows import COLUMNS, Entry, bury, decode_row
 from .schema import ALIVE, APPLICATION_ID, CATALOGUE, read_settings
-
-if TYPE_CHECKING:
-    from .filters import Condition
 
 __all__ = [
     "IDS_PER_QUERY",
@@ -106,6 +103,11 @@ class Catalogue:
     folder
         The folder of the index.
 
+    Attributes
+    ----------
+    checked_fields
+        Fields of filters that were looked for, so that one that no document has is warned of once.
+
     Raises
     ------
     IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError, IndexAccessError
@@ -121,6 +123,7 @@ class Catalogue:
         self._idle: list[sqlite3.Connection] = []
         self._pid = os.getpid()
         self._closed = False
+        self.checked_fields: set[str] = set()
         # Of a catalogue that was replaced while threads read it: when the last one lets go of it.
         self._finalizer = weakref.finalize(self, _close_all, self._idle, self._pid)
         self._finalizer.atexit = False
@@ -328,16 +331,15 @@ class Catalogue:
                 found.update(id for (id,) in rows)
         return found
 
-    def pages(self, commit: int, columns: str, condition: Condition | None = None) -> Iterator[list[Any]]:
+    def pages(self, commit: int, columns: str) -> Iterator[list[Any]]:
         """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer."""
-        test, bound = ("1", ()) if condition is None else (condition.sql, condition.parameters)
         last = 0
         while True:
             with self.reading_at(commit) as connection:
                 rows = connection.execute(
-                    f"SELECT key, {columns} FROM documents WHERE key > ? AND {ALIVE} AND {test} "
+                    f"SELECT key, {columns} FROM documents WHERE key > ? AND {ALIVE} "
                     f"ORDER BY key LIMIT {_PAGE}",
-                    (last, commit, commit, *bound),
+                    (last, commit, commit),
                 ).fetchall()
             if rows:
                 last = rows[-1][0]

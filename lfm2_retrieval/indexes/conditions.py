@@ -1,195 +1,226 @@
-"""Conditions in SQL on the metadata of documents, whose every value is bound."""
+"""Conditions on documents: whether one holds, and what SQL tells of that by the columns of declared fields.
+
+Whether a condition holds is found out from the metadata, parsed once. SQL only narrows down which documents
+are looked at. It gives two bounds, what surely holds and what possibly does, which differ where a field isn't
+declared or a document has a list there.
+"""
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import InvalidInputError, InvalidTypeError
-from .fields import columns, field_path
+if TYPE_CHECKING:
+    from .comparisons import Row
 
-__all__ = ["Condition", "Fields", "join"]
-
-_MOST_VALUES = 10_000
-_MOST_CONDITIONS, _DEEPEST = 2_000, 24
-"""What SQLite is sure to parse: comparisons in a statement, and levels of AND, OR and NOT."""
-_LONGEST_PATTERN = 50_000
+__all__ = ["ALWAYS", "FALSE", "NEVER", "TRUE", "All", "AnyOf", "Bounds", "Condition", "Not", "Sql", "joined"]
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A condition on the column ``metadata``.
+class Sql(NamedTuple):
+    """An expression that is 1 or 0 for every row, and what its question marks stand for, in order."""
 
-    Parameters
-    ----------
-    sql
-        An expression that is 1 or 0 for every row.
-    parameters
-        What its question marks stand for, in order.
-    where
-        The filter that it is, as a caller wrote it.
-    size, depth
-        How many comparisons there are in it, and how many levels of AND, OR and NOT.
+    text: str
+    parameters: tuple[Any, ...] = ()
+
+
+TRUE, FALSE = Sql("(1)"), Sql("(0)")
+
+
+class Bounds(NamedTuple):
+    """What SQL can tell: where ``sure`` is 1 a condition holds, where ``possible`` is 0 it doesn't.
+
+    Where none of the declared fields has a list, the two are the same, if ``exact``: all fields are declared.
     """
 
-    sql: str
-    parameters: tuple[Any, ...] = ()
-    where: Any = field(default=None, compare=False)
-    size: int = field(default=1, compare=False)
-    depth: int = field(default=0, compare=False)
+    sure: Sql
+    possible: Sql
+    exact: bool = True
+
+
+class Condition(ABC):
+    """A filter, whatever the form it was written in."""
+
+    @property
+    def depth(self) -> int:
+        """How many levels of AND, OR and NOT there are in it, with many parts joined in pairs."""
+        return 0
+
+    @abstractmethod
+    def holds(self, row: Row) -> bool:
+        """Whether a document meets it."""
+
+    @abstractmethod
+    def bounds(self, columns: Mapping[str, str]) -> Bounds:
+        """What the columns of declared fields tell of it."""
+
+    @abstractmethod
+    def fields(self) -> Iterator[str]:
+        """The fields that it names, each as often as it does."""
 
     def __invert__(self) -> Condition:
-        if self.sql.startswith("NOT "):
-            return replace(self, sql=self.sql.removeprefix("NOT "), depth=self.depth - 1)
-        return replace(self, sql=f"NOT {self.sql}", depth=self.depth + 1)
-
-    def check(self) -> None:
-        """Refuse what SQLite couldn't parse.
-
-        Raises
-        ------
-        InvalidInputError
-            If it is too long or too deep.
-        """
-        if self.depth > _DEEPEST:
-            raise InvalidInputError(f"the filter is nested more than {_DEEPEST} deep: simplify it")
-        if self.size > _MOST_CONDITIONS:
-            raise InvalidInputError(
-                f"the filter makes {self.size} comparisons, at most {_MOST_CONDITIONS} are possible: IN, or "
-                "$in, compares with a whole list"
-            )
+        return Not(self)
 
 
-class Fields:
-    """Conditions on one field each: by its columns if it is declared, else by its path in the metadata.
+@dataclass(frozen=True)
+class All(Condition):
+    """All of some conditions; made by `of`."""
 
-    A test is on ``{type}`` and ``{value}``. Types are never NULL, and no value is where a type matches; so
-    conditions are 1 or 0, and NOT is the exact opposite.
-    """
+    parts: tuple[Condition, ...]
 
-    def __init__(self, declared: Sequence[str] = ()) -> None:
-        self._columns = columns(declared)
+    @classmethod
+    def of(cls, parts: Sequence[Condition]) -> Condition:
+        """The conjunction of some conditions, with what is constant left out."""
+        if NEVER in parts:
+            return NEVER
+        left = tuple(part for part in parts if part != ALWAYS)
+        return cls(left) if len(left) > 1 else left[0] if left else ALWAYS
 
-    def compare(self, name: str, operator: str, value: Any) -> Condition:
-        """``operator`` is one of ``= > >= < <= LIKE``."""
-        if value is None:
-            if operator != "=":
-                raise InvalidInputError(f"the filter on {name!r} compares with null; only equality can")
-            if column := self._column(name):
-                return Condition(f"({column}_type IN ('', 'null'))")
-            return Condition("(coalesce(json_type(metadata, ?), 'null') = 'null')", (field_path(name),))
-        types, bound = _typed(name, value)
-        if operator == "LIKE" and len(value.encode()) > _LONGEST_PATTERN:
-            raise InvalidInputError(f"the pattern for {name!r} is longer than {_LONGEST_PATTERN} bytes")
-        if types in ("'true'", "'false'"):
-            if operator != "=":
-                raise InvalidInputError(f"the filter on {name!r} orders booleans; they are only equal or not")
-            return self._any_element(name, f"{{type}} = {types}", ())
-        return self._any_element(name, f"{{type}} IN ({types}) AND {{value}} {operator} ?", (bound,))
+    def holds(self, row: Row) -> bool:
+        """See `Condition`."""
+        return all(part.holds(row) for part in self.parts)
 
-    def is_in(self, name: str, values: Any) -> Condition:
-        """Whether it is one of some values."""
-        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
-            raise InvalidInputError(f"the filter on {name!r} needs a list of values, not {values!r}")
-        if len(values) > _MOST_VALUES:
-            raise InvalidInputError(
-                f"the filter on {name!r} lists {len(values)} values; at most {_MOST_VALUES}"
-            )
-        alone = [value for value in values if value is None or isinstance(value, bool)]
-        conditions = [self.compare(name, "=", value) for value in dict.fromkeys(alone)]
-        by_type: dict[str, list[Any]] = {}
-        for value in values:
-            if value is not None and not isinstance(value, bool):
-                types, bound = _typed(name, value)
-                by_type.setdefault(types, []).append(bound)
-        for types, bound_values in by_type.items():
-            # One parameter for the whole list: SQLite limits how many there may be.
-            test = f"{{type}} IN ({types}) AND {{value}} IN (SELECT value FROM json_each(?))"
-            conditions.append(self._any_element(name, test, (json.dumps(bound_values),)))
-        return join("OR", conditions)
+    def bounds(self, columns: Mapping[str, str]) -> Bounds:
+        """See `Condition`."""
+        return _bounds("AND", self.parts, columns)
 
-    def exists(self, name: str, wanted: Any) -> Condition:
-        """Whether it is there, or isn't."""
-        if not isinstance(wanted, bool):
-            raise InvalidInputError(f"$exists on {name!r} takes true or false, not {wanted!r}")
-        if column := self._column(name):
-            return Condition(f"({column}_type {'>' if wanted else '='} '')")
-        return Condition(f"(json_type(metadata, ?) IS {'NOT ' * wanted}NULL)", (field_path(name),))
+    def fields(self) -> Iterator[str]:
+        """See `Condition`."""
+        for part in self.parts:
+            yield from part.fields()
 
-    def _column(self, name: str) -> str | None:
-        field_path(name)  # refuses what is no name
-        return self._columns.get(name)
-
-    def _any_element(self, name: str, test: str, parameters: tuple[Any, ...]) -> Condition:
-        """Whether the field, or an element of it where it is a list, passes a test."""
-        path = field_path(name)
-        element = test.format(type="e.type", value="e.value")
-        if column := self._column(name):
-            alone = test.format(type=f"{column}_type", value=column)
-            return Condition(
-                f"(({alone}) OR ({column}_type = 'array' AND EXISTS "
-                f"(SELECT 1 FROM json_each(metadata, ?) AS e WHERE {element})))",
-                (*parameters, path, *parameters),
-            )
-        return Condition(
-            "(json_type(metadata, ?) IS NOT 'object' AND EXISTS "
-            f"(SELECT 1 FROM json_each(metadata, ?) AS e WHERE {element}))",
-            (path, path, *parameters),
-        )
+    @property
+    def depth(self) -> int:
+        """See `Condition`."""
+        return _depth(self.parts)
 
 
-def _typed(field: str, value: Any) -> tuple[str, Any]:
-    """The JSON types that a value compares with, as SQL, and the value as SQLite takes it."""
-    if isinstance(value, bool):
-        return ("'true'" if value else "'false'"), value
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInputError(f"the filter on {field!r} compares with a lone surrogate") from error
-        if "\0" in value:
-            raise InvalidInputError(
-                f"the filter on {field!r} compares with a NUL character, where strings of SQLite end"
-            )
-        return "'text'", value
-    if isinstance(value, int):
-        if -(1 << 63) <= value < 1 << 63:
-            return "'integer', 'real'", value
-        value = _to_float(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidInputError(
-                f"the filter on {field!r} compares with NaN or with a number beyond those of 64-bit floats"
-            )
-        return "'integer', 'real'", value
-    raise InvalidTypeError(
-        f"the filter on {field!r} compares with a {type(value).__name__}; "
-        "values are strings, numbers, booleans or None"
+@dataclass(frozen=True)
+class AnyOf(Condition):
+    """Any of some conditions; made by `of`."""
+
+    parts: tuple[Condition, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Condition]) -> Condition:
+        """The disjunction of some conditions, with what is constant left out."""
+        if ALWAYS in parts:
+            return ALWAYS
+        left = tuple(part for part in parts if part != NEVER)
+        return cls(left) if len(left) > 1 else left[0] if left else NEVER
+
+    def holds(self, row: Row) -> bool:
+        """See `Condition`."""
+        return any(part.holds(row) for part in self.parts)
+
+    def bounds(self, columns: Mapping[str, str]) -> Bounds:
+        """See `Condition`."""
+        return _bounds("OR", self.parts, columns)
+
+    def fields(self) -> Iterator[str]:
+        """See `Condition`."""
+        for part in self.parts:
+            yield from part.fields()
+
+    @property
+    def depth(self) -> int:
+        """See `Condition`."""
+        return _depth(self.parts)
+
+
+@dataclass(frozen=True)
+class Not(Condition):
+    """The exact opposite of a condition."""
+
+    part: Condition
+
+    def __invert__(self) -> Condition:
+        return self.part
+
+    def holds(self, row: Row) -> bool:
+        """See `Condition`."""
+        return not self.part.holds(row)
+
+    def bounds(self, columns: Mapping[str, str]) -> Bounds:
+        """See `Condition`."""
+        sure, possible, exact = self.part.bounds(columns)
+        return Bounds(_opposite(possible), _opposite(sure), exact)
+
+    def fields(self) -> Iterator[str]:
+        """See `Condition`."""
+        return self.part.fields()
+
+    @property
+    def depth(self) -> int:
+        """See `Condition`."""
+        return self.part.depth + 1
+
+
+class _Constant(Condition):
+    """What holds for all documents, or for none."""
+
+    def __init__(self, holds: bool) -> None:
+        self._holds = holds
+
+    def __invert__(self) -> Condition:
+        return NEVER if self._holds else ALWAYS
+
+    def holds(self, row: Row) -> bool:
+        """See `Condition`."""
+        return self._holds
+
+    def bounds(self, columns: Mapping[str, str]) -> Bounds:
+        """See `Condition`."""
+        sql = TRUE if self._holds else FALSE
+        return Bounds(sql, sql)
+
+    def fields(self) -> Iterator[str]:
+        """See `Condition`."""
+        return iter(())
+
+
+ALWAYS: Condition = _Constant(True)
+NEVER: Condition = _Constant(False)
+
+
+def joined(word: str, parts: Sequence[Sql]) -> Sql:
+    """All (AND) or any (OR) of some expressions, joined in pairs, as SQLite takes few levels."""
+    decisive, idle = (FALSE, TRUE) if word == "AND" else (TRUE, FALSE)
+    if decisive in parts:
+        return decisive
+    left = [part for part in parts if part != idle]
+    if not left:
+        return idle
+    while len(left) > 1:
+        pairs = [left[first : first + 2] for first in range(0, len(left), 2)]
+        left = [
+            pair[0]
+            if len(pair) == 1
+            else Sql(f"({pair[0].text} {word} {pair[1].text})", pair[0].parameters + pair[1].parameters)
+            for pair in pairs
+        ]
+    return left[0]
+
+
+def _opposite(sql: Sql) -> Sql:
+    if sql in (TRUE, FALSE):
+        return FALSE if sql == TRUE else TRUE
+    return Sql(f"NOT {sql.text}", sql.parameters)
+
+
+def _bounds(word: str, parts: Sequence[Condition], columns: Mapping[str, str]) -> Bounds:
+    bounds = [part.bounds(columns) for part in parts]
+    return Bounds(
+        joined(word, [part.sure for part in bounds]),
+        joined(word, [part.possible for part in bounds]),
+        all(part.exact for part in bounds),
     )
 
 
-def _to_float(value: int) -> float:
-    """Infinity where it is too large for a float."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def join(word: str, conditions: Sequence[Condition]) -> Condition:
-    """All or any of some conditions, joined in pairs, as SQLite takes few levels; of none, true or false."""
-    if not conditions:
-        return Condition("(1)" if word == "AND" else "(0)")
-    if len(conditions) == 1:
-        return conditions[0]
-    halves = conditions[: len(conditions) // 2], conditions[len(conditions) // 2 :]
-    left, right = (join(word, half) for half in halves)
-    return Condition(
-        f"({left.sql} {word} {right.sql})",
-        left.parameters + right.parameters,
-        size=left.size + right.size,
-        depth=max(left.depth, right.depth) + 1,
-    )
+def _depth(parts: Sequence[Condition]) -> int:
+    depths = [part.depth for part in parts]
+    while len(depths) > 1:
+        pairs = [depths[first : first + 2] for first in range(0, len(depths), 2)]
+        depths = [max(pair) + len(pair) - 1 for pair in pairs]
+    return depths[0] if depths else 0

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from ..errors import IndexNotFoundError, IndexReplacedError, InvalidInputError, StoredIndexError
 from ..forks import Lock, busy
 from .catalogue import Catalogue, SweptError
-from .filters import Condition, Filter, Where, parse_where, with_columns
+from .filters import Condition, Where, parse_where
+from .matching import Filter
 from .rows import COLUMNS, Entry, decode_row, decode_text, encode_ids, name_some
 from .schema import CATALOGUE
 from .searching import Searcher
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["StoredDocuments", "TemporaryFolder"]
 
 T = TypeVar("T")
+_PAGE = 100
+"""Of the documents that meet a filter, so many are read at a time."""
 
 _GAP_SECONDS = 0.5
 """So long an index may be away while another is put in its place."""
@@ -136,9 +139,9 @@ class StoredDocuments:
         condition = None if where is None else parse_where(where)
 
         def read(view: View) -> list[str]:
-            snapshot = view.snapshot
-            test = None if condition is None else with_columns(condition, snapshot.fields)
-            pages = view.catalogue.pages(snapshot.commit, "id", test)
+            if condition is not None:
+                return [decode_text(id) for (id,) in view.filter.select(view.snapshot, condition, "id")]
+            pages = view.catalogue.pages(view.snapshot.commit, "id")
             return [decode_text(id) for page in pages for (id,) in page]
 
         return self._read(read)
@@ -154,13 +157,18 @@ class StoredDocuments:
             If a writer deleted the rest of them, as it may where this process can't write to the index's
             folder: begin anew.
         """
-        view = self._seen()
-        return self._stream(view, None if where is None else parse_where(where, view.snapshot.fields))
+        return self._stream(self._seen(), None if where is None else parse_where(where))
 
     def _stream(self, view: View, condition: Condition | None) -> Iterator[Entry]:
         try:
-            for page in view.catalogue.pages(view.snapshot.commit, COLUMNS, condition):
-                yield from map(decode_row, page)
+            if condition is None:
+                for page in view.catalogue.pages(view.snapshot.commit, COLUMNS):
+                    yield from map(decode_row, page)
+                return
+            keys = [key for (key,) in view.filter.select(view.snapshot, condition, "key")]
+            for first in range(0, len(keys), _PAGE):
+                found = view.catalogue.fetch(view.snapshot.commit, "key", keys[first : first + _PAGE])
+                yield from (found[key] for key in sorted(found))
         except SweptError:
             if self._is_held:
                 raise

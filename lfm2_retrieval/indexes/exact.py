@@ -241,11 +241,14 @@ class ExactIndex(StoredDocuments):
         ids: str | Sequence[str] | None = None,
         *,
         where: Where | None = None,
+        all: bool = False,
         missing_ok: bool = False,
         timeout: float = 30.0,
     ) -> int:
         """Delete documents in one commit, or in that of the transaction; see `Writer.delete`."""
-        return self.change(lambda writer: writer.delete(ids, where=where, missing_ok=missing_ok), timeout)
+        return self.change(
+            lambda writer: writer.delete(ids, where=where, all=all, missing_ok=missing_ok), timeout
+        )
 
     def configure(
         self, *, lexical: bool | None = None, fields: Sequence[str] = (), timeout: float = 30.0
@@ -373,8 +376,11 @@ class ExactIndex(StoredDocuments):
         InvalidInputError
             If the width differs, a vector holds NaN, infinity or a value beyond float16 (±65504), the filter
             isn't understood, or there are no words to search by.
-        MissingExtraError
-            If the filter is in SQL and sqlglot is not installed.
+
+        Warns
+        -----
+        UnknownFieldWarning
+            If no document has a field that the filter or ``group_by`` names; once a field.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
         question = Question(queries, texts, params, None if where is None else parse_where(where))

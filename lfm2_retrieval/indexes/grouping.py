@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..datatypes import SearchParams
-from .fields import field_value
+from .fields import MISSING, field_value
 from .rows import Entry
 from .search import Found
 
@@ -37,8 +37,8 @@ def choose(
 
 
 def _group(value: Any) -> str | None:
-    """A name for a JSON value; None for null, which is no group. 1 and 1.0 are the same number."""
-    if value is None:
+    """A name for a JSON value; None for null or none, which is no group. 1 and 1.0 are the same number."""
+    if value is None or value is MISSING:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import DamagedIndexError, RetrievalError
 from ..forks import busy
 from .derived import derive
-from .fields import check_fields
+from .fields import check_fields, declare, declared_by_path
 from .rows import checksum, load_json
 
 __all__ = [
@@ -156,13 +156,15 @@ def upgrade(connection: sqlite3.Connection) -> None:
 def has_our_objects(connection: sqlite3.Connection) -> bool:
     """Whether a catalogue has the tables, columns and indexes that its settings ask for, and nothing else."""
     found = set(connection.execute(_OBJECTS))
-    plain = _objects(_SCHEMA, lexical=False, fields=())
+    plain = _objects(_SCHEMA, lexical=False)
     if not {row for row in plain if row[2] == "settings"} <= found:
         return False
     rows = dict(connection.execute("SELECT key, value FROM settings WHERE key IN ('lexical', 'fields')"))
     try:
         lexical, fields = json.loads(rows.get("lexical", "false")), json.loads(rows.get("fields", "[]"))
-        return found == _objects(_SCHEMA, lexical=bool(lexical), fields=tuple(check_fields(fields)))
+        names = tuple(check_fields(fields))
+        [table] = [sql for kind, name, _, sql in found if (kind, name) == ("table", "documents")]
+        return found == _objects(_SCHEMA, bool(lexical), names, declared_by_path(table or "", names))
     except (RetrievalError, RecursionError, TypeError, ValueError):
         return False
 
@@ -173,9 +175,10 @@ _OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 @cache
 @busy
 def _objects(
-    schema: str, *, lexical: bool, fields: tuple[str, ...]
+    schema: str, lexical: bool, fields: tuple[str, ...] = (), by_path: frozenset[str] = frozenset()
 ) -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(schema)
-        derive(connection, {}, {"lexical": lexical, "fields": fields})
+        declare(connection, [], fields, by_path)
+        derive(connection, {"fields": fields}, {"lexical": lexical})
         return frozenset(connection.execute(_OBJECTS))

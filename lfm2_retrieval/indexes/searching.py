@@ -12,10 +12,11 @@ from ..datatypes import Hit, Mode, ScoreKind, SearchParams, TokenEmbeddings
 from ..errors import DamagedIndexError, InvalidInputError, InvalidTypeError
 from .answerable import thresholds
 from .bm25 import Bm25
-from .fields import field_path
-from .filters import Condition, Filter
+from .conditions import Condition
+from .fields import check_field
 from .fusion import find
 from .grouping import choose
+from .matching import Filter
 from .rows import Entry, check_id, encode_text, name_some
 from .search import Found, rescore, search
 from .snapshot import Snapshot
@@ -67,7 +68,7 @@ class Question:
         if queries is not None and texts is not None and len(queries) != len(texts):
             raise InvalidInputError(f"there are {len(queries)} queries, but {len(texts)} texts")
         if self.params.group_by is not None:
-            field_path(self.params.group_by)
+            check_field(self.params.group_by)
 
     def parts(self) -> Iterator[Question]:
         """The same, some queries at a time where words are scored."""

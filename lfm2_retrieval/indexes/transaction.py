@@ -271,7 +271,7 @@ class Transaction:
 
     def _bury(self, known: Iterable[Known], *, places: bool) -> None:
         """Let rows of documents die, and, with ``places``, their vectors."""
-        buried = list(known)
+        buried = sorted(known, key=lambda one: one.row)  # as they lie in the file
         if not buried:
             return
         forget(self._connection, [(one.row,) for one in buried if one.born == self._commit])

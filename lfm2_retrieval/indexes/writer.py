@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from ..forks import busy
+from .conditions import ALWAYS, Sql
 from .derived import derive
 from .fields import check_fields
 from .filters import Where, parse_where
+from .matching import matching
 from .rows import (
     Entry,
     Row,
@@ -26,7 +28,8 @@ from .rows import (
 )
 from .schema import last_row, read_settings, write_settings
 from .settings import check_settings
-from .transaction import Transaction
+from .transaction import Known, Transaction
+from .unknown_fields import check_known
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
@@ -188,16 +191,20 @@ class Writer(Transaction):
         ids: str | Sequence[str] | None = None,
         *,
         where: Where | None = None,
+        all: bool = False,
         missing_ok: bool = False,
     ) -> int:
-        """Delete documents, by id or by filter, those added in this transaction included.
+        """Delete documents, by id, by filter or all, those added in this transaction included.
 
         Parameters
         ----------
         ids
             One, or several.
         where
-            A filter, see `filters`: all documents that meet it.
+            A filter, see `filters`: all documents that meet it. One that says nothing, such as ``{}``, is
+            refused.
+        all
+            Delete all documents.
         missing_ok
             Whether ids that the index doesn't hold are passed over.
 
@@ -211,15 +218,17 @@ class Writer(Transaction):
         UnknownIdError
             If the index doesn't hold an id, unless ``missing_ok``; then nothing is deleted.
         InvalidInputError
-            If neither or both of ``ids`` and ``where`` are given, or the filter isn't understood.
+            If not one of ``ids``, ``where`` and ``all`` is given, the filter isn't understood, or says
+            nothing.
         """
         self._check_open()
-        if (ids is None) == (where is None):
-            raise InvalidInputError("delete takes either ids or where=")
+        if (ids is not None) + (where is not None) + bool(all) != 1:
+            raise InvalidInputError("delete takes either ids, where= or all=True")
         with self._storing():
             if where is not None:
-                condition = parse_where(where, read_settings(self._connection).get("fields") or ())
-                found = self._select(f"died IS NULL AND {condition.sql}", condition.parameters)
+                found = self._meeting(where)
+            elif all:
+                found = self._select("+died IS NULL", ())
             else:
                 wanted = [ids] if isinstance(ids, str) else check_ids([] if ids is None else ids)
                 known = self._find_ids(list(dict.fromkeys(encode_ids(wanted))))
@@ -231,6 +240,24 @@ class Writer(Transaction):
                 self._begin()
                 self._bury(found, places=True)
         return len(found)
+
+    def _meeting(self, where: Where) -> list[Known]:
+        """The living documents that meet a filter which says something."""
+        if isinstance(where, str) and not where.strip():
+            where = {}
+        condition = parse_where(where)
+        if condition == ALWAYS:
+            raise InvalidInputError(
+                f"the filter {where!r:.80} says nothing, and so all documents would be deleted: if that is "
+                "meant, say all=True (--all)"
+            )
+        # The sign keeps SQLite from the index of living ids, in whose order rows lie all over the file.
+        alive = Sql("+died IS NULL")
+        fields = read_settings(self._connection).get("fields") or ()
+        rows = matching(self._connection, condition, "id, row, key, n_tokens, born", alive, fields)
+        found = [Known(*row) for row in rows]
+        check_known(self._connection, condition, alive, self._catalogue.checked_fields)
+        return found
 
     def find(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Those of some documents that the index holds, by id, as this transaction has them."""
