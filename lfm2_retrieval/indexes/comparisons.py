@@ -27,10 +27,10 @@ _MOST_VALUES = 10_000
 _MOST_COMPARISONS = 2_000
 _LONGEST_PATTERN = 50_000
 """In bytes: SQLite's limit."""
-_MOST_SOUGHT = 4
-"""Strings that are looked for in a document's JSON before it is parsed."""
 _MOST_STEPS = 1 << 28
 """Patterns' work on a document, in characters: some seconds."""
+_STEPS_A_TEXT = 100
+"""What a text takes beside its characters."""
 
 
 class Row:
@@ -65,7 +65,7 @@ class Row:
         if field not in self._lowered:
             self._lowered[field] = [lower(text) for text in texts]
         lowered = self._lowered[field]
-        self._steps += pattern.weight * sum(map(len, lowered))
+        self._steps += pattern.weight * (sum(map(len, lowered)) + _STEPS_A_TEXT * len(lowered))
         if self._steps > _MOST_STEPS:
             raise InvalidInputError(
                 f"the filter's LIKE is too much work for document {decode_text(self._id)[:80]!r}: patterns "
@@ -155,15 +155,16 @@ class OneOf(Comparison):
 
     def bounds(self, columns: Mapping[str, str]) -> Bounds:
         """See `Condition`."""
-        others = bool(self.numbers or self.booleans)
-        if self.field in columns and self.null and not (others or self.texts):
+        if self.null and self.field in columns and not (self.numbers or self.texts or self.booleans):
             sure = self._sql(columns[self.field])
             return Bounds(sure, sure)
-        if self.field in columns or self.field == ID or others or self.null or len(self.texts) > _MOST_SOUGHT:
-            return super().bounds(columns)
-        # A string that isn't in the JSON at all isn't in this field: most documents needn't be parsed.
-        sought = [Sql("(instr(metadata, ?) > 0)", (json.dumps(text),)) for text in self.texts]
-        return Bounds(FALSE, joined("OR", sought), exact=False)
+        return super().bounds(columns)
+
+    def sought(self) -> Sql:
+        """What the JSON of a document must hold as text, so that most needn't be parsed."""
+        if self.field == ID or self.numbers or self.booleans or self.null or len(self.texts) > 1:
+            return TRUE
+        return joined("OR", [Sql("(instr(metadata, ?) > 0)", (json.dumps(text),)) for text in self.texts])
 
     def _scalar_holds(self, row: Row, value: Any) -> bool:
         return value in self.booleans if type(value) is bool else _number(value) in self.numbers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import DamagedIndexError
 from ..forks import Lock
-from .comparisons import Row
-from .conditions import FALSE, Condition, Sql, joined
+from .comparisons import OneOf, Row
+from .conditions import FALSE, TRUE, All, Bounds, Condition, Sql, joined
 from .fields import usable_columns
 from .schema import ALIVE
 from .snapshot import Snapshot
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Filter", "matching"]
 
 _REMEMBERED = 16
+_MOST_IN_SQL = 8
+"""Comparisons that are put into SQL."""
 
 
 def matching(
@@ -61,7 +63,7 @@ def matching(
         If a document takes too much work, see `comparisons`.
     """
     columns = usable_columns(connection, declared)
-    sure, possible, exact = condition.bounds(columns)
+    sure, possible, exact = _bounds(condition, columns)
     if exact:
         yield from _select(connection, wanted, joined("AND", [alive, sure]))
         lists = [Sql(f"({columns[field]}_type = 'array')") for field in dict.fromkeys(condition.fields())]
@@ -74,6 +76,26 @@ def matching(
     ):
         if condition.holds(Row(_parsed(metadata, id), id)):
             yield tuple(values)
+
+
+def _bounds(condition: Condition, columns: Mapping[str, str]) -> Bounds:
+    """The bounds of a condition, or, where it makes many comparisons, of some that must all hold.
+
+    For each mention of a column SQLite may compute it anew and keep a copy of the metadata, so few are made.
+    """
+    if _size(condition) <= _MOST_IN_SQL and (bounds := condition.bounds(columns)).exact:
+        return bounds
+    left, found = _MOST_IN_SQL, []
+    for part in condition.parts if isinstance(condition, All) else (condition,):
+        if (left := left - _size(part)) < 0:
+            break
+        possible = part.bounds(columns).possible
+        found.append(part.sought() if possible == TRUE and isinstance(part, OneOf) else possible)
+    return Bounds(FALSE, joined("AND", found), exact=False)
+
+
+def _size(condition: Condition) -> int:
+    return sum(1 for _ in condition.fields())
 
 
 def _select(connection: sqlite3.Connection, columns: str, test: Sql) -> Iterator[tuple[Any, ...]]:
