@@ -41,7 +41,7 @@ def _read_filter(context: click.Context, option: click.Parameter, value: str | N
         return value
     try:
         mapping: dict[str, Any] = json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         example = '{"year": {"$gte": 2020}}'
         raise click.BadParameter(f"{value!r} is no JSON ({error}); write it like {example}") from error
     return mapping

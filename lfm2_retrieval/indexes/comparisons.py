@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from ..errors import InvalidInputError, InvalidTypeError
+from ..json_values import plain
 from .conditions import FALSE, NEVER, TRUE, AnyOf, Bounds, Condition, Sql, joined
 from .fields import ID, MISSING, check_field, field_value
 from .patterns import Pattern, lower
@@ -313,6 +314,10 @@ class Comparisons:
     def is_in(self, field: str, values: Any) -> Condition:
         """Whether it is one of some values."""
         self._count(field)
+        if isinstance(values, (set, frozenset)):
+            values = list(values)
+        elif hasattr(values, "tolist"):  # an array
+            values = values.tolist()
         if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sequence):
             raise InvalidInputError(f"the filter on {field!r} needs a list of values, not {values!r:.80}")
         if len(values) > _MOST_VALUES:
@@ -370,12 +375,21 @@ def _checked(field: str, value: Any) -> Any:
                 f"the filter on {field!r} compares with NaN or with a number beyond those of 64-bit floats"
             )
         return found
-    remedy = (
-        'one of a list is {"$in": […]}, or IN (…)'
-        if isinstance(value, (list, tuple, set, frozenset))
-        else "values are strings, numbers, booleans or None"
+    if isinstance(value, (list, tuple, set, frozenset)):
+        raise InvalidTypeError(
+            f"the filter on {field!r} compares with a {type(value).__name__}; one of several is "
+            '{"$in": […]}, or IN (…)'
+        )
+    try:
+        found = plain(value)  # dates, NumPy's numbers …, as metadata have them
+    except InvalidInputError:
+        found = value
+    if type(found) in (str, bool, int, float):
+        return _checked(field, found)
+    raise InvalidTypeError(
+        f"the filter on {field!r} compares with a {type(value).__name__}; values are strings, numbers, "
+        "booleans or None"
     )
-    raise InvalidTypeError(f"the filter on {field!r} compares with a {type(value).__name__}; {remedy}")
 
 
 def _number(value: Any) -> Any:

@@ -142,8 +142,15 @@ class Filter:
         with self._catalogue.reading_at(snapshot.commit) as connection:
             columns = f"key, {wanted}"
             found = sorted(matching(connection, condition, columns, alive, snapshot.fields))
-            check_known(connection, condition, alive, self._catalogue.checked_fields)
+            check_known(connection, condition.fields(), alive, self._catalogue.checked_fields)
         return [tuple(values) for _, *values in found]
+
+    def check_field(self, snapshot: Snapshot, field: str) -> None:
+        """Warn if no document has a field; once."""
+        if field not in self._catalogue.checked_fields:
+            alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
+            with self._catalogue.reading_at(snapshot.commit) as connection:
+                check_known(connection, [field], alive, self._catalogue.checked_fields)
 
     def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot:
         """The snapshot with those documents alone."""

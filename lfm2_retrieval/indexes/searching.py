@@ -95,6 +95,8 @@ class Searcher:
         """The hits of each query."""
         where = question.where
         seen = snapshot if where is None else self._filter.apply(snapshot, where)
+        if question.params.group_by is not None:
+            self._filter.check_field(snapshot, question.params.group_by)
         return [hits for part in question.parts() for hits in self._answer(snapshot, seen, part, resolve)]
 
     def _answer(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnknownFieldWarning
-from .conditions import Condition, Sql
+from .conditions import Sql
 from .fields import ID, MISSING, field_value
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _MOST_NAMES, _DEEPEST = 1_000, 5
 _SHOWN = 12
 
 
-def check_known(connection: sqlite3.Connection, condition: Condition, alive: Sql, checked: set[str]) -> None:
+def check_known(connection: sqlite3.Connection, named: Iterable[str], alive: Sql, checked: set[str]) -> None:
     """Warn of the fields that no document has, once each.
 
     A field takes a pass over the documents, up to the first that has it.
@@ -34,14 +34,14 @@ def check_known(connection: sqlite3.Connection, condition: Condition, alive: Sql
     ----------
     connection
         To the catalogue.
-    condition
-        What was asked.
+    named
+        The fields.
     alive
         The rows that count.
     checked
         The fields that were looked for before; those that are now are added.
     """
-    new = (field for field in dict.fromkeys(condition.fields()) if field != ID and field not in checked)
+    new = (field for field in dict.fromkeys(named) if field != ID and field not in checked)
     fields = list(islice(new, _MOST_CHECKED))
     if not fields or _is_empty(connection, alive):
         return

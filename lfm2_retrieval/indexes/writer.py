@@ -256,7 +256,7 @@ class Writer(Transaction):
         fields = read_settings(self._connection).get("fields") or ()
         rows = matching(self._connection, condition, "id, row, key, n_tokens, born", alive, fields)
         found = [Known(*row) for row in rows]
-        check_known(self._connection, condition, alive, self._catalogue.checked_fields)
+        check_known(self._connection, condition.fields(), alive, self._catalogue.checked_fields)
         return found
 
     def find(self, ids: Sequence[str]) -> dict[str, Entry]:

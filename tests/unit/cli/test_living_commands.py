@@ -55,10 +55,16 @@ def test_the_life_of_an_index(run, path, tmp_path):
         run("list", path, "--where", "lang IN ('fr', 'xx')", "--json")
     )
     assert run("delete", path).exit_code == run("delete", path, "a", "--where", "b = 1").exit_code == 2
+    assert run("delete", path, "--all", "town").exit_code == 2
+    for nothing in ("{}", "", " ", '{"$and": [{}]}'):
+        refused = run("delete", path, "--where", nothing)
+        assert (refused.exit_code, "--all" in refused.stderr) == (1, True)
+    assert "did you mean 'lang'" in run("list", path, "--where", "lnag = 'en'").stderr
     assert "segments" in run("merge", path).stdout
     assert lines(run("merge", path, "--json"))[0]["segments"] == 1
     with Retriever.open(path) as retriever:
         assert retriever.ids() == ["town"]
+    assert "Deleted 1 documents" in run("delete", path, "--all").stdout
 
 
 def test_what_is_listed_can_be_indexed_again(run, path, tmp_path):
