@@ -189,7 +189,7 @@ def test_transactions(retriever, model):
         )
         check(retriever, model)
         with pytest.raises(ZeroDivisionError), retriever.transaction():  # noqa: PT012
-            retriever.delete(where={})
+            retriever.delete(all=True)
             raise ZeroDivisionError
         with pytest.raises(IndexClosedError), retriever.transaction():  # noqa: PT012
             with pytest.raises(UnknownIdError):

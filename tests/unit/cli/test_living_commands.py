@@ -46,6 +46,7 @@ def test_the_life_of_an_index(run, path, tmp_path):
         True,
         True,
     )
+    assert "did you mean 'lang'" in run("list", path, "--where", "lnag = 'en'").stderr
     assert run("delete", path, "nothing").exit_code == 1
     assert lines(run("delete", path, "nothing", "--missing-ok", "--json"))[0]["deleted"] == 0
     assert lines(run("delete", path, "--where", "lang = 'en'", "--json"))[0]["documents_in_index"] == 3
@@ -59,7 +60,6 @@ def test_the_life_of_an_index(run, path, tmp_path):
     for nothing in ("{}", "", " ", '{"$and": [{}]}'):
         refused = run("delete", path, "--where", nothing)
         assert (refused.exit_code, "--all" in refused.stderr) == (1, True)
-    assert "did you mean 'lang'" in run("list", path, "--where", "lnag = 'en'").stderr
     assert "segments" in run("merge", path).stdout
     assert lines(run("merge", path, "--json"))[0]["segments"] == 1
     with Retriever.open(path) as retriever:

@@ -100,7 +100,7 @@ def test_delete_by_id_and_by_filter(index):
             index.delete(**wrong)
     index.add(["a"], embeddings([1], seed=3))
     assert index.ids() == list("cda")  # a new life, at the end
-    assert index.delete(where={}) == 3
+    assert index.delete(all=True) == 3
     expect(index, {})
     assert index.search(embeddings([2])) == [[]]
 
