@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import (
     ForkedProcessError,
     IndexClosedError,
+    IndexWriteError,
     InvalidInputError,
     MissingExtraError,
     TransactionError,
@@ -160,8 +161,10 @@ class Transaction:
                     self._name_segment(self._builder.finish())
                 self._dig()
                 self._end()
-        except BaseException:
+        except BaseException as error:
             self.abandon()
+            if isinstance(error, IndexWriteError):
+                self._catalogue.check_place()  # files whose folder was moved can't be written
             raise
         finally:
             self._on_commit()
@@ -200,8 +203,10 @@ class Transaction:
                 yield
         except (InvalidInputError, MissingExtraError):  # before anything was written
             raise
-        except BaseException:  # also Ctrl-C: files and rows may disagree now
+        except BaseException as error:  # also Ctrl-C: files and rows may disagree now
             self.abandon()
+            if isinstance(error, IndexWriteError):
+                self._catalogue.check_place()
             raise
 
     def _begin(self) -> None:

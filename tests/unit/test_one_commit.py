@@ -204,7 +204,7 @@ def test_explained_searches_beside_a_writer(model: Encoder, path: Path, kind: st
             while time.monotonic() < ends:
                 try:
                     hits = retriever.search("rain on hills", k=12, explain=True)
-                    assert len({(hit.text or "")[:12] for hit in hits}) <= 1
+                    assert len({"quiet" in (hit.text or "") for hit in hits}) <= 1
                     n_asked[0] += 1
                 except Exception as error:  # noqa: BLE001
                     errors.append(error)
