@@ -7,7 +7,6 @@ import mmap
 import os
 import re
 import shutil
-import stat
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, StoredIndexError
 from .access import REMEDY, unreadable
+from .plain_files import read_regular
 
 __all__ = [
     "HEADER_BYTES",
@@ -40,7 +40,8 @@ HEADER_BYTES = 128
 
 _CHUNK_BYTES = 1 << 24
 _HOLLOW_BYTES = 1 << 26
-_NAME = re.compile(r"[0-9]{8,}")
+_NAME = re.compile(r"[0-9]{8,18}", re.ASCII)
+_FILE = re.compile(r"[a-z0-9_]{1,40}\.npy")
 
 FileFacts = dict[str, dict[str, int]]
 """Of each file: ``bytes`` (all of it) and ``crc32`` (of what follows the header)."""
@@ -83,7 +84,7 @@ def sweep(folder: Path, keep: Iterable[str], check: Callable[[], None] = lambda:
     try:
         check()
         with os.scandir(home) as entries:
-            names = [entry.name for entry in entries if not entry.is_symlink()]
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         for name in names:
             if _NAME.fullmatch(name.removesuffix(".tmp")) and name not in kept:
                 shutil.rmtree(name, dir_fd=home)
@@ -99,8 +100,10 @@ def parse_files(value: Mapping[str, Mapping[str, Any]]) -> FileFacts:
     AttributeError, KeyError, TypeError, ValueError
         If it is something else.
     """
-    for facts in value.values():
-        if not isinstance(facts["bytes"], int) or not isinstance(facts["crc32"], int):
+    for name, facts in value.items():
+        if not _FILE.fullmatch(name):  # what leads elsewhere would be copied from there, and to there
+            raise ValueError(name)
+        if type(facts["bytes"]) is not int or type(facts["crc32"]) is not int:
             raise ValueError(facts)
     return {name: {"bytes": facts["bytes"], "crc32": facts["crc32"]} for name, facts in value.items()}
 
@@ -263,10 +266,8 @@ class ArrayFolder:
         path = self.path / name
         expected = HEADER_BYTES + math.prod(shape) * np.dtype(dtype).itemsize
         try:
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            with read_regular(path) as file:
                 status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise DamagedIndexError(f"{path} is not a plain file; {REMEDY}")
                 if not status.st_size == expected == self.files[name]["bytes"]:
                     raise DamagedIndexError(
                         f"{path} has {status.st_size} bytes instead of {expected}; {REMEDY}"
@@ -317,7 +318,7 @@ class ArrayFolder:
         for name, shape in self._shapes.items():
             crc32 = 0
             try:
-                with (self.path / name).open("rb") as file:
+                with read_regular(self.path / name) as file:
                     begin = file.read(HEADER_BYTES)
                     while chunk := file.read(_CHUNK_BYTES):
                         crc32 = zlib.crc32(chunk, crc32)

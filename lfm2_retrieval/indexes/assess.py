@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
+from ..printable import quoted
 from .access import access
 from .arrays import parse_files
 from .codec import Codec
@@ -20,6 +21,7 @@ from .mend import Remains, look_at
 from .noted import noted_newest
 from .rows import decode_text, load_json
 from .salvage import Salvage, salvage
+from .settings import WIDEST, faults
 
 __all__ = ["Assessment"]
 
@@ -90,11 +92,17 @@ class Assessment:
         self._place()
 
     def _settings(self, found: Salvage) -> dict[str, Any]:
-        settings = {key: value for key, value in found.settings.items() if key not in _OWN}
-        for missing in sorted({"dim", "tier", "created_by", *_OWN} - set(found.settings)):
-            self.problems.append(f"index.db: the setting {missing} is lost")
-        dim = settings.get("dim")
-        if not isinstance(dim, int) or dim < 1:
+        wrong = faults(found.settings)
+        settings = {key: value for key, value in found.settings.items() if key not in (*_OWN, *wrong)}
+        for name in wrong:
+            if found.settings.get(name) is None:
+                self.problems.append(f"index.db: the setting {name} is lost")
+            else:
+                value = quoted(found.settings[name])
+                self.problems.append(f"index.db: the setting {name} can't be {value}")
+        if not wrong and found.settings["horizon"] > found.last_commit:
+            self.problems.append(f"index.db: the setting horizon can't be {found.settings['horizon']}")
+        if "dim" not in settings:
             settings["dim"] = self._width(found)
         return {**_DEFAULTS, **settings}
 
@@ -105,7 +113,7 @@ class Assessment:
                 files = parse_files(load_json(row["files"]))
                 name, size = ("vectors.npy", 2) if "vectors.npy" in files else ("int8.npy", 1)
                 width = (files[name]["bytes"] - 128) // (row["n_tokens"] * size)
-                if width > 0:
+                if 0 < width <= WIDEST:
                     return int(width)
         raise DamagedIndexError(f"{self.folder}: the width of the vectors is lost; restore a backup")
 

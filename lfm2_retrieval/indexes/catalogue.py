@@ -28,7 +28,8 @@ from .arrays import fsync_folder
 from .connections import BUSY_SECONDS, connect, connect_to_read, harden, limit, translated
 from .lock import WriterLock
 from .noted import note_newest, noted_newest
-from .rows import COLUMNS, Entry, bury, decode_row
+from .plain_files import is_regular
+from .rows import COLUMNS, Entry, bury, check_whole, decode_row
 from .schema import ALIVE, APPLICATION_ID, CATALOGUE, read_settings
 
 __all__ = [
@@ -58,7 +59,8 @@ def is_vacant(folder: Path) -> bool:
         return False
     except OSError as error:
         raise refused(folder, error) from error
-    return all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
+    ours = all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
+    return ours and all(is_regular(folder / name) or not os.path.lexists(folder / name) for name in names)
 
 
 @busy
@@ -72,7 +74,7 @@ def is_index(folder: Path) -> bool:
     """
     path = folder / CATALOGUE
     with access(folder):
-        if path.is_symlink() or not path.is_file():
+        if not is_regular(path):
             return False
     for how in ("immutable=1", "mode=ro"):
         try:
@@ -84,7 +86,7 @@ def is_index(folder: Path) -> bool:
                 raise of_sqlite(path, error, writing=False) from error
             # A writer killed while it moved its journal into the file leaves one that is whole only with it.
             journal = path.with_name(path.name + "-wal")
-            if not journal.is_file() or not journal.stat().st_size:
+            if not is_regular(journal) or not journal.stat().st_size:
                 break
     return False
 
@@ -181,7 +183,7 @@ class Catalogue:
             If some of that was swept.
         """
         with self.reading() as connection:
-            if int(read_settings(connection)["horizon"]) > commit:
+            if read_settings(connection)["horizon"] > commit:
                 raise SweptError
             yield connection
 
@@ -316,7 +318,9 @@ class Catalogue:
 
     def keys(self, commit: int, ids: Sequence[bytes]) -> dict[bytes, int]:
         """The keys of documents alive at a commit, by id; those that aren't there are left out."""
-        return dict(self._select(commit, "id", ids, "id, key"))
+        found = dict(self._select(commit, "id", ids, "id, key"))
+        check_whole(found.values())
+        return found
 
     def living(self, ids: Sequence[bytes]) -> set[bytes]:
         """Those of some ids that the newest commit has."""
@@ -376,7 +380,7 @@ class Catalogue:
 
     @staticmethod
     def _identify(connection: sqlite3.Connection) -> str:
-        return str(read_settings(connection).get("uuid"))
+        return str(read_settings(connection)["uuid"])
 
     def _lend(self) -> sqlite3.Connection:
         with self._guard:

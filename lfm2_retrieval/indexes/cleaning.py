@@ -36,7 +36,8 @@ def clean(
         Raises if another index lies in that place by now, of which nothing may be deleted.
     """
     pinned = oldest_pin(folder)
-    horizon = newest_commit(connection) if pinned is None else pinned
+    newest = newest_commit(connection)
+    horizon = newest if pinned is None else min(pinned, newest)
     rows = connection.execute(
         "SELECT row FROM documents WHERE died IS NOT NULL AND died <= ? LIMIT ?",
         (horizon, -1 if most is None else most),
@@ -48,7 +49,7 @@ def clean(
         connection.executemany("DELETE FROM tombstones WHERE segment = ?", segments)
         connection.executemany("DELETE FROM segments WHERE id = ?", segments)
         connection.execute("DELETE FROM codecs WHERE died <= ?", (horizon,))
-        if horizon > int(read_settings(connection)["horizon"]):
+        if horizon > read_settings(connection)["horizon"]:
             write_settings(connection, {"horizon": horizon})
         connection.execute("COMMIT")
     if most is None:

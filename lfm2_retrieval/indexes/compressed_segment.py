@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from .arrays import (
     document_checksums,
     name_of,
 )
-from .codec import MOST_CENTROIDS, Codec, Layout, id_dtype
+from .codec import MOST_CENTROIDS, Codec, Errors, Layout, id_dtype
 from .segment import Segment, SegmentInfo, check_offsets
 
 __all__ = [
@@ -281,10 +282,13 @@ def load_codec(  # noqa: PLR0917
     DamagedIndexError
         If it isn't as the catalogue says.
     """
-    try:
-        n_centroids, n_codes, width = (int(facts[key]) for key in ("n_centroids", "n_codes", "width"))
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
-        raise DamagedIndexError(f"index.db: the row of codec {name!r} is damaged; {REMEDY}") from error
+    counts = [facts.get(key) for key in ("n_centroids", "n_codes", "width")]
+    errors = [facts[key] for key in Errors._fields if key in facts]
+    if not all(type(count) is int for count in counts) or not all(
+        type(error) in (int, float) and 0 <= error < math.inf for error in errors
+    ):
+        raise DamagedIndexError(f"index.db: the row of codec {name!r} is damaged; {REMEDY}")
+    n_centroids, n_codes, width = cast(list[int], counts)
     if not 1 <= n_centroids <= MOST_CENTROIDS or width not in range(1, 10) or n_codes != -(-dim // width):
         raise DamagedIndexError(f"index.db: codec {name!r} has impossible numbers; {REMEDY}")
     arrays = ArrayFolder(folder, name, files, _codec_shapes(n_centroids, dim, n_codes, width))

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import DamagedIndexError, RetrievalError
 from . import schema
 from .access import gone, no_memory, of_sqlite, refused_to_write
+from .plain_files import check_database
 
 __all__ = ["BUSY_SECONDS", "connect", "connect_to_read", "harden", "limit", "storing", "translated"]
 
@@ -22,7 +23,14 @@ _STEPS_AT_ONCE = 100_000
 
 
 def connect(path: Path, how: str) -> sqlite3.Connection:
-    """A connection to a SQLite file, in a mode of its URIs: ``mode=rw``, ``immutable=1`` …"""
+    """A connection to a SQLite file, in a mode of its URIs: ``mode=rw``, ``immutable=1`` …
+
+    Raises
+    ------
+    DamagedIndexError
+        If something else than a regular file is in the place of one that SQLite would open.
+    """
+    check_database(path)
     return sqlite3.connect(
         f"{path.as_uri()}?{how}",
         uri=True,

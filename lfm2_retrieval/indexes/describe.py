@@ -12,6 +12,7 @@ from typing import Any
 
 from .arrays import HEADER_BYTES, check_name, name_of
 from .codec import Layout
+from .plain_files import is_regular, read_regular
 from .segment import FP16
 
 __all__ = ["describe_codec", "describe_segments"]
@@ -24,9 +25,9 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a folder's arrays, as far as their headers can be read."""
     found = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix != ".npy" or path.is_symlink() or not path.is_file():
+        if path.suffix != ".npy" or not is_regular(path):
             continue
-        with path.open("rb") as file:
+        with read_regular(path) as file:
             head = file.read(HEADER_BYTES)
         with suppress(SyntaxError, ValueError, KeyError, TypeError, MemoryError, RecursionError):
             shape = ast.literal_eval(head[10:].decode("ascii").strip())["shape"]
@@ -98,6 +99,10 @@ def describe_codec(folder: Path, id: int, n_tokens: int) -> dict[str, Any] | Non
     facts = {"n_centroids": n_centroids, "n_codes": n_codes, "width": width, "n_tokens": n_tokens}
     files = {}
     for file in ("rotation.npy", "centroids.npy", "codebooks.npy"):
-        data = (folder / name / file).read_bytes()
+        try:
+            with read_regular(folder / name / file) as stream:
+                data = stream.read()
+        except OSError:
+            return None
         files[file] = {"bytes": len(data), "crc32": zlib.crc32(data[HEADER_BYTES:])}
     return {"id": id, "name": name, "facts": json.dumps(facts), "files": json.dumps(files)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import IndexLockedError, StoredIndexError
 from .access import gone, refused_to_write
+from .plain_files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +55,7 @@ class WriterLock:
         self._process = os.getpid()
         while True:
             try:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+                self._file = open_regular(self._path, os.O_RDWR | os.O_CREAT)
             except OSError as error:
                 folder = self._path.parent
                 if error.errno == errno.ENOENT and not folder.exists():

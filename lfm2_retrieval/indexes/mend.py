@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,14 +15,24 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
 from .access import unreadable
-from .arrays import HEADER_BYTES, FolderBuilder, Shapes, document_checksums, header, parse_files
+from .arrays import (
+    HEADER_BYTES,
+    FolderBuilder,
+    Shapes,
+    check_name,
+    document_checksums,
+    header,
+    parse_files,
+)
 from .codec import Codec, Layout
 from .compressed_segment import CompressedSegment, segment_shapes, token_files
+from .plain_files import is_regular, read_regular
 from .rows import load_json
 from .segment import FP16, HalfSegment, Segment, SegmentInfo, half_shapes
 
 __all__ = ["Remains", "look_at"]
 
+_MOST_TIMES, _MOST_ADDED = 100, 1 << 26
 _HALF_FILES = ["vectors.npy", "token_ids.npy"]
 
 
@@ -96,15 +108,17 @@ def look_at(
     """
     info = SegmentInfo(
         row["id"],
-        row["name"],
+        check_name(row["name"]),
         row["codec"],
         row["codec_id"],
         row["n_documents"],
         row["n_tokens"],
         parse_files(load_json(row["files"])),
     )
+    shapes = _shapes_of(info, dim)
+    _check_sizes(folder / info.name, shapes)
     arrays, damaged = {}, {}
-    for name, (dtype, shape) in _shapes_of(info, dim).items():
+    for name, (dtype, shape) in shapes.items():
         arrays[name], problem = _read(folder / info.name / name, dtype, shape, info.files[name])
         if problem:
             damaged[name] = problem
@@ -166,10 +180,10 @@ def _read(
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     try:
-        if path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+        if path.parent.is_symlink() or not is_regular(path):
             return np.zeros(shape, dtype), "is missing, or no file"
-        found = path.stat().st_size - HEADER_BYTES
-        with path.open("rb") as file:
+        with read_regular(path) as file:
+            found = os.fstat(file.fileno()).st_size - HEADER_BYTES
             head = file.read(HEADER_BYTES)
             if found != size or not size:
                 data = file.read(size)
@@ -186,6 +200,16 @@ def _read(
     if zlib.crc32(array.reshape(-1).view(np.uint8).data) != facts["crc32"]:
         return array, "doesn't match its checksum"
     return array, "" if head == header(dtype, shape) else "has a damaged header"
+
+
+def _check_sizes(folder: Path, shapes: Shapes) -> None:
+    """Refuse a row that asks for far more memory than all files together take, whichever of them is short."""
+    if any(size < 0 for _, shape in shapes.values() for size in shape):
+        raise DamagedIndexError("its counts are below zero")
+    asked = sum(math.prod(shape) * np.dtype(dtype).itemsize for dtype, shape in shapes.values())
+    found = sum((folder / name).stat().st_size for name in shapes if is_regular(folder / name))
+    if asked > _MOST_ADDED + _MOST_TIMES * found:
+        raise DamagedIndexError(f"it says {asked:,} bytes, of which {found:,} are there")
 
 
 def _layout(info: SegmentInfo) -> Layout:

@@ -6,6 +6,7 @@ exchanges the segments. An interrupted merge has lost the segment at which it wa
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -104,12 +105,12 @@ def empty_workshop(folder: Path) -> None:
     Raises
     ------
     DamagedIndexError
-        If it is a link.
+        If it is a link, or no folder.
     """
     workshop = folder / "building"
-    if workshop.is_symlink():
-        raise DamagedIndexError(f"{workshop} is a link; remove it")
-    if workshop.exists():
+    if os.path.lexists(workshop):
+        if workshop.is_symlink() or not workshop.is_dir():
+            raise DamagedIndexError(f"{workshop} is no folder; remove it")
         with storing(folder):
             shutil.rmtree(workshop)
 

@@ -12,6 +12,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+from .plain_files import open_regular
+
 __all__ = ["note_newest", "noted_newest"]
 
 _NAME = "newest"
@@ -21,7 +23,7 @@ _NOTE = re.compile(rb"([0-9a-f]{32}) ([0-9]{1,19}) ([0-9a-f]{8})\n")
 def note_newest(folder: Path, identity: str, commit: int) -> None:
     """Note the newest commit of an index; where that isn't possible, there is no note."""
     with suppress(OSError):
-        file = os.open(folder / _NAME, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        file = open_regular(folder / _NAME, os.O_WRONLY | os.O_CREAT)
         try:
             note = f"{identity} {commit} ".encode()
             os.pwrite(file, note + b"%08x\n" % zlib.crc32(note), 0)
@@ -32,7 +34,7 @@ def note_newest(folder: Path, identity: str, commit: int) -> None:
 def noted_newest(folder: Path, identity: str) -> int:
     """The newest commit that there was, as far as is known; 0 if nothing is."""
     with suppress(OSError):
-        file = os.open(folder / _NAME, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        file = open_regular(folder / _NAME)
         try:
             note = os.pread(file, 80, 0)
         finally:

@@ -7,10 +7,13 @@ cell that makes no sense is left out, and callers hold every row to its checksum
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from .plain_files import is_regular, read_regular
 
 __all__ = ["Cell", "Pages"]
 
@@ -44,8 +47,8 @@ class Pages:
     """
 
     def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            empty = not path.stat().st_size
+        with read_regular(path) as file:
+            empty = not os.fstat(file.fileno()).st_size
             self._data: bytes | mmap.mmap = b"" if empty else mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
         size = int.from_bytes(self._data[16:18], "big")
         size = 65536 if size == 1 else size
@@ -54,8 +57,9 @@ class Pages:
         self._newer: dict[int, bytes] = {}
         self.problems: list[str] = []
         journal = path.with_name(path.name + "-wal")
-        if journal.is_file() and not journal.is_symlink():
-            self._overlay(journal.read_bytes())
+        if is_regular(journal):
+            with read_regular(journal) as file:
+                self._overlay(file.read())
 
     def _overlay(self, data: bytes) -> None:
         """The journal's pages up to its last commit, also where they don't match their checksums: rows have

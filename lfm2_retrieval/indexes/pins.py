@@ -16,13 +16,14 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
+from .plain_files import NotRegularError, open_regular
+
 __all__ = ["READERS", "Pin", "oldest_pin"]
 
 READERS = "readers"
 """The folder, in that of the index."""
 
 _NAME = re.compile(r"[0-9]+-[0-9a-f]{32}")
-_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _EVERYTHING = 0
 """The number in the pin of a reader that doesn't know yet which commit it will read."""
 
@@ -51,7 +52,7 @@ class Pin:
             with suppress(FileExistsError):
                 home.mkdir()
             path = home / f"{os.getpid()}-{uuid.uuid4().hex}"
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o644)
+            self._file = open_regular(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             try:
                 fcntl.flock(self._file, fcntl.LOCK_SH)
                 os.pwrite(self._file, struct.pack("<q", _EVERYTHING), 0)
@@ -84,7 +85,7 @@ def _release(file: int, path: Path) -> None:
 
 def _read(path: Path) -> int | None:
     """The number that a pin holds; None, and the file is deleted, if nobody holds the pin."""
-    file = os.open(path, os.O_RDONLY | _FLAGS)
+    file = open_regular(path)
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -108,6 +109,6 @@ def oldest_pin(folder: Path) -> int | None:
     held = []
     for path in list(home.iterdir()):
         if _NAME.fullmatch(path.name):
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, NotRegularError):
                 held.append(_read(path))
     return min((commit for commit in held if commit is not None), default=None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import DamagedIndexError, DuplicateIdError, InvalidInputError, InvalidTypeError, UnknownIdError
+from ..printable import quoted
 
 __all__ = [
     "COLUMNS",
@@ -18,6 +19,7 @@ __all__ = [
     "bury",
     "check_id",
     "check_ids",
+    "check_whole",
     "checksum",
     "decode_row",
     "decode_text",
@@ -71,9 +73,11 @@ def decode_row(values: Sequence[Any]) -> Entry:
     row, key, n_tokens, born, died, crc32, id, text, metadata = values
     try:
         if row_checksum(died, row, key, n_tokens, born, id, text, metadata) == crc32:
-            return Entry(
-                decode_text(id), None if text is None else decode_text(text), load_json(metadata), n_tokens
-            )
+            described = load_json(metadata)
+            if isinstance(described, dict) and type(key) is int and type(n_tokens) is int:
+                return Entry(
+                    decode_text(id), None if text is None else decode_text(text), described, n_tokens
+                )
     except (DamagedIndexError, TypeError, ValueError):  # other types than were written
         pass
     raise DamagedIndexError(
@@ -114,6 +118,22 @@ def row_checksum(died: int | None, *values: Value) -> int:
     """The checksum of a row that may be dead."""
     crc32 = checksum(*values)
     return crc32 if died is None else bury(crc32, died)
+
+
+def check_whole(values: Iterable[object]) -> None:
+    """Refuse other values than whole numbers in columns that are for such: SQLite keeps whatever it is given.
+
+    Raises
+    ------
+    DamagedIndexError
+        If there is one.
+    """
+    for value in values:
+        if type(value) is not int:
+            raise DamagedIndexError(
+                f"index.db: {quoted(value)} stands in the place of a number; repair the index "
+                "(lfm2-retrieve repair) or restore a backup"
+            )
 
 
 def load_json(text: str) -> Any:

@@ -16,6 +16,7 @@ from ..errors import DamagedIndexError, NewerFormatError
 from ..forks import busy
 from .access import is_damage, of_sqlite
 from .pages import Pages
+from .plain_files import is_regular
 from .rows import decode_text, load_json, row_checksum
 from .schema import CATALOGUE, FORMAT, has_our_objects
 
@@ -152,7 +153,7 @@ def salvage(folder: Path, scratch: Path) -> Salvage:
     found = Salvage(sqlite3.connect(scratch / "documents.db", isolation_level=None))
     found.documents.executescript(f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_STORE} BEGIN")
     path = folder / CATALOGUE
-    if path.is_symlink() or not path.is_file():
+    if not is_regular(path):
         found.problems.append(f"{path} is missing, or no file")
         return found
     pages = Pages(path)

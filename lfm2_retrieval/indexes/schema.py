@@ -12,9 +12,11 @@ from typing import Any
 
 from ..errors import DamagedIndexError, RetrievalError
 from ..forks import busy
+from ..printable import quoted
 from .derived import derive
 from .fields import check_fields, declare, declared_by_path
 from .rows import checksum, load_json
+from .settings import LONGEST, faults
 
 __all__ = [
     "ALIVE",
@@ -96,21 +98,34 @@ _KEPT = ("uuid", "horizon")
 
 
 def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
-    """All settings: key → JSON value.
+    """All settings: key → JSON value; those of the index itself have values that can be.
 
     Raises
     ------
     DamagedIndexError
-        If one is not JSON.
+        If one is not JSON, or of those of the index itself one is missing, of another type or out of range.
     """
-    rows = connection.execute("SELECT key, value, crc32 FROM settings").fetchall()
+    rows = connection.execute(
+        "SELECT key, CASE WHEN length(value) <= ? THEN value END, crc32 FROM settings", (LONGEST,)
+    ).fetchall()
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
     try:
         settings = {key: load_json(value) for key, value, _ in rows}
-        if all(checksum(key, value) == crc32 for key, value, crc32 in rows) and set(_KEPT) <= set(settings):
-            return settings
+        sound = all(checksum(key, value) == crc32 for key, value, crc32 in rows)
     except (TypeError, ValueError):
-        pass
-    raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; restore it from a backup")
+        sound = False
+    if not sound:
+        raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; restore it from a backup")
+    wrong = faults(settings)
+    if not wrong and settings["horizon"] > newest:  # every search would wait for a newer commit
+        wrong = ["horizon"]
+    if wrong:
+        value = quoted(settings.get(wrong[0]))
+        raise DamagedIndexError(
+            f"{CATALOGUE}: the setting {wrong[0]} can't be {value}; repair the index (lfm2-retrieve repair) "
+            "or restore a backup"
+        )
+    return settings
 
 
 def write_settings(

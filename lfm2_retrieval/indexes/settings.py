@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,15 @@ from .. import __version__
 from ..errors import InvalidInputError
 from .fields import check_fields
 
-__all__ = ["CONTENT", "RESERVED", "WIDEST", "check_settings", "make_settings"]
+__all__ = ["CONTENT", "LONGEST", "RESERVED", "WIDEST", "check_settings", "faults", "make_settings"]
 
 CONTENT = "content_id"
 """The setting that is another whenever the whole content is replaced; the first versions left it out."""
 
 WIDEST = 1 << 20
 """No vector is wider; what says so is damaged."""
+LONGEST = 1 << 24
+"""So many characters of JSON a setting may have."""
 RESERVED = (
     *("dim", "tier", "created_by", "uuid", "horizon", "seed", CONTENT),
     *("recall", "tuned", "min_score", "errors", "lexical", "fields"),
@@ -32,10 +36,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     Raises
     ------
     InvalidInputError
-        If a name is not a str, or a lone surrogate is in it, or a value is not JSON.
+        If a name is not a str, or a lone surrogate is in it, or a value is not JSON, or too long.
     """
     try:
-        json.dumps(dict(settings), allow_nan=False)
+        if len(json.dumps(dict(settings), allow_nan=False)) > LONGEST:
+            raise ValueError(f"they are longer than {LONGEST:,} characters")
         for name in settings:
             if not isinstance(name, str):
                 raise TypeError(f"the name {name!r} is no str")
@@ -72,3 +77,88 @@ def make_settings(
         **derived,
         **values,
     }
+
+
+def faults(settings: Mapping[str, Any]) -> list[str]:
+    """The index's own settings whose values can't be: of another type, out of range, or missing.
+
+    A stored index may be somebody's work, with all its checksums right.
+    """
+    return [
+        name
+        for name, (needed, is_right) in _OWN.items()
+        if not (_holds(is_right, settings[name]) if settings.get(name) is not None else not needed)
+    ]
+
+
+def _holds(is_right: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return is_right(value)
+    except (TypeError, ValueError, RecursionError):  # InvalidInputError is a ValueError
+        return False
+
+
+def _whole(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= _LARGEST and math.isfinite(value)
+
+
+def _share(value: Any) -> bool:
+    return _number(value) and value <= 1
+
+
+def _perhaps(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or is_right(value)
+
+
+def _object(
+    needed: Mapping[str, Callable[[Any], bool]], others: Mapping[str, Callable[[Any], bool]]
+) -> Callable[[Any], bool]:
+    def is_right(value: Any) -> bool:
+        if not isinstance(value, dict) or not needed.keys() <= value.keys():
+            return False
+        known = {**needed, **others}
+        return all(known[name](one) for name, one in value.items() if name in known)
+
+    return is_right
+
+
+_LARGEST = 1e30
+_count, _size = _whole(1, 1 << 40), _whole(0, 1 << 62)
+_SEARCH = {name: _perhaps(_count) for name in ("nprobe", "candidates", "rerank")}
+_OWN: dict[str, tuple[bool, Callable[[Any], bool]]] = {
+    "dim": (True, _whole(1, WIDEST)),
+    "tier": (True, lambda value: value in ("compact", "balanced", "accurate", "exact")),
+    "created_by": (True, lambda value: isinstance(value, str)),
+    "uuid": (True, lambda value: bool(re.fullmatch("[0-9a-f]{32}", value))),
+    "horizon": (True, _size),
+    CONTENT: (False, lambda value: isinstance(value, str)),
+    "seed": (False, _whole(0, (1 << 31) - 1)),
+    "lexical": (False, lambda value: type(value) is bool),
+    "fields": (False, lambda value: isinstance(value, list) and check_fields(value) == value),
+    "tuned": (False, _object({"k": _count, **_SEARCH}, {"target_recall": _share, "n_documents": _size})),
+    "recall": (
+        False,
+        _object(
+            {
+                **{"recall": _share, "k": _count, "n_queries": _size, "milliseconds": _number},
+                **{"n_documents": _size, "from_documents": lambda value: type(value) is bool},
+            },
+            {**_SEARCH, "error": _number, "n_tokens": _size},
+        ),
+    ),
+    "errors": (
+        False,
+        _object(
+            {
+                **{"codec": _size, "measured": _size},
+                **{"mean_square_to_centroid": _number, "mean_square_error": _number},
+            },
+            {"worst": _number},
+        ),
+    ),
+}
+"""Of each setting of the index itself: whether it must be there, and what it may be."""

@@ -22,7 +22,6 @@ from .pins import Pin
 from .rows import checksum, load_json
 from .schema import read_settings
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
-from .settings import WIDEST
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -211,7 +210,7 @@ def _load(catalogue: Catalogue, known: Snapshot | None) -> Snapshot:
         if held is not None:
             held.hold(commit)
         try:
-            codecs = _open_codecs(catalogue.folder, _dim(catalogue.folder, settings), codec_rows, known)
+            codecs = _open_codecs(catalogue.folder, settings["dim"], codec_rows, known)
             parts = _open(catalogue.folder, settings, rows, dead, codecs, known)
             return Snapshot(commit, settings, parts, codecs, held)
         except DamagedIndexError:
@@ -262,7 +261,7 @@ def _open(  # noqa: PLR0917
     codecs: tuple[OpenCodec, ...],
     known: Snapshot | None,
 ) -> tuple[Part, ...]:
-    dim = _dim(folder, settings)
+    dim: int = settings["dim"]
     opened = {part.segment.info.id: part for part in known.parts} if known else {}
     parts = []
     for id, name, codec, codec_id, n_documents, n_tokens, files, born, crc32 in rows:
@@ -301,13 +300,6 @@ def _check_row(crc32: object, *values: Any) -> None:
     """Refuse a row of a table whose rows carry checksums; TypeError too where a value is of no known type."""
     if checksum(*values) != crc32:
         raise ValueError
-
-
-def _dim(folder: Path, settings: dict[str, Any]) -> int:
-    dim = settings.get("dim")
-    if not isinstance(dim, int) or not 1 <= dim <= WIDEST:
-        raise DamagedIndexError(f"{folder / 'index.db'}: the setting dim is {dim!r}; restore a backup")
-    return dim
 
 
 def _open_segment(folder: Path, info: SegmentInfo, dim: int, codecs: tuple[OpenCodec, ...]) -> Segment:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ from .derived import derive
 from .fields import check_fields
 from .graves import dig
 from .lock import WriterLock
-from .rows import COLUMNS, Entry, Row, checksum, decode_row
+from .rows import COLUMNS, Entry, Row, check_whole, checksum, decode_row
 from .schema import last_row, read_settings, write_settings
 from .segment import SegmentBuilder, SegmentInfo
 from .snapshot import Snapshot, load
@@ -259,12 +260,14 @@ class Transaction:
         return found
 
     def _select(self, condition: str, parameters: Sequence[Any]) -> list[Known]:
-        return [
+        found = [
             Known(*row)
             for row in self._connection.execute(
                 f"SELECT id, row, key, n_tokens, born FROM documents WHERE {condition}", parameters
             )
         ]
+        check_whole(chain.from_iterable((one.key, one.n_tokens, one.born) for one in found))
+        return found
 
     def _stored(self, known: Known) -> tuple[Entry, Row]:
         """What the catalogue holds of a document, checked."""

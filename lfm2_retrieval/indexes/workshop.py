@@ -16,6 +16,7 @@ from .arrays import HEADER_BYTES, FileFacts, fsync_folder
 from .catalogue import UNDER_CONSTRUCTION
 from .connections import storing
 from .lock import WriterLock
+from .plain_files import read_regular
 from .schema import CATALOGUE
 
 __all__ = ["SCRATCH", "copy_files", "link_files", "refuse_inside", "sync_file", "workshop"]
@@ -103,6 +104,8 @@ def copy_files(source: Path, target: Path, files: FileFacts) -> None:
     DamagedIndexError
         Naming the first file that isn't as the catalogue says.
     """
+    if source.is_symlink() or source.parent.is_symlink():
+        raise DamagedIndexError(f"{source} is a link; repair the index first")
     target.mkdir()
     for name, facts in files.items():
         crc32, size = 0, 0
@@ -138,7 +141,7 @@ def link_files(source: Path, target: Path, files: FileFacts) -> None:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+        return read_regular(path)
     except OSError as error:
         raise unreadable(path, error, path.parents[2]) from error
 

@@ -58,6 +58,7 @@ BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}
+BELOW = {part: below | {"printable"} for part, below in BELOW.items()} | {"printable": set()}
 
 FOREIGN = {"indexes": {"torch", "transformers", "sentence_transformers"}, "encoder": {"faiss", "sqlite3"}}
 HEAVY = {"torch", "faiss", "numba", "transformers", "sentence_transformers", "sklearn", "scipy"}
