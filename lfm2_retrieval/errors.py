@@ -21,7 +21,8 @@
     │   ├── IndexClosedError    also a ValueError: used after close()
     │   │   └── IndexReplacedError   another index lies at its path now
     │   ├── TransactionError    also a RuntimeError: what can't be done inside a transaction
-    │   └── ModelMismatchError  also a ValueError: made with another encoder
+    │   ├── ModelMismatchError  also a ValueError: made with another encoder
+    │   └── UntrustedModelError also a PermissionError: it names a model that the user didn't
     ├── ForkedProcessError      also a RuntimeError: what a forked process can't go on with
     └── MissingExtraError       also an ImportError: an optional package is not installed
 
@@ -33,6 +34,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from .printable import printable
 
 __all__ = [
     "CheckpointError",
@@ -58,6 +61,7 @@ __all__ = [
     "TransactionError",
     "UnknownFieldWarning",
     "UnknownIdError",
+    "UntrustedModelError",
     "on_command_line",
     "remedy",
 ]
@@ -85,7 +89,10 @@ def on_command_line() -> Iterator[None]:
 
 
 class RetrievalError(Exception):
-    """The root of this library's errors."""
+    """The root of this library's errors. What its message quotes of files can't steer a terminal."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n\t")
 
 
 class InvalidInputError(RetrievalError, ValueError):
@@ -166,6 +173,11 @@ class ModelMismatchError(StoredIndexError, ValueError):
 
 class ForkedProcessError(RetrievalError, RuntimeError):
     """A forked process can't go on with what its parent had begun, or has on a GPU."""
+
+
+class UntrustedModelError(StoredIndexError, PermissionError):
+    """The index names a model that is neither bundled nor published by the family's makers, and that the user
+    didn't name; the message says how he can."""
 
 
 class MissingExtraError(RetrievalError, ImportError):

@@ -28,6 +28,7 @@ from .indexes import CompressedIndex, Estimate, Writer
 from .indexes.rows import encode_metadata
 from .indexes.settings import CONTENT
 from .interrupts import uninterrupted
+from .recorded import check_recorded
 from .records import COLUMNS, Columns, Draft, Problems, Source, as_mapping, check_names, draft_of
 
 __all__ = [
@@ -299,7 +300,7 @@ def check_same_model(writer: Writer, encoder: Encoder) -> None:
     ModelMismatchError
         If it was encoded anew, or overwritten, since it was opened.
     """
-    recorded = writer.settings.get("encoder") or {}
+    recorded = check_recorded(writer.path, writer.settings.get("encoder"))
     own = encoder.identity
     differing = next((name for name in _DECISIVE if name in recorded and recorded[name] != own[name]), None)
     if differing is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .datatypes import Document
-from .encoder import DocumentOptions, Encoder
+from .encoder import Encoder
 from .errors import InvalidInputError, remedy
 from .indexes import CompressedIndex, Entry
 from .indexes.settings import RESERVED
 from .ingest import Ingest, batches
 from .progress import Show
+from .recorded import check_recorded, recorded_options
 
 __all__ = ["check_texts", "encode_anew"]
 
@@ -47,7 +48,8 @@ def encode_anew(
     They are read when the writer lock is held, so that nothing that was added before is lost; who wants to
     write meanwhile waits, or is told. Until the commit, and if there never is one, the old content stays.
     """
-    encoder = encoder.reading(DocumentOptions.recorded(store.settings.get("encoder") or {}))
+    recorded = check_recorded(store.path, store.settings.get("encoder"))
+    encoder = encoder.reading(recorded_options(store.path, recorded))
 
     def documents() -> Iterator[Document]:
         store.refresh()

@@ -32,6 +32,7 @@ from .indexes.policy import parse_memory
 from .ingest import Ingest, batches, refuse_one
 from .keywords import check_keywords
 from .progress import Show, shown
+from .recorded import check_recorded, recorded_model, recorded_options
 from .records import Source, check_columns
 from .reindexing import check_texts, encode_anew
 from .searching import Searching, load_encoder
@@ -80,6 +81,7 @@ class Retriever(LivingDocuments, Searching):
         text: str | None = None,
         id: str | None = None,
         metadata: Sequence[str] | None = None,
+        trust_model: bool = False,
         device: str = "auto",
         dtype: Precision = "auto",
         batch_size: int = 256,
@@ -129,6 +131,8 @@ class Retriever(LivingDocuments, Searching):
             Which key or column of the rows is the text, by default ``text``, and which the id.
         metadata
             The keys or columns that are kept as metadata, by default all that are left.
+        trust_model
+            Whether an index to append to may name any model; see :meth:`open`.
         device, dtype
             See :meth:`Encoder.load`.
         batch_size
@@ -184,7 +188,9 @@ class Retriever(LivingDocuments, Searching):
         ids: set[str] = set()
         stream, settings, made = None, None, None
         if held and if_exists == "append":
-            retriever = cls.open(target.folder, model=model, device=device, dtype=dtype)
+            retriever = cls.open(
+                target.folder, model=model, trust_model=trust_model, device=device, dtype=dtype
+            )
         else:
             stream = batches(documents, batch_size, ids, columns=columns)
             fresh = load_encoder(DEFAULT_MODEL if model is None else model, device, dtype)
@@ -198,7 +204,9 @@ class Retriever(LivingDocuments, Searching):
                 made = None if new is None else new.content_id
             else:  # another process has made it meanwhile
                 own = None if model is None else fresh
-                retriever = cls.open(target.folder, model=own, device=device, dtype=dtype)
+                retriever = cls.open(
+                    target.folder, model=own, trust_model=trust_model, device=device, dtype=dtype
+                )
         store = retriever.store
         try:
             if stream is None:
@@ -224,6 +232,7 @@ class Retriever(LivingDocuments, Searching):
         path: str | Path,
         *,
         model: str | Path | Encoder | None = None,
+        trust_model: bool = False,
         device: str = "auto",
         dtype: Precision = "auto",
         auto_refresh: bool = False,
@@ -237,7 +246,11 @@ class Retriever(LivingDocuments, Searching):
         path
             The index's folder.
         model
-            Where the index's own model lies now, if not where it was; another model is refused at first use.
+            The index's own model, where it lies now; another model is refused at first use. By default the
+            one that the index names, if that is bundled or published by the family's makers: an index that
+            somebody sent could name any folder of this machine, and any repository on the hub.
+        trust_model
+            Load whatever model the index names.
         device, dtype
             See :meth:`Encoder.load`.
         auto_refresh
@@ -249,7 +262,8 @@ class Retriever(LivingDocuments, Searching):
             If there is no index, something else, one of a newer version or a damaged one.
         """
         store = CompressedIndex.open(path, auto_refresh=auto_refresh)
-        return cls(store, partial(_own_encoder, store, model, device, dtype))
+        own = partial(_own_encoder, store, model, device, dtype, trust_model=trust_model)
+        return cls(store, own)
 
     @classmethod
     @check_keywords("Retriever.reindex")
@@ -258,6 +272,7 @@ class Retriever(LivingDocuments, Searching):
         path: str | Path,
         model: str | Path | Encoder | None = None,
         *,
+        trust_model: bool = False,
         device: str = "auto",
         dtype: Precision = "auto",
         batch_size: int = 256,
@@ -279,6 +294,8 @@ class Retriever(LivingDocuments, Searching):
             The index's folder.
         model
             As for :meth:`index`; by default today's model of the name that the index records.
+        trust_model
+            Load whatever model the index names; see :meth:`open`.
         device, dtype
             See :meth:`Encoder.load`.
         batch_size, memory, on_progress
@@ -293,6 +310,8 @@ class Retriever(LivingDocuments, Searching):
             If there is no index; if it is damaged; if another writes; if the disk is full.
         ModelNotFoundError, CheckpointError
             If the model can't be loaded.
+        UntrustedModelError
+            If the index names another one than :meth:`open` loads without being asked.
         """
         memory = parse_memory(memory)
         store = CompressedIndex.open(path)
@@ -301,7 +320,10 @@ class Retriever(LivingDocuments, Searching):
             recorded = _recorded(store)
             if model is None and not recorded:
                 raise InvalidInputError(_says_no_model(store.path))
-            encoder = load_encoder(recorded["name"] if model is None else model, device, dtype)
+            if model is None:
+                today = {**recorded, "revision": None}
+                model, _ = recorded_model(store.path, today, trust=trust_model)
+            encoder = load_encoder(model, device, dtype)
             with shown(on_progress, count) as show:
                 encode_anew(store, encoder, count, memory=memory, batch_size=batch_size, show=show)
         except BaseException:
@@ -316,6 +338,7 @@ class Retriever(LivingDocuments, Searching):
         path: str | Path,
         *,
         model: str | Path | Encoder | None = None,
+        trust_model: bool = False,
         dry_run: bool = False,
         device: str = "auto",
         dtype: Precision = "auto",
@@ -331,6 +354,8 @@ class Retriever(LivingDocuments, Searching):
         model
             Where the index's own model lies now. Without it, documents stay without vectors if the model
             isn't where it was; with it, it must be the index's.
+        trust_model
+            Load whatever model the index names; see :meth:`open`.
         dry_run
             Only say what is damaged.
         device, dtype
@@ -342,17 +367,17 @@ class Retriever(LivingDocuments, Searching):
             If there is no index, or nothing left of it.
         IndexWriteError, IndexLockedError
             If the new index can't be written, or another process writes to the old one.
-        ModelMismatchError
-            If ``model`` isn't the index's; then nothing is changed.
+        ModelMismatchError, UntrustedModelError
+            If ``model`` isn't the index's, or isn't given where it must be; then nothing is changed.
         """
 
         from .indexes.repair import repair
 
         def encode(texts: Sequence[str], settings: Mapping[str, Any]) -> TokenEmbeddings | None:
             try:
-                recorded = settings.get("encoder") or {}
-                encoder = _encoder_of(Path(path), recorded, model, device, dtype)
-            except (InvalidInputError, CheckpointError, ModelMismatchError):
+                recorded = check_recorded(Path(path), settings.get("encoder"))
+                encoder = _encoder_of(Path(path), recorded, model, device, dtype, trust_model=trust_model)
+            except (InvalidInputError, CheckpointError, DamagedIndexError, ModelMismatchError):
                 if model is not None:
                     raise
                 return None
@@ -416,6 +441,8 @@ class Retriever(LivingDocuments, Searching):
         ------
         ModelMismatchError
             If it is not the one that the index was made with.
+        UntrustedModelError
+            If the index names another one than :meth:`open` loads without being asked.
         ModelNotFoundError, CheckpointError
             If it can't be loaded.
         """
@@ -463,7 +490,7 @@ class Retriever(LivingDocuments, Searching):
             held, tokens = len(self), self.store.n_tokens
         except IndexClosedError:
             return html_table((), [("index", self.path), ("closed", "")])
-        recorded = self.store.settings.get("encoder") or {}
+        recorded = _recorded(self.store)
         facts = {"index": self.path, "documents": held, "token vectors": tokens, "tier": self.store.tier}
         return html_table((), [*facts.items(), ("model", recorded.get("name", "not recorded"))])
 
@@ -488,8 +515,7 @@ class Retriever(LivingDocuments, Searching):
 
 def _recorded(store: CompressedIndex) -> dict[str, Any]:
     """What an index says of the encoder that made its vectors."""
-    recorded: dict[str, Any] = store.settings.get("encoder") or {}
-    return recorded
+    return check_recorded(store.path, store.settings.get("encoder"))
 
 
 def _refuse_other(path: Path, recorded: Mapping[str, Any], encoder: Encoder) -> None:
@@ -503,10 +529,15 @@ def _refuse_other(path: Path, recorded: Mapping[str, Any], encoder: Encoder) -> 
 
 
 def _own_encoder(
-    store: CompressedIndex, model: str | Path | Encoder | None, device: str, dtype: Precision
+    store: CompressedIndex,
+    model: str | Path | Encoder | None,
+    device: str,
+    dtype: Precision,
+    *,
+    trust_model: bool = False,
 ) -> Encoder:
     """The encoder that an open index was made with."""
-    return _encoder_of(store.path, _recorded(store), model, device, dtype)
+    return _encoder_of(store.path, _recorded(store), model, device, dtype, trust_model=trust_model)
 
 
 def _given_encoder(store: CompressedIndex, encoder: Encoder) -> Encoder:
@@ -516,15 +547,21 @@ def _given_encoder(store: CompressedIndex, encoder: Encoder) -> Encoder:
 
 
 def _encoder_of(
-    path: Path, recorded: Mapping[str, Any], model: str | Path | Encoder | None, device: str, dtype: Precision
+    path: Path,
+    recorded: Mapping[str, Any],
+    model: str | Path | Encoder | None,
+    device: str,
+    dtype: Precision,
+    *,
+    trust_model: bool = False,
 ) -> Encoder:
     """The encoder that an index was made with, which its settings tell."""
-    if recorded and not {"name", "revision", "fingerprint"} <= set(recorded):
-        raise DamagedIndexError(f"{path}: the setting encoder is damaged; restore a backup")
+    options = recorded_options(path, recorded)
     if model is not None:
         encoder = load_encoder(model, device, dtype)
     elif recorded:
-        encoder = load_encoder(recorded["name"], device, dtype, recorded["revision"])
+        name, revision = recorded_model(path, recorded, trust=trust_model)
+        encoder = load_encoder(name, device, dtype, revision)
     else:
         raise InvalidInputError(_says_no_model(path))
     if recorded and encoder.fingerprint != recorded["fingerprint"]:
@@ -534,7 +571,7 @@ def _encoder_of(
             f"{path} was made with {_version(recorded)}, and this is {_version(encoder.identity)}: {again} "
             f"encodes its documents anew with a model of today, or {place} the folder of the former"
         )
-    return encoder.reading(DocumentOptions.recorded(recorded)) if recorded else encoder
+    return encoder.reading(options) if recorded else encoder
 
 
 def _version(identity: Mapping[str, Any]) -> str:

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .encoder import DocumentKeywords, DocumentOptions, Encoder
+from .encoder import DocumentKeywords, Encoder
 from .errors import IndexExistsError, InvalidInputError, remedy
 from .indexes import CompressedIndex, Tier, Writer
 from .indexes.catalogue import is_index, is_vacant
+from .recorded import check_recorded, recorded_options
 
 __all__ = ["IfExists", "Target"]
 
@@ -103,8 +104,9 @@ class Target:
         InvalidInputError
             Naming what differs.
         """
-        recorded = asdict(DocumentOptions.recorded(settings.get("encoder") or {}))
-        held = {"tier": str(settings["tier"]), **recorded}
+        place = Path("the index" if self.path is None else self.path)
+        recorded = check_recorded(place, settings.get("encoder"))
+        held = {"tier": str(settings["tier"]), **asdict(recorded_options(place, recorded))}
         for name, value in {"tier": self.tier, **self.options}.items():
             if value is not None and value != held[name]:
                 raise InvalidInputError(

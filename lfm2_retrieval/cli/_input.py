@@ -26,6 +26,7 @@ __all__ = [
     "prefixes_beside",
     "reading_options",
     "tell",
+    "trust_option",
 ]
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
@@ -84,6 +85,16 @@ def model_options(help: str) -> Decorator:
         return function
 
     return decorate
+
+
+def trust_option() -> Decorator:
+    """The option ``--trust-model``, of what loads the model that an index names."""
+    return click.option(
+        "--trust-model",
+        is_flag=True,
+        help="Load whatever model the index names, from any folder or from the hub.  "
+        "[default: only those that are bundled or published by their makers]",
+    )
 
 
 def format_option() -> Decorator:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..readers import Reading, ReadOptions
-from ._input import MOVED, input_option, model_options, prefixes_beside, reading_options, tell
+from ._input import MOVED, input_option, model_options, prefixes_beside, reading_options, tell, trust_option
 from ._output import print_json
 
 
@@ -25,6 +25,7 @@ from ._output import print_json
 )
 @reading_options()
 @model_options(MOVED)
+@trust_option()
 @click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(  # noqa: PLR0917  (click passes names)
@@ -35,6 +36,7 @@ def command(  # noqa: PLR0917  (click passes names)
     format: str | None,
     options: ReadOptions,
     model: str | None,
+    trust_model: bool,
     device: str,
     dtype: Any,
     batch_size: int,
@@ -50,7 +52,7 @@ def command(  # noqa: PLR0917  (click passes names)
     """
     from ..retriever import Retriever
 
-    with Retriever.open(path, model=model, device=device, dtype=dtype) as retriever:
+    with Retriever.open(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
         reading = Reading((*inputs, *more), format, options)
         reading.prefixes = prefixes_beside(reading.folders, retriever.store)
         done = retriever.add(reading, on_conflict=on_conflict, batch_size=batch_size)

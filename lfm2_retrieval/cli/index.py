@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..readers import STDIN, Reading, ReadOptions
-from ._input import input_option, prefixes_beside, reading_options, tell
+from ._input import input_option, prefixes_beside, reading_options, tell, trust_option
 from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @input_option()
 @click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
 @click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
+@trust_option()
 @click.option(
     "--tier",
     type=click.Choice(["compact", "balanced", "accurate", "exact"]),
@@ -87,6 +88,7 @@ def command(
     inputs: tuple[str, ...],
     more: tuple[str, ...],
     model: str | None,
+    trust_model: bool,
     tier: str | None,
     if_exists: Any,
     fields: tuple[str, ...],
@@ -142,6 +144,7 @@ def command(
                 reading,
                 path,
                 model=model,
+                trust_model=trust_model,
                 tier=tier,
                 if_exists=if_exists,
                 fields=fields,

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ._input import model_options
+from ._input import model_options, trust_option
 from ._output import print_json
 
 __all__ = ["command"]
@@ -21,6 +21,7 @@ _SHOWN = 20
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only say what is damaged and what would be lost.")
 @model_options("Where the index's model lies now, to encode texts of which vectors are lost.")
+@trust_option()
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(path: Path, *, dry_run: bool, json_: bool, **model: Any) -> None:
     """Replace the damaged index PATH by all that is left.

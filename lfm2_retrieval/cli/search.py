@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._input import MOVED, TextCommand, model_options
+from ._input import MOVED, TextCommand, model_options, trust_option
 from ._output import format_hit, print_json, where_option
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "as tune learnt.",
 )
 @model_options(MOVED)
+@trust_option()
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
 def command(
     *,
@@ -79,6 +80,7 @@ def command(
     model: str | None,
     device: str,
     dtype: Any,
+    trust_model: bool,
     json_: bool,
     **options: Any,
 ) -> None:
@@ -92,7 +94,7 @@ def command(
 
     if not queries and not more:
         raise click.UsageError("give a QUERY; one that begins with a dash goes behind -- or -q")
-    with Retriever.open(path, model=model, device=device, dtype=dtype) as retriever:
+    with Retriever.open(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
         asked = [
             line.strip()
             for query in queries

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._extras import need
-from ._input import model_options
+from ._input import model_options, trust_option
 from ._output import describe_min_score, print_json
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def _plottable(ctx: click.Context, param: click.Parameter, value: Path | None) -
     help="The share of the queries that `search --min-score auto` shall leave a hit.",
 )
 @model_options("For --queries: where the index's model lies now, if it was moved.")
+@trust_option()
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -78,6 +79,7 @@ def command(
     model: str | None,
     device: str,
     dtype: Any,
+    trust_model: bool,
     plot: Path | None,
     json_: bool,
 ) -> None:
@@ -87,14 +89,15 @@ def command(
     share of the exact hits that a search finds. It is measured on this machine, as is the time. Run it again
     when the index has grown a lot.
     """
-    if model is not None and file is None:
-        raise click.UsageError("--model goes with --queries")
+    if (model is not None or trust_model) and file is None:
+        raise click.UsageError("--model and --trust-model go with --queries")
     if plot is not None:
         need("drawing a picture", "bench", "matplotlib")
     from ..indexes import CompressedIndex
 
     with CompressedIndex.open(path) as index:
-        queries = None if file is None else _encode(path, file, model=model, device=device, dtype=dtype)
+        how = {"model": model, "trust_model": trust_model, "device": device, "dtype": dtype}
+        queries = None if file is None else _encode(path, file, **how)
         with _status(quiet=json_) as show:
             tuning = index.tune(target_recall, k, queries=queries, sample=sample, on_progress=show)
             tuning = replace(tuning, min_score=_learn(path, queries, keep, show, model, device, dtype))
@@ -109,7 +112,7 @@ def command(
         click.echo(f"wrote {plot}", err=True)
 
 
-def _encode(path: Path, file: Path, **model: Any) -> TokenEmbeddings:
+def _encode(path: Path, file: Path, **how: Any) -> TokenEmbeddings:
     from ..errors import InvalidInputError
     from ..readers import STDIN, DocumentFormat, read_documents
     from ..retriever import Retriever
@@ -119,7 +122,7 @@ def _encode(path: Path, file: Path, **model: Any) -> TokenEmbeddings:
     texts = [row["text"] for row in rows if row["text"].strip()]
     if not texts:
         raise InvalidInputError(f"{file}: there is no query in it")
-    with Retriever.open(path, **model) as retriever:
+    with Retriever.open(path, **how) as retriever:
         return retriever.encoder.encode_queries(texts)
 
 

@@ -1,6 +1,6 @@
 """Checkpoint to token vectors."""
 
-from .checkpoint import BUNDLED, DEFAULT_MODEL
+from .checkpoint import BUNDLED, DEFAULT_MODEL, PUBLISHED, is_hub_name
 from .devices import Precision
 from .encoder import Encoder
 from .options import DocumentKeywords, DocumentOptions, LongDocuments, check_whole
@@ -10,6 +10,7 @@ from .texts import TruncationWarning
 __all__ = [
     "BUNDLED",
     "DEFAULT_MODEL",
+    "PUBLISHED",
     "DocumentKeywords",
     "DocumentOptions",
     "Encoder",
@@ -18,5 +19,6 @@ __all__ = [
     "TruncationWarning",
     "batched",
     "check_whole",
+    "is_hub_name",
     "numbered",
 ]

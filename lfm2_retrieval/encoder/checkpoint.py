@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,21 @@ from .values import Values, read_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BUNDLED", "DEFAULT_MODEL", "find_checkpoint", "fingerprint", "read_tensors"]
+__all__ = [
+    "BUNDLED",
+    "DEFAULT_MODEL",
+    "PUBLISHED",
+    "find_checkpoint",
+    "fingerprint",
+    "is_hub_name",
+    "read_tensors",
+]
 
 DEFAULT_MODEL = "LiquidAI/LFM2-ColBERT-350M"
 BUNDLED = {"nano": Path(__file__).parent.parent / "models" / "nano"}
+PUBLISHED = ("LiquidAI/LFM2-ColBERT-350M", "LiquidAI/LFM2.5-ColBERT-350M")
+"""The family's models on the hub, by their makers."""
+_HUB_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9._-]+")
 _WANTED = ("*.json", "*.safetensors", "*.txt", "*tokenizer.model")
 """Settings, weights and tokenizers in any folder; never code, nor what could hold some."""
 
@@ -29,7 +41,7 @@ _WANTED = ("*.json", "*.safetensors", "*.txt", "*tokenizer.model")
 def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Path:
     """The folder of a model: bundled, local, or fetched from the Hugging Face hub into its cache.
 
-    One from the hub is called by its commit.
+    One from the hub is called by its commit. See `is_hub_name` for what is taken for its name.
 
     Raises
     ------
@@ -41,6 +53,8 @@ def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Pa
     if not isinstance(name_or_path, (str, os.PathLike)):
         raise InvalidTypeError(f"a model is a name or a path, not a {type(name_or_path).__name__}")
     name = str(name_or_path)
+    if is_hub_name(name_or_path):
+        return _fetched(name, revision)
     try:
         path = Path(name).expanduser()
         if name and path.is_dir():
@@ -52,16 +66,28 @@ def find_checkpoint(name_or_path: str | Path, revision: str | None = None) -> Pa
         raise CheckpointError(
             f"{path} is a file; a model is a folder with modules.json, config.json and weights"
         )
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelNotFoundError(
-            f"there is no model at {name!r}; give a folder, a hub name such as {DEFAULT_MODEL!r}, "
-            f"or {_nano()}, which is bundled"
-        )
+    raise ModelNotFoundError(
+        f"there is no model at {name!r}; give a folder, a hub name such as {DEFAULT_MODEL!r}, "
+        f"or {_nano()}, which is bundled"
+    )
+
+
+def is_hub_name(name_or_path: str | Path) -> bool:
+    """Whether it names a model on the hub: a string ``OWNER/NAME``, whatever folders there are.
+
+    A folder of such a name in the working directory, which may be anybody's, is never taken for it: that is
+    ``./OWNER/NAME``, or a `Path`.
+    """
+    return isinstance(name_or_path, str) and _HUB_NAME.fullmatch(name_or_path) is not None
+
+
+def _fetched(name: str, revision: str | None) -> Path:
     try:
         return fetch(name, _WANTED, revision=revision)
     except OSError as error:
+        here = f" The folder of that name here is called ./{name}." if Path(name).is_dir() else ""
         raise ModelNotFoundError(
-            f"the model {name!r} is not in the local cache and could not be fetched ({error}). "
+            f"the model {name!r} is not in the local cache and could not be fetched ({error}).{here} "
             f"Without a network use {_nano()}, which is bundled, or the path of a local folder."
         ) from error
 

@@ -19,7 +19,7 @@ from ..errors import InvalidInputError
 from ..forks import busy, cached_property
 from ..keywords import check_keywords
 from .backbone import Backbone
-from .checkpoint import BUNDLED, find_checkpoint, fingerprint, read_tensors
+from .checkpoint import BUNDLED, find_checkpoint, fingerprint, is_hub_name, read_tensors
 from .config import BackboneConfig
 from .devices import Precision, find_device, find_dtype, settle_torch
 from .engine import Engine
@@ -125,7 +125,8 @@ class Encoder:
         ----------
         name_or_path
             ``"nano"``, a folder in the PyLate or the sentence-transformers multi-vector layout, or a
-            name on the Hugging Face hub (``"LiquidAI/LFM2-ColBERT-350M"``).
+            name on the Hugging Face hub (``"LiquidAI/LFM2-ColBERT-350M"``). A string ``OWNER/NAME`` is always
+            one on the hub; a folder of that name is ``"./OWNER/NAME"``, or a `Path`.
         device
             ``"auto"`` takes a CUDA device when there is one.
         dtype
@@ -161,7 +162,7 @@ class Encoder:
         folder = find_checkpoint(name_or_path, revision)
         precision = find_dtype(dtype, where)
         bundled = str(name_or_path) in BUNDLED
-        local = not bundled and Path(name_or_path).expanduser().is_dir()
+        local = not bundled and not is_hub_name(name_or_path)
         name = str(folder.resolve()) if local else str(name_or_path)
         encoder = cls(
             folder,

@@ -32,14 +32,16 @@ BELOW["json_values"] = {"errors"}
 BELOW["frames"] = {"errors", "datatypes"}
 BELOW["records"] = {"errors", "datatypes", "json_values", "titles"}
 BELOW["ingest"] = BELOW["records"] | {"encoder", "indexes", "interrupts", "frames", "records"}
+BELOW["ingest"] |= {"recorded"}
 BELOW["progress"] = {"ingest"}
 BELOW["reindexing"] = BELOW["ingest"] | {"ingest", "progress"}
 BELOW["answering"] = {"errors", "datatypes", "encoder", "indexes"}
 BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
 BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "keywords", "reranking"}
+BELOW["recorded"] = {"errors", "encoder"}
 BELOW["change_run"] = BELOW["ingest"] | {"ingest"}
 BELOW["changes"] = BELOW["change_run"] | {"change_run"}
-BELOW["target"] = {"errors", "encoder", "indexes"}
+BELOW["target"] = {"errors", "encoder", "indexes", "recorded"}
 BELOW["retriever"] = BELOW["searching"] | {
     "readers",
     "searching",
@@ -51,6 +53,7 @@ BELOW["retriever"] = BELOW["searching"] | {
     "target",
     "answering",
 }
+BELOW["retriever"] |= {"recorded"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}
 BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
