@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ def progress_bar(total: int | None, *, quiet: bool = False, always: bool = False
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    # The command line guards its streams against what others wrote; a bar is our own, and moves the cursor.
+    console = Console(file=getattr(sys.stderr, "unguarded", sys.stderr))
     with Bar(
         TextColumn("{task.description}"),
         BarColumn(),

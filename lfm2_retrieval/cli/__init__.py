@@ -8,7 +8,6 @@ A command's module imports click and the standard library at its top, and all el
 from __future__ import annotations
 
 import errno
-import sys
 import warnings
 from importlib import import_module
 from typing import Any
@@ -17,6 +16,8 @@ import click
 
 from .. import __version__
 from ..errors import RetrievalError, on_command_line
+from ..printable import printable
+from ._terminal import guarded
 
 __all__ = ["main"]
 
@@ -38,10 +39,11 @@ class _Group(click.Group):
         command: click.Command = import_module(f".{cmd_name}", __name__).command
         return command
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with guarded():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")  # documents may hold lone surrogates
         with warnings.catch_warnings(), on_command_line():
             warnings.showwarning = _show_warning
             try:
@@ -63,7 +65,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+    click.echo(f"Warning: {printable(' '.join(str(message).split()))}", err=True)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..printable import printable, without_hidden
+
 if TYPE_CHECKING:
     from ..datatypes import Hit
     from ..indexes import Entry
@@ -26,7 +28,6 @@ __all__ = [
     "where_option",
 ]
 
-_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 _WIDTH, _INDENT = 96, " " * 5
 
 
@@ -48,8 +49,8 @@ def _read_filter(context: click.Context, option: click.Parameter, value: str | N
 
 
 def print_json(value: Any) -> None:
-    """Print a value as one line of JSON, in ASCII, which any terminal and pipe can carry."""
-    click.echo(json.dumps(value))
+    """Print a value as one line of JSON, in printable ASCII, which any terminal and pipe can carry."""
+    click.echo(json.dumps(value).replace("\x7f", "\\u007f"))
 
 
 def document_json(entry: Entry) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def document_json(entry: Entry) -> dict[str, Any]:
 
 
 def format_document(entry: Entry, limit: int | None = None) -> str:
-    """A document in a few lines: id, metadata and the text, or what it begins with; controls are blanked."""
+    """A document in a few lines: id, metadata and the text, or what it begins with; nothing hides in it."""
     text = entry.text or ""
     if limit is not None and len(text) > limit:
         text = text[:limit] + "…"
@@ -70,13 +71,13 @@ def format_document(entry: Entry, limit: int | None = None) -> str:
 def format_hit(hit: Hit, spans: Sequence[tuple[int, int]] = (), limit: int = 600) -> str:
     """A hit in a few lines: rank, score, id and title, then the text with ``spans`` marked.
 
-    Control characters are blanked, so that no document can steer the terminal.
+    Control characters are blanked and what hides is left out, so that no document can steer the terminal.
     """
     text = hit.text or ""
     title = hit.metadata.get("title")
     title = title if isinstance(title, str) and title and text.startswith(title) else ""
     body = [(start, end) for start, end in spans if start >= len(title)]
-    head = f"{hit.rank:>3}. {hit.score:7.3f}  {_plain(hit.id)}"
+    head = f"{hit.rank:>3}. {hit.score:7.3f}  {printable(hit.id)}"
     if title:
         head += f"  {_plain(mark(title, [(start, end) for start, end in spans if end <= len(title)]))}"
     cut = text[len(title) : len(title) + limit] + ("…" if len(text) > len(title) + limit else "")
@@ -127,7 +128,7 @@ def _emphasize(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.translate(_CONTROLS).split())
+    return " ".join(without_hidden(text).split())
 
 
 def describe_min_score(learnt: MinScore) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..printable import printable
 from ._output import print_json
 
 
@@ -35,4 +36,4 @@ def command(*, path: Path, lexical: bool | None, fields: tuple[str, ...], json_:
         print_json({"lexical": words, "fields": declared})
         return
     click.echo(f"words    {'kept' if words else 'not kept'}")
-    click.echo(f"fields   {', '.join(declared) or 'none declared'}")
+    click.echo(f"fields   {', '.join(map(printable, declared)) or 'none declared'}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..printable import printable
 from ._output import describe_min_score, format_bytes, print_json
 
 _LAST_STEP = ("int8", "scales")
@@ -40,7 +41,8 @@ def command(path: Path, json_: bool) -> None:
                 held.outgrown,
             )
         )
-    model = settings.get("encoder") or {}
+    recorded = settings.get("encoder")
+    model = recorded if isinstance(recorded, dict) else {}
     facts = {
         "path": str(path),
         "documents": documents,
@@ -74,7 +76,7 @@ def command(path: Path, json_: bool) -> None:
         *([("codec", _describe(codec, settings.get("errors"), outgrown))] if codec else []),
         *_recall_lines(settings, documents),
     ):
-        click.echo(f"{name:<16} {value}")
+        click.echo(f"{name:<16} {printable(str(value))}")
 
 
 def _where(part: str) -> str:

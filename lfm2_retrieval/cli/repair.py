@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..printable import printable
 from ._input import model_options, trust_option
 from ._output import print_json
 
@@ -39,7 +40,7 @@ def command(path: Path, *, dry_run: bool, json_: bool, **model: Any) -> None:
         click.echo(f"Nothing is damaged: {report.kept:,} documents.")
         return
     for problem in report.problems:
-        click.echo(f"damaged: {problem}")
+        click.echo(f"damaged: {printable(problem)}")
     click.echo(f"{report.kept:,} documents are as they were.")
     _name("encoded again from their text", report.encoded)
     _name("without vectors: only their text is left", report.without_vectors)

@@ -13,6 +13,7 @@ import click
 from ._extras import need
 from ._input import model_options, trust_option
 from ._output import describe_min_score, print_json
+from ._terminal import console
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
@@ -147,13 +148,11 @@ def _learn(
 @contextmanager
 def _status(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Shows on a terminal's stderr what it is told."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    screen = console(stderr=True)
+    if quiet or not screen.is_terminal:
         yield lambda _: None
         return
-    with console.status("tuning") as status:
+    with screen.status("tuning") as status:
         yield lambda step: status.update(f"tuning: {step}")
 
 
@@ -213,7 +212,6 @@ def _origin(best: Recall) -> str:
 
 def _print_table(tuning: Tuning) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     front = set(tuning.front)
@@ -231,7 +229,7 @@ def _print_table(tuning: Tuning) -> None:
             ", ".join(marks),
             style="bold" if one is tuning.best else None if one in front else "dim",
         )
-    Console().print(table)
+    console().print(table)
     click.echo(
         f"{len(tuning.tried)} settings tried, these with all queries. front: none is both faster and better."
     )

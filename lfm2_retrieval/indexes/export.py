@@ -28,7 +28,8 @@ _AT_ONCE = 256
 
 def json_line(entry: Entry) -> str:
     """A document as a line of JSON in ASCII, which indexing reads again."""
-    return json.dumps({"id": entry.id, "text": entry.text or "", "metadata": dict(entry.metadata)}) + "\n"
+    line = json.dumps({"id": entry.id, "text": entry.text or "", "metadata": dict(entry.metadata)})
+    return line.replace("\x7f", "\\u007f") + "\n"  # a terminal may be where it goes
 
 
 def export_documents(index: ExactIndex, path: Path) -> int:
