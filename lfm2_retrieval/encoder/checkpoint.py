@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, InvalidTypeError, ModelNotFoundError, remedy
 from ..hub import fetch
+from ..plain_files import is_hollow, read_regular
+from ..printable import quoted
+from .panics import understood
 from .values import Values, read_json
 
 if TYPE_CHECKING:
@@ -109,19 +112,23 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
     tensors: dict[str, Tensor] = {}
     for file in weight_files(folder):
+        if is_hollow(file.stat()):
+            raise CheckpointError(f"{file} is nothing but a hole; fetch the model again")
         try:
-            tensors.update(load_file(file))
-        except (SafetensorError, OSError) as error:
+            with understood(file):
+                tensors.update(load_file(file))
+        except (SafetensorError, KeyError, OSError) as error:
             raise CheckpointError(f"{file} can't be read: {error}; fetch the model again") from error
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise CheckpointError(
-                f"the tensor {name!r} in {folder} is {str(tensor.dtype).removeprefix('torch.')}: quantized "
-                "weights are not read, give the model in float32, bfloat16 or float16"
+                f"the tensor {quoted(name)} in {folder} is {str(tensor.dtype).removeprefix('torch.')}: "
+                "quantized weights are not read, give the model in float32, bfloat16 or float16"
             )
         if tensor.numel() and not _is_finite(tensor):
             raise CheckpointError(
-                f"the tensor {name!r} in {folder} holds NaN or infinity: the model is damaged; fetch it again"
+                f"the tensor {quoted(name)} in {folder} holds NaN or infinity: the model is damaged; fetch "
+                "it again"
             )
     return tensors
 
@@ -165,6 +172,9 @@ def fingerprint(folder: Path, modules: tuple[str, ...]) -> str:
     for module in modules:
         files += sorted((folder / module).glob("*.json")) if module else []
         files += weight_files(folder / module)
+    for file in files:
+        if not file.is_file():
+            raise CheckpointError(f"{file} is no regular file; fetch the model again")
     stats = [file.stat() for file in files]
     return _digest(folder, tuple(files), tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
@@ -174,6 +184,6 @@ def _digest(folder: Path, files: tuple[Path, ...], stats: tuple[tuple[int, int],
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
-        with file.open("rb") as stream:
+        with read_regular(file, follow=True) as stream:
             digest.update(hashlib.file_digest(stream, "blake2b").digest())
     return digest.hexdigest()

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CheckpointError
+from ..printable import quoted
 from .values import Values
 
 __all__ = ["BackboneConfig"]
 
+_WIDEST, _WIDEST_KERNEL, _DEEPEST = 1 << 16, 256, 1024
+"""Of features, taps of a convolution and layers: far more than any model of the family has."""
 _LOG = logging.getLogger(__name__)
 CAUSAL = ("Lfm2Model", "Lfm2ForCausalLM")
 BIDIRECTIONAL = ("Lfm2BidirectionalModel",)
@@ -55,21 +58,22 @@ class BackboneConfig:
             If the architecture is not LFM2 or a value is missing or unsupported.
         """
         values = Values(raw, "config.json")
-        hidden, heads = values.whole("hidden_size"), values.whole("num_attention_heads")
-        kv_heads = values.whole("num_key_value_heads")
+        hidden = values.whole("hidden_size", most=_WIDEST)
+        heads = values.whole("num_attention_heads", most=_WIDEST)
+        kv_heads = values.whole("num_key_value_heads", most=_WIDEST)
         if heads % kv_heads:
             raise CheckpointError(
                 f"config.json has {heads} heads, which {kv_heads} key-value heads don't divide"
             )
         return cls(
-            vocab_size=values.whole("vocab_size"),
+            vocab_size=values.whole("vocab_size", most=1 << 24),
             hidden_size=hidden,
             ffn_size=_ffn_size(values),
             layer_types=_layer_types(values),
             num_heads=heads,
             num_kv_heads=kv_heads,
-            head_dim=values.whole("head_dim", hidden // heads),
-            conv_kernel=values.whole("conv_L_cache", 3),
+            head_dim=values.whole("head_dim", hidden // heads, most=_WIDEST),
+            conv_kernel=values.whole("conv_L_cache", 3, most=_WIDEST_KERNEL),
             conv_bias=values.flag("conv_bias", default=False),
             norm_eps=values.number("norm_eps", 1e-5),
             rope_theta=_rope_theta(values),
@@ -91,7 +95,7 @@ def _is_bidirectional(values: Values) -> bool:
     if names and names <= set(CAUSAL) and values.flag("is_causal", default=True):
         return False
     raise CheckpointError(
-        f"config.json names the architecture {sorted(names)}; this library runs one of "
+        f"config.json names the architecture {quoted(sorted(names))}; this library runs one of "
         f"{', '.join(CAUSAL + BIDIRECTIONAL)}. Loading another as one of these would give plausible but "
         "wrong vectors, so it is refused."
     )
@@ -99,13 +103,16 @@ def _is_bidirectional(values: Values) -> bool:
 
 def _layer_types(values: Values) -> tuple[str, ...]:
     if "layer_types" not in values:
-        attention, layers = values.array("full_attn_idxs", int), range(values.whole("num_hidden_layers"))
+        layers = range(values.whole("num_hidden_layers", most=_DEEPEST))
+        attention = set(values.array("full_attn_idxs", int))
         return tuple("full_attention" if i in attention else "conv" for i in layers)
     kinds = values.array("layer_types", str)
+    if len(kinds) > _DEEPEST:
+        raise CheckpointError(f"config.json has {len(kinds):,} layers; at most {_DEEPEST:,} are run")
     unknown = set(kinds) - {"conv", "full_attention"}
     if unknown:
         raise CheckpointError(
-            f"config.json has layer types {sorted(unknown)}; LFM2 has conv and full_attention"
+            f"config.json has layer types {quoted(sorted(unknown))}; LFM2 has conv and full_attention"
         )
     return kinds
 
@@ -114,14 +121,23 @@ def _ffn_size(values: Values) -> int:
     size = values.whole("block_ff_dim" if "block_ff_dim" in values else "intermediate_size")
     if not values.flag("block_auto_adjust_ff_dim", default=True):
         return size
-    size = int(values.number("block_ffn_dim_multiplier", 1.0) * int(2 * size / 3))
-    multiple = values.whole("block_multiple_of", 256)
-    return multiple * -(-size // multiple)
+    multiplier = values.number("block_ffn_dim_multiplier", 1.0)
+    multiple = values.whole("block_multiple_of", 256, most=64 * _WIDEST)
+    if not 0 < multiplier * size <= 64 * _WIDEST:
+        raise CheckpointError(
+            f"config.json has a feed-forward layer {multiplier * size:g} wide, which can't be"
+        )
+    return multiple * -(-int(multiplier * int(2 * size / 3)) // multiple)
 
 
 def _rope_theta(values: Values) -> float:
     rope = values.object("rope_parameters" if "rope_parameters" in values else "rope_scaling")
     kind = rope.string("rope_type", rope.string("type", "default"))
     if kind != "default":
-        raise CheckpointError(f"config.json asks for rope type {kind!r}; only 'default' is supported")
-    return float(rope.number("rope_theta", values.number("rope_theta", 1e6)))
+        raise CheckpointError(f"config.json asks for rope type {quoted(kind)}; only 'default' is supported")
+    theta = float(rope.number("rope_theta", values.number("rope_theta", 1e6)))
+    if not 0 < theta < 1e30:
+        raise CheckpointError(
+            f"config.json has a rope_theta of {theta:g}, which can't be; fetch the model again"
+        )
+    return theta

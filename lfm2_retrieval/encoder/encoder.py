@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
-from ..errors import InvalidInputError
+from ..errors import CheckpointError, InvalidInputError
 from ..forks import busy, cached_property
 from ..keywords import check_keywords
 from .backbone import Backbone
@@ -87,6 +87,11 @@ class Encoder:
         home = folder / self.settings.backbone
         self.config = BackboneConfig.from_dict(read_json(home / "config.json"))
         self._tokenizer = TextTokenizer(home, self.settings, self.config.max_positions)
+        if self._tokenizer.highest_id >= self.config.vocab_size:
+            raise CheckpointError(
+                f"{folder}: the tokenizer has the token {self._tokenizer.highest_id}, config.json only "
+                f"{self.config.vocab_size} of them: they do not belong together"
+            )
         with torch.device("meta"):
             backbone = Backbone(self.config)
         backbone.load_state_dict(fuse_weights(read_tensors(home), self.config), assign=True)

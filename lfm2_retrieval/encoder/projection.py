@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..printable import quoted
 from .checkpoint import read_tensors
 from .settings import DenseSettings
 
@@ -47,13 +49,17 @@ class Projection(nn.Sequential):
                     f"{settings.folder}/config.json takes {settings.in_features} features; {width} come in"
                 )
             width = settings.out_features
-            layer = _Dense(settings)
-            try:
-                layer.load_state_dict(read_tensors(folder / settings.folder))
-            except RuntimeError as error:
+            tensors = read_tensors(folder / settings.folder)
+            with torch.device("meta"):  # until it is known that the weights are as large
+                shapes = {name: one.shape for name, one in _Dense(settings).state_dict().items()}
+            found = {name: one.shape for name, one in tensors.items()}
+            if found != shapes:
+                wrong = sorted(name for name in {*found, *shapes} if found.get(name) != shapes.get(name))
                 raise CheckpointError(
-                    f"the weights in {settings.folder} don't fit its config.json: {error}"
-                ) from None
+                    f"the weights in {quoted(settings.folder)} don't fit its config.json: {quoted(wrong)}"
+                )
+            layer = _Dense(settings)
+            layer.load_state_dict(tensors)
             layers.append(layer)
         return cls(layers, hidden_size)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..printable import quoted
 from .values import Values, read_json
 
 __all__ = ["DenseSettings", "EncoderSettings"]
@@ -29,6 +30,9 @@ _DEFAULTS: Mapping[str, Any] = {
     "attend_to_expansion_tokens": False,
     "skiplist_words": list(string.punctuation),
 }
+_MOST_EXPANDED = 1 << 13
+"""Queries aren't filled up to more positions: each of them is computed for every query."""
+_MOST_MODULES, _WIDEST = 32, 1 << 20
 _NO_LENGTH = 1e29
 """What a tokenizer is saved with that has no greatest length is more than this."""
 
@@ -128,13 +132,15 @@ def _pylate(top: Values, text: Values, backbone: str, dense: tuple[DenseSettings
         document_length = text.whole("max_seq_length") + 1
     if names:
         _LOG.info("the checkpoint does not name %s: taking the LFM2-ColBERT defaults", ", ".join(names))
-    query_length = top.whole("query_length", _DEFAULTS["query_length"])
+    expands = top.flag("do_query_expansion", _DEFAULTS["do_query_expansion"])
+    longest = {"most": _MOST_EXPANDED} if expands else {}
+    query_length = top.whole("query_length", _DEFAULTS["query_length"], **longest)
     return EncoderSettings(
         query_prefix=top.string("query_prefix", _DEFAULTS["query_prefix"]),
         document_prefix=top.string("document_prefix", _DEFAULTS["document_prefix"]),
         query_length=query_length,
         document_length=top.whole("document_length", document_length),
-        expanded_length=query_length * top.flag("do_query_expansion", _DEFAULTS["do_query_expansion"]),
+        expanded_length=query_length * expands,
         attend_to_expansion=top.flag("attend_to_expansion_tokens", _DEFAULTS["attend_to_expansion_tokens"]),
         expansion_token=None,
         query_skiplist=(),
@@ -170,7 +176,8 @@ def _sentence_transformers(
     query_length = text.whole("query_length") if "query_length" in text else most
     expanded_length = 0
     if "query_expansion" in text:
-        strategy, expanded_length = expansion.string("strategy"), expansion.whole("length")
+        strategy = expansion.string("strategy")
+        expanded_length = expansion.whole("length", most=_MOST_EXPANDED)
         if strategy not in ("fixed", "min"):
             raise CheckpointError(
                 f"query_expansion has the strategy {strategy!r}; known are 'fixed' and 'min'"
@@ -207,12 +214,15 @@ def _modules(folder: Path) -> dict[str, list[str]]:
     """The folders of each kind of module, in order, from ``modules.json``."""
     kinds: dict[str, list[str]] = {}
     listed = Values({"modules": read_json(folder / "modules.json")}, "modules.json")
-    for entry in listed.array("modules", dict):
+    entries = listed.array("modules", dict)
+    if len(entries) > _MOST_MODULES:
+        raise CheckpointError(f"modules.json lists {len(entries):,} modules; at most {_MOST_MODULES} are run")
+    for entry in entries:
         module = Values(entry, "modules.json")
         kind = module.string("type").rsplit(".", 1)[-1]
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize"):
             raise CheckpointError(
-                f"modules.json lists a {module.string('type')}, which a late-interaction LFM2 has not"
+                f"modules.json lists a {quoted(kind)}, which a late-interaction LFM2 has not"
             )
         path = module.string("path", "")
         if Path(path).is_absolute() or ".." in Path(path).parts:
@@ -227,8 +237,8 @@ def _dense(folder: Path, path: str) -> DenseSettings:
     values = Values(read_json(folder / path / "config.json"), f"{path}/config.json")
     return DenseSettings(
         folder=path,
-        in_features=values.whole("in_features"),
-        out_features=values.whole("out_features"),
+        in_features=values.whole("in_features", most=_WIDEST),
+        out_features=values.whole("out_features", most=_WIDEST),
         bias=values.flag("bias", default=True),
         activation=values.string("activation_function", "Identity").rsplit(".", 1)[-1],
         residual=values.flag("use_residual", default=False),

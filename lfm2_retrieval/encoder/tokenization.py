@@ -11,13 +11,20 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer, normalizers
 
 from ..errors import CheckpointError
+from ..plain_files import is_hollow
+from .multiplying import MOST_TIMES, check_tokenizer
+from .panics import understood
 from .pieces import pieces
 from .settings import EncoderSettings
 from .streams import batched
-from .values import Values, read_json
+from .values import Values, read_file, read_json
 from .windows import windows
 
 __all__ = ["TextTokenizer", "Tokens", "columns"]
+
+
+_MOST_BYTES = 1 << 27
+_MOST_AROUND = 4096
 
 
 @dataclass(frozen=True)
@@ -57,12 +64,18 @@ class TextTokenizer:
 
     def __init__(self, folder: Path, settings: EncoderSettings, max_positions: int) -> None:
         self._settings = settings
+        self._file = folder / "tokenizer.json"
+        with understood(self._file):
+            self._read(folder, settings, max_positions)
+
+    def _read(self, folder: Path, settings: EncoderSettings, max_positions: int) -> None:
         text = _tokenizer_json(folder)
+        check_tokenizer(text, self._file)
         vocabulary = _parse(text, folder, lower=settings.lower)
         self.query_length = min(settings.query_length or max_positions, max_positions)
         self._document_length = min(settings.document_length, max_positions)
-        self._document = _Side(vocabulary, settings.document_prefix)
-        self._query = _Side(_parse(text, folder, lower=settings.lower), settings.query_prefix)
+        self._document = _Side(vocabulary, settings.document_prefix, self._file)
+        self._query = _Side(_parse(text, folder, lower=settings.lower), settings.query_prefix, self._file)
         self.least_length = self._document.least_length
         for side, length in ((self._document, self._document_length), (self._query, self.query_length)):
             if length < side.least_length:
@@ -72,6 +85,7 @@ class TextTokenizer:
         self.query_skiplist = _ids(settings.query_skiplist, vocabulary)
         self.document_skiplist = _ids(settings.document_skiplist, vocabulary)
         self.size = vocabulary.get_vocab_size()
+        self.highest_id = max(vocabulary.get_vocab().values(), default=-1)
         self.expansion_id = self._expansion_id(folder, vocabulary)
 
     def documents(self, texts: Sequence[str], length: int | None = None) -> list[Tokens]:
@@ -176,8 +190,8 @@ class _Content:
 class _Side:
     """A tokenizer with one prefix."""
 
-    def __init__(self, tokenizer: Tokenizer, prefix: str) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, prefix: str, file: Path) -> None:
+        self._tokenizer, self._file = tokenizer, file
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         prefix_id = self._tokenizer.token_to_id(prefix) if prefix else None
@@ -193,17 +207,30 @@ class _Side:
         self._tail = np.array(ids[ends + specials[ends:].count(0) :], dtype=np.int64)
         prefix_tokens = len(self._tokenizer.encode(self._prefix_text, add_special_tokens=False))
         self.least_length = len(self._head) + prefix_tokens + len(self._tail) + 1
+        if self.least_length > _MOST_AROUND:
+            raise CheckpointError(
+                f"{file} puts {self.least_length:,} tokens around each text; fetch the model again"
+            )
 
     def read(self, cleaned: list[tuple[str, int]], length: int | None = None) -> Iterator[_Content]:
         """Tokenize texts, given with how many characters were stripped; of longer ones what shows that."""
         parts = [pieces(self._prefix_text + text) for text, _ in cleaned]
         begun = ((next(part)[1], part, start) for part, (_, start) in zip(parts, cleaned, strict=True))
         for group in batched(begun, len(parts), lambda one: len(one[0])):
-            encodings = self._tokenizer.encode_batch(
-                [first for first, _, _ in group], add_special_tokens=False
-            )
+            encodings = self._encode([first for first, _, _ in group])
             for encoding, (_, more, start) in zip(encodings, group, strict=True):
                 yield self._content(encoding, more, start, length)
+
+    def _encode(self, texts: list[str]) -> list[Encoding]:
+        with understood(self._file):
+            encodings = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        for text, encoding in zip(texts, encodings, strict=True):
+            if len(encoding) > MOST_TIMES * (len(text) + 1):
+                raise CheckpointError(
+                    f"{self._file} makes {len(encoding):,} tokens of {len(text):,} characters, which no "
+                    "model reads; fetch the model again"
+                )
+        return encodings
 
     def _content(
         self, encoding: Encoding, more: Iterator[tuple[int, str]], start: int, length: int | None
@@ -217,7 +244,7 @@ class _Side:
         for at, piece in more:
             if length is not None and count > length:
                 break
-            [encoding] = self._tokenizer.encode_batch([piece], add_special_tokens=False)
+            [encoding] = self._encode([piece])
             ids_here, spans_here = _arrays(encoding)
             found.append((ids_here, spans_here + at))
             count += len(ids_here)
@@ -238,26 +265,27 @@ def _arrays(encoding: Encoding) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
 def _tokenizer_json(folder: Path) -> str:
     """The tokenizer as the tokenizers library writes it; older forms are converted by transformers."""
     file = folder / "tokenizer.json"
-    if file.is_file():
-        try:
-            return file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise CheckpointError(f"{file} is not UTF-8: {error}; fetch the model again") from None
+    try:
+        return read_file(file, _MOST_BYTES).decode()
+    except FileNotFoundError:
+        pass
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{file} is not UTF-8: {error}; fetch the model again") from None
+    for path in folder.iterdir():  # transformers opens whatever it finds
+        if not path.is_dir() and (not path.is_file() or is_hollow(path.stat())):
+            raise CheckpointError(f"{path} is no regular file; fetch the model again")
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         return str(tokenizer.backend_tokenizer.to_str())
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # of any of the libraries that read the many older forms
         raise CheckpointError(f"{folder} holds no tokenizer that can be loaded: {error}") from error
 
 
 def _parse(text: str, folder: Path, *, lower: bool) -> Tokenizer:
-    try:
+    with understood(folder / "tokenizer.json"):
         tokenizer = Tokenizer.from_str(text)
-    except Exception as error:
-        message = f"{folder}/tokenizer.json is not a tokenizer: {error}; fetch the model again"
-        raise CheckpointError(message) from error
     if lower:  # by the tokenizer, which leaves its special tokens alone and knows the characters behind each
         own = [tokenizer.normalizer] if tokenizer.normalizer else []
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, StoredIndexError
+from ..plain_files import is_hollow, read_regular
 from .access import REMEDY, unreadable
-from .plain_files import read_regular
 
 __all__ = [
     "HEADER_BYTES",
@@ -39,7 +39,6 @@ __all__ = [
 HEADER_BYTES = 128
 
 _CHUNK_BYTES = 1 << 24
-_HOLLOW_BYTES = 1 << 26
 _NAME = re.compile(r"[0-9]{8,18}", re.ASCII)
 _FILE = re.compile(r"[a-z0-9_]{1,40}\.npy")
 
@@ -272,7 +271,7 @@ class ArrayFolder:
                     raise DamagedIndexError(
                         f"{path} has {status.st_size} bytes instead of {expected}; {REMEDY}"
                     )
-                if _is_hollow(status):
+                if is_hollow(status):
                     raise DamagedIndexError(f"{path} is nothing but a hole; {REMEDY}")
                 if file.read(HEADER_BYTES) != header(dtype, shape):
                     raise DamagedIndexError(f"{path} has a damaged header; {REMEDY}")
@@ -333,8 +332,3 @@ class ArrayFolder:
         if refusal is not None and not found:
             raise refusal
         return found
-
-
-def _is_hollow(status: os.stat_result) -> bool:
-    """Whether a file takes next to no room for its size, and would take memory for it when it is read."""
-    return status.st_size > _HOLLOW_BYTES and status.st_blocks * 512 < status.st_size // 64

@@ -22,13 +22,13 @@ from ..errors import (
     remedy,
 )
 from ..forks import busy
+from ..plain_files import is_regular
 from . import schema
 from .access import access, is_damage, of_sqlite, refused, unreadable
 from .arrays import fsync_folder
 from .connections import BUSY_SECONDS, connect, connect_to_read, harden, limit, translated
 from .lock import WriterLock
 from .noted import note_newest, noted_newest
-from .plain_files import is_regular
 from .rows import COLUMNS, Entry, bury, check_whole, decode_row
 from .schema import ALIVE, APPLICATION_ID, CATALOGUE, read_settings
 

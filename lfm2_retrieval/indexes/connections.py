@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DamagedIndexError, RetrievalError
+from ..plain_files import check_database
 from . import schema
 from .access import gone, no_memory, of_sqlite, refused_to_write
-from .plain_files import check_database
 
 __all__ = ["BUSY_SECONDS", "connect", "connect_to_read", "harden", "limit", "storing", "translated"]
 

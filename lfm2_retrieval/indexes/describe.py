@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..plain_files import is_regular, read_regular
 from .arrays import HEADER_BYTES, check_name, name_of
 from .codec import Layout
-from .plain_files import is_regular, read_regular
 from .segment import FP16
 
 __all__ = ["describe_codec", "describe_segments"]

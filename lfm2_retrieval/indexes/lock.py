@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import IndexLockedError, StoredIndexError
+from ..plain_files import open_regular
 from .access import gone, refused_to_write
-from .plain_files import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

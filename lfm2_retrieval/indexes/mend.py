@@ -26,7 +26,6 @@ from .arrays import (
 )
 from .codec import Codec, Layout
 from .compressed_segment import CompressedSegment, segment_shapes, token_files
-from .plain_files import is_regular, read_regular
 from .rows import load_json
 from .segment import FP16, HalfSegment, Segment, SegmentInfo, half_shapes
 

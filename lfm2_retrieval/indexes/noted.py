@@ -12,7 +12,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from .plain_files import open_regular
+from ..plain_files import open_regular
 
 __all__ = ["note_newest", "noted_newest"]
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .plain_files import is_regular, read_regular
+from ..plain_files import is_regular, read_regular
 
 __all__ = ["Cell", "Pages"]
 

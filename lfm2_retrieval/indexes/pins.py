@@ -16,7 +16,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from .plain_files import NotRegularError, open_regular
+from ..plain_files import NotRegularError, open_regular
 
 __all__ = ["READERS", "Pin", "oldest_pin"]
 

@@ -74,7 +74,8 @@ def decode_row(values: Sequence[Any]) -> Entry:
     try:
         if row_checksum(died, row, key, n_tokens, born, id, text, metadata) == crc32:
             described = load_json(metadata)
-            if isinstance(described, dict) and type(key) is int and type(n_tokens) is int:
+            numbers = (row, key, n_tokens, born, 0 if died is None else died)
+            if isinstance(described, dict) and all(type(number) is int for number in numbers):
                 return Entry(
                     decode_text(id), None if text is None else decode_text(text), described, n_tokens
                 )

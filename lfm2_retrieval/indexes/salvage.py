@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from ..errors import DamagedIndexError, NewerFormatError
 from ..forks import busy
 from .access import is_damage, of_sqlite
 from .pages import Pages
-from .plain_files import is_regular
 from .rows import decode_text, load_json, row_checksum
 from .schema import CATALOGUE, FORMAT, has_our_objects
 
@@ -39,6 +39,14 @@ TABLES = {
 """Of each table: its columns as they are stored, ``crc32`` last where it isn't named; and those behind the
 checksum, of which the first is the commit in which the row died."""
 
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("id", "born", "n_documents", "n_tokens", "segment", "row", "key"), int),
+    **dict.fromkeys(("died", "codec_id"), (int, NoneType)),
+    **dict.fromkeys(("name", "facts", "files", "time", "codec", "metadata"), str),
+    "positions": bytes,
+}
+_KINDS_OF_DOCUMENTS = {"id": bytes, "text": (bytes, NoneType)}
+"""What is in each column."""
 _NO_FORMAT = 1000
 """A higher number of a format is no newer one, but damage."""
 _STORE = """
@@ -50,6 +58,11 @@ CREATE TABLE named (row INTEGER, id);
 def is_sound(table: str, row: Mapping[str, Any]) -> bool:
     """Whether a row matches its checksum."""
     names = TABLES[table][1].split(", ")
+    kinds = _KINDS | (_KINDS_OF_DOCUMENTS if table == "documents" else {})
+    if table == "settings":
+        kinds = {}
+    if not all(isinstance(value, kinds.get(name, object)) for name, value in row.items()):
+        return False  # SQLite keeps whatever it is given
     try:
         return bool(row_checksum(*(row.get(name) for name in names)) == row["crc32"])
     except (TypeError, UnicodeEncodeError):

@@ -19,7 +19,7 @@ from .access import access, refused
 from .arrays import REMEDY, parse_files
 from .graves import dead_positions
 from .pins import Pin
-from .rows import checksum, load_json
+from .rows import check_whole, checksum, load_json
 from .schema import read_settings
 from .segment import FP16, HalfSegment, Segment, SegmentInfo
 
@@ -270,6 +270,7 @@ def _open(  # noqa: PLR0917
             continue
         try:
             _check_row(crc32, id, name, codec, codec_id, n_documents, n_tokens, files, born)
+            check_whole((id, n_documents, n_tokens, born, 0 if codec_id is None else codec_id))
             info = SegmentInfo(
                 id,
                 str(name),
@@ -326,6 +327,7 @@ def _open_codecs(
 
             try:
                 _check_row(crc32, id, name, facts, files, born)
+                check_whole((id, born))
                 checked, parsed = parse_files(load_json(files)), dict(load_json(facts))
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise DamagedIndexError(

@@ -16,7 +16,6 @@ from .arrays import HEADER_BYTES, FileFacts, fsync_folder
 from .catalogue import UNDER_CONSTRUCTION
 from .connections import storing
 from .lock import WriterLock
-from .plain_files import read_regular
 from .schema import CATALOGUE
 
 __all__ = ["SCRATCH", "copy_files", "link_files", "refuse_inside", "sync_file", "workshop"]

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from lfm2_retrieval import Retriever
 from lfm2_retrieval.cli import main
+from lfm2_retrieval.encoder import Encoder
 from lfm2_retrieval.errors import RetrievalError
 
 QUERY = "what is a comet"
@@ -120,11 +121,19 @@ READING = (
 CHANGING = (change, build, tune, configure, backup, append, repair, overwrite)
 
 
+def load(folder):
+    encoder = Encoder.load(folder, kernels="plain")
+    encoder.encode_documents(["a comet", "ice and dust " * 50])
+    encoder.encode_queries([QUERY])
+    repr((encoder.identity, encoder.dim))
+
+
 def use(folder):
     """All of it; what changes an index gets a copy."""
     errors = []
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for step in (*READING, *CHANGING):
+    steps = (*READING, *CHANGING) if folder.name == "index" else (load,)
+    for step in steps:
         where = folder
         if step in CHANGING:
             where = folder.with_name("copy")

@@ -154,7 +154,7 @@ def test_odd_values_within_settings_are_errors_of_ours(folder, users, key, part,
     users().use(folder)
 
 
-@pytest.mark.parametrize("key", ["horizon", "dim", "tier", "seed", "tuned", "fields", "lexical", "uuid"])
+@pytest.mark.parametrize("key", ["horizon", "dim", "tier", "seed", "tuned", "lexical", "uuid"])
 def test_the_error_names_the_setting_and_repair_mends_it(folder, users, key):
     set_raw(folder, key, '"\\u001b[2J"' if key != "horizon" else str(1 << 62))
     found = users().use(folder)

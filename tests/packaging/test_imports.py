@@ -61,7 +61,9 @@ BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}
-BELOW = {part: below | {"printable"} for part, below in BELOW.items()} | {"printable": set()}
+BELOW = {part: below | {"printable", "plain_files"} for part, below in BELOW.items()}
+BELOW |= {"printable": set(), "plain_files": {"errors"}}
+BELOW["errors"] = {"printable"}
 
 FOREIGN = {"indexes": {"torch", "transformers", "sentence_transformers"}, "encoder": {"faiss", "sqlite3"}}
 HEAVY = {"torch", "faiss", "numba", "transformers", "sentence_transformers", "sklearn", "scipy"}

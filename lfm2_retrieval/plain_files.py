@@ -1,7 +1,7 @@
-"""The files of an index, which somebody else may have made: only regular ones are opened, without waiting.
+"""The files of an index or a model, which somebody else may have made: only regular ones, without waiting.
 
 A pipe in the place of a file would keep its reader for ever, a device gives bytes without end, a link leads
-to files of others.
+to files of others. Nothing in an index is a link; in the hub's cache every file of a model is one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import DamagedIndexError
+from .errors import DamagedIndexError
 
-__all__ = ["NotRegularError", "check_database", "is_regular", "open_regular", "read_regular"]
+__all__ = ["NotRegularError", "check_database", "is_hollow", "is_regular", "open_regular", "read_regular"]
 
-_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+_HOLLOW_BYTES = 1 << 26
 _BESIDE = ("", "-journal", "-wal", "-shm")
 """What SQLite opens of its own accord with a database."""
 
@@ -25,11 +26,20 @@ class NotRegularError(OSError):
     """A pipe, a socket, a device, a folder or a link in the place of a file."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        super().__init__(errno.EINVAL, "is no regular file", os.fspath(path))
+        super().__init__(errno.ENXIO, "is no regular file", os.fspath(path))
 
 
-def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
-    """A descriptor of a regular file, which no link leads to; without waiting for anybody.
+def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, follow: bool = False) -> int:
+    """A descriptor of a regular file, without waiting for anybody.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    flags
+        As for `os.open`.
+    follow
+        Whether a link may lead to it.
 
     Raises
     ------
@@ -39,7 +49,7 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: i
         If it can't be opened.
     """
     try:
-        file = os.open(path, flags | _FLAGS, mode)
+        file = os.open(path, flags | _FLAGS | (0 if follow else os.O_NOFOLLOW), 0o644)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a pipe or a socket, a folder
             raise NotRegularError(path) from error
@@ -50,9 +60,14 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, mode: i
     raise NotRegularError(path)
 
 
-def read_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def read_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
     """A regular file, opened to be read; see `open_regular`."""
-    return os.fdopen(open_regular(path), "rb")
+    return os.fdopen(open_regular(path, follow=follow), "rb")
+
+
+def is_hollow(status: os.stat_result) -> bool:
+    """Whether a file takes next to no room for its size, and would take memory for it when it is read."""
+    return status.st_size > _HOLLOW_BYTES and status.st_blocks * 512 < status.st_size // 64
 
 
 def is_regular(path: Path) -> bool:
