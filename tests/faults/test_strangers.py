@@ -20,7 +20,7 @@ import pytest
 from lfm2_retrieval import Retriever
 from lfm2_retrieval.indexes import rows
 
-SECONDS = 60.0
+SECONDS = 300.0
 MEGABYTES = 400
 
 
@@ -137,7 +137,7 @@ PARTS = {
 PARTS["encoder"] += ("protected_tokens", "query_length", "dim")
 
 
-@pytest.mark.parametrize(("key", "value"), sample(itertools.product(WHOLE, ODD), 16))
+@pytest.mark.parametrize(("key", "value"), sample(itertools.product(WHOLE, ODD), 6))
 def test_odd_settings_are_errors_of_ours(folder, users, key, value):
     set_raw(folder, key, value)
     users().use(folder)
@@ -146,7 +146,7 @@ def test_odd_settings_are_errors_of_ours(folder, users, key, value):
 INNER = [(key, part, value) for key, parts in PARTS.items() for part in parts for value in ODD]
 
 
-@pytest.mark.parametrize(("key", "part", "value"), sample(INNER, 20))
+@pytest.mark.parametrize(("key", "part", "value"), sample(INNER, 6))
 def test_odd_values_within_settings_are_errors_of_ours(folder, users, key, part, value):
     held = settings_of(folder)[key]
     held[part] = "HERE"
@@ -175,7 +175,7 @@ CELLS += ['{"n_centroids": "16", "n_codes": 1e3, "width": null}']
 ROWS = [(table, column, cell) for table, columns in COLUMNS.items() for column in columns for cell in CELLS]
 
 
-@pytest.mark.parametrize(("table", "column", "cell"), sample(ROWS, 24))
+@pytest.mark.parametrize(("table", "column", "cell"), sample(ROWS, 10))
 def test_odd_cells_are_errors_of_ours(folder, users, table, column, cell):
     """In one living row, with a checksum that is right where one can be."""
     names = COLUMNS[table]
@@ -205,7 +205,7 @@ FILES += [f"codecs/1/{name}.npy" for name in ("rotation", "centroids", "codebook
 KINDS = ["pipe", "socket", "folder", "zero", "dangling", "loop", "outside"]
 
 
-@pytest.mark.parametrize(("name", "kind"), sample(itertools.product(FILES, KINDS), 40))
+@pytest.mark.parametrize(("name", "kind"), sample(itertools.product(FILES, KINDS), 16))
 def test_odd_files_are_never_waited_for_nor_followed(folder, users, tmp_path, name, kind):
     path = folder
     for part in name.split("/"):
