@@ -23,6 +23,7 @@ _STYLE: Any = {
     "grid.linewidth": 0.7,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # names may hold dollars
     "svg.hashsalt": "lfm2-retrieval",
     "savefig.dpi": 200,
 }

@@ -9,6 +9,8 @@ from typing import Any
 
 from ..errors import MissingExtraError
 from ..figures import COLOURS, drawing
+from ..markup import code
+from ..markup import markdown as escaped
 
 __all__ = ["markdown_encoding", "write_encoding"]
 
@@ -44,11 +46,12 @@ def markdown_encoding(report: Report) -> str:
     machine, protocol = report["machine"], report["protocol"]
     threads = protocol["threads"]
     lines = [
-        f"{report['model']}, lfm2-retrieval {report['library']}; {machine['cpu']} ({machine['capability']}), "
+        f"{escaped(str(report['model']))}, lfm2-retrieval {report['library']}; "
+        f"{escaped(machine['cpu'])} ({escaped(machine['capability'])}), "
         f"{threads} thread{'s' if threads > 1 else ''}, torch {machine['torch']}; {report['made']}. Medians "
         f"of {protocol['rounds']} rounds in turns; others in batches of {protocol['batch_size_of_others']}.",
         "",
-        f"`{report['command']}`",
+        code(report["command"]),
     ]
     for workload, size in report["workloads"].items():
         labels = [_label(one) for one in report["systems"]]
@@ -105,4 +108,4 @@ def _label(system: Mapping[str, Any]) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(escaped, cells))} |"

@@ -18,6 +18,7 @@ from ..evaluation.datasets import Dataset, beir_ref
 from ..evaluation.environment import describe_environment
 from ..evaluation.metrics import evaluate
 from ..indexes import CompressedIndex, Tier
+from ..markup import markdown as escaped
 from .plots import plot_documents
 from .report import table, write_files
 
@@ -208,12 +209,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         "documents cut",
     )
     lines = [
-        f"{collection['name']}: {collection['documents']:,} documents of "
+        f"{escaped(str(collection['name']))}: {collection['documents']:,} documents of "
         f"{collection['characters'] / collection['documents']:,.0f} characters on average, "
-        f"{collection['queries']:,} queries. Model {model['name']}, fingerprint {model['fingerprint']}, "
-        f"{model['dtype'].removeprefix('torch.')}; search by exact MaxSim on float16 vectors, whose bytes "
-        f"are counted. lfm2-retrieval {report['library']}; {machine['cpu']}, {machine['threads']} threads; "
-        f"{report['made']}.",
+        f"{collection['queries']:,} queries. Model {escaped(model['name'])}, fingerprint "
+        f"{model['fingerprint']}, {model['dtype'].removeprefix('torch.')}; search by exact MaxSim on float16 "
+        "vectors, whose bytes "
+        f"are counted. lfm2-retrieval {report['library']}; {escaped(machine['cpu'])}, "
+        f"{machine['threads']} threads; {report['made']}.",
         "Documents a second are of processor time, so that a busy machine matters less, and stand as ratios "
         f"to the first row, {first['documents_per_cpu_second']:,.2f}.",
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError
+from ..markup import markdown as escaped
 from .plots import depths, plot_growth, plot_report
 
 __all__ = ["markdown", "markdown_growth", "table", "write", "write_files", "write_growth"]
@@ -63,9 +64,9 @@ def markdown(report: Report) -> str:
     )
     lines = [
         f"{workload['documents']:,} documents, {workload['tokens']:,} vectors of {workload['dim']} "
-        f"dimensions ({workload.get('model', workload['source'])}); {workload['queries']:,} queries, {kinds} "
-        f"on average. lfm2-retrieval {report['library']}; {machine['cpu']}, one thread; {report['made']}."
-        + _protocol(report["protocol"]),
+        f"dimensions ({escaped(str(workload.get('model', workload['source'])))}); "
+        f"{workload['queries']:,} queries, {kinds} on average. lfm2-retrieval {report['library']}; "
+        f"{escaped(machine['cpu'])}, one thread; {report['made']}." + _protocol(report["protocol"]),
         "",
         *table(
             ("system", "version", "build s", "peak MB", "bytes/token", "of which"),
@@ -102,7 +103,7 @@ def markdown(report: Report) -> str:
             "recall@10",
         )
         lines += ["", *table(named, [_filtered_row(row) for row in report["filtered"]])]
-    lines += ["", *report["notes"]]
+    lines += ["", *map(escaped, report["notes"])]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -120,8 +121,9 @@ def markdown_growth(reports: Sequence[Report]) -> str:
     """Several sizes of one collection, smallest first: how what was measured grows."""
     sizes = [f"{report['workload']['documents']:,}" for report in reports]
     lines = [
-        f"{reports[0]['workload']['source']}, {' → '.join(sizes)} documents. lfm2-retrieval "
-        f"{reports[0]['library']}; {reports[0]['machine']['cpu']}, one thread; {reports[0]['made']}.",
+        f"{escaped(str(reports[0]['workload']['source']))}, {' → '.join(sizes)} documents. lfm2-retrieval "
+        f"{reports[0]['library']}; {escaped(reports[0]['machine']['cpu'])}, one thread; "
+        f"{reports[0]['made']}.",
         "",
     ]
     rows = []
@@ -149,7 +151,7 @@ def markdown_growth(reports: Sequence[Report]) -> str:
                 ]
     lines += table(["system", "what", *sizes], rows)
     for report in reports:
-        lines += [f"\n{report['workload']['documents']:,}: {note}" for note in report["notes"]]
+        lines += [f"\n{report['workload']['documents']:,}: {escaped(note)}" for note in report["notes"]]
     return "\n".join(lines) + "\n"
 
 
@@ -191,5 +193,5 @@ def _filtered_row(row: Mapping[str, Any]) -> list[str]:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
+    lines = [map(escaped, columns), ["---"] * len(columns), *(map(escaped, row) for row in rows)]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -124,9 +124,7 @@ def _ffn_size(values: Values) -> int:
     multiplier = values.number("block_ffn_dim_multiplier", 1.0)
     multiple = values.whole("block_multiple_of", 256, most=64 * _WIDEST)
     if not 0 < multiplier * size <= 64 * _WIDEST:
-        raise CheckpointError(
-            f"config.json has a feed-forward layer {multiplier * size:g} wide, which can't be"
-        )
+        raise CheckpointError(f"config.json has layers {multiplier * size:g} wide")
     return multiple * -(-int(multiplier * int(2 * size / 3)) // multiple)
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError
+from ..markup import markdown as escaped
 from ..readers import read_lines
 from .collections import read_qrels
 from .metrics import evaluate_queries
 from .results import read_queries, read_results
 from .runs import read_run, unword, word
 from .statistics import compare, holm
-from .tables import escaped
 
 __all__ = ["compare_folders", "compare_runs", "markdown", "read_trec_qrels"]
 
@@ -131,11 +131,11 @@ def read_trec_qrels(path: Path) -> dict[str, dict[str, int]]:
 def markdown(report: Mapping[str, Any]) -> str:
     """The comparison as Markdown."""
     lines = [
-        f"A: {report['a']}",
-        f"B: {report['b']}",
+        f"A: {escaped(str(report['a']))}",
+        f"B: {escaped(str(report['b']))}",
         "",
-        f"| {report['measure']} | queries | A | B | B − A | 95 % interval | p randomisation (Holm) | "
-        "p t (Holm) |",
+        f"| {escaped(report['measure'])} | queries | A | B | B − A | 95 % interval | "
+        "p randomisation (Holm) | p t (Holm) |",
         "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |",
     ]
     for row in report["sets"]:
@@ -155,12 +155,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         legend += " [X ← Y]: documents in X, queries in Y."
     lines += ["", legend]
     if others := [row["set"] for row in report["sets"] if not row.get("same_data", True)]:
-        lines += ["", f"Texts or judgements of A and B differ in {', '.join(others)}."]
+        lines += ["", f"Texts or judgements of A and B differ in {', '.join(map(escaped, others))}."]
     for row in report["sets"]:
         if row["changed"]:
             lines += [
                 "",
-                f"{row['set']}: the queries that changed most",
+                f"{escaped(row['set'])}: the queries that changed most",
                 "",
                 "| query | A | B |",
                 "| --- | ---: | ---: |",

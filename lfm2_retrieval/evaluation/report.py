@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from .. import markup
 from ..errors import MissingExtraError
+from ..markup import markdown as escaped
+from ..markup import unmarked
+from ..printable import printable
 from .published import load_published
 from .results import means_of, read_results
 from .runs import write_lines
 from .sections import sections
-from .tables import Content, Section, Table, escaped
+from .tables import Content, Section, Table
 
 __all__ = ["html", "latex", "markdown", "summary", "write_reports"]
 
@@ -84,11 +88,11 @@ def _title(content: Content) -> str:
 
 def markdown(title: str, parts: list[Section], figure: Figure) -> str:
     """The report as Markdown."""
-    return f"# {title}\n\n" + "\n".join(_markdown_section(part, figure) for part in parts)
+    return f"# {escaped(title)}\n\n" + "\n".join(_markdown_section(part, figure) for part in parts)
 
 
 def _markdown_section(part: Section, figure: Figure) -> str:
-    lines = [f"## {part.title}", ""]
+    lines = [f"## {escaped(part.title)}", ""]
     for paragraph in part.text:
         lines += [paragraph, ""]
     for table in part.tables:
@@ -115,42 +119,16 @@ def _is_text(table: Table, column: int) -> bool:
 def latex(title: str, parts: list[Section]) -> str:
     """The quality tables as LaTeX, for booktabs."""
     chosen = [part for part in parts if part.title.startswith(("Quality", "Across", "By task", "What"))]
-    lines = [f"% {' '.join(title.split())}", "% \\usepackage{booktabs}"]
+    lines = [f"% {printable(' '.join(title.split()))}", "% \\usepackage{booktabs}"]
     for part in chosen:
-        lines += ["", f"% {part.title}", *(f"% {_plain(paragraph)}" for paragraph in part.text)]
+        lines += ["", f"% {unmarked(part.title)}", *(f"% {unmarked(paragraph)}" for paragraph in part.text)]
         for table in part.tables:
             columns = "".join("l" if _is_text(table, j) else "r" for j in range(len(table.columns)))
             lines += ["", f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
-            lines += [" & ".join(map(_escape, table.columns)) + r" \\", "\\midrule"]
-            lines += [" & ".join(map(_escape, row)) + r" \\" for row in table.rows]
+            lines += [" & ".join(map(markup.latex, table.columns)) + r" \\", "\\midrule"]
+            lines += [" & ".join(map(markup.latex, row)) + r" \\" for row in table.rows]
             lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"
-
-
-def _plain(paragraph: str) -> str:
-    """A paragraph on one line, without Markdown's own characters."""
-    return " ".join(paragraph.split()).replace("\\*", "*").replace("`", "")
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"$<$",
-    ">": r"$>$",
-    "|": r"$|$",
-    "–": "--",
-    "←": r"$\leftarrow$",
-    "†": r"$\dagger$",
-    "\n": " ",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
-
-
-def _escape(text: str) -> str:
-    """A cell's text; a group in front keeps ``\\\\`` from taking a star or a bracket for its own."""
-    escaped = "".join(_LATEX.get(character, character) for character in text)
-    return "{}" + escaped if escaped.startswith(("*", "[")) else escaped
 
 
 def html(title: str, parts: list[Section], figure: Figure) -> str:
@@ -167,7 +145,9 @@ def html(title: str, parts: list[Section], figure: Figure) -> str:
         raise MissingExtraError("the HTML report", "eval") from None
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_TEMPLATE)
-    return template.render(title=title, parts=parts, figure=figure, is_text=_is_text, plain=_plain)
+    return template.render(
+        title=title, parts=parts, figure=figure, is_text=_is_text, plain=unmarked, shown=printable
+    )
 
 
 def _own_ids(svg: str, name: str) -> str:
@@ -181,7 +161,7 @@ _TEMPLATE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
+<title>{{ shown(title) }}</title>
 <style>
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 62rem; margin: 2rem auto; padding: 0
@@ -201,9 +181,9 @@ figure svg { max-width: 100%; height: auto; }
 </style>
 </head>
 <body>
-<h1>{{ title }}</h1>
+<h1>{{ shown(title) }}</h1>
 {% for part in parts %}
-<h2>{{ part.title }}</h2>
+<h2>{{ shown(part.title) }}</h2>
 {% for paragraph in part.text %}
 <p>{{ plain(paragraph) }}</p>
 {% endfor %}
@@ -211,7 +191,7 @@ figure svg { max-width: 100%; height: auto; }
 <div class="scroll"><table>
 <tr>
 {% for name in table.columns %}
-<th{% if is_text(table, loop.index0) %} class="text"{% endif %}>{{ name }}</th>
+<th{% if is_text(table, loop.index0) %} class="text"{% endif %}>{{ shown(name) }}</th>
 {% endfor %}
 </tr>
 {% for row in table.rows %}
@@ -220,7 +200,7 @@ figure svg { max-width: 100%; height: auto; }
 {% for text in row %}
 {% set missed = (number, loop.index0) in table.marked %}
 <td class="{{ "text" if is_text(table, loop.index0) }}{{ " miss" if missed }}">
-{{ text }}{{ " ✗" if missed }}
+{{ shown(text) }}{{ " ✗" if missed }}
 </td>
 {% endfor %}
 </tr>

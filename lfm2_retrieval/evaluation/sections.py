@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..markup import markdown as escaped
 from .metrics import MEASURES
 from .published import MISS, Published, differences
 from .speed import encoder_speed, speed
@@ -64,7 +65,7 @@ def _quality(content: Content) -> Section:
     note = (
         f"the macro mean over {len(tasks)} tasks"
         if len(tasks) > 1
-        else f"the mean over the queries of {next(iter(tasks), '')}"
+        else f"the mean over the queries of {escaped(next(iter(tasks), ''))}"
     )
     text = [
         f"Queries and documents in one language; {note}, with the 95 % bootstrap interval of nDCG@10. "
@@ -79,7 +80,9 @@ def _quality(content: Content) -> Section:
     if any(row[1].endswith("†") for row in rows):
         text.append("† Some or all of these indexes are too small to be compressed and stayed exact.")
     if absent := content["suite"].get("absent"):
-        text.append(f"Of the suite, these were not there and are left out: {', '.join(absent)}.")
+        text.append(
+            f"Of the suite, these were not there and are left out: {', '.join(map(escaped, absent))}."
+        )
     if len(rows) > 2:
         for system in systems(content):
             means = [mean_of(content, one, one, system) for one in languages(content)[0]]
@@ -177,9 +180,10 @@ def _compression(content: Content) -> Section | None:
     rows = [_loss_row(content, mean, exact) for mean, exact in same]
     if len(pairs) > len(same):
         rows.append(_mean_loss(pairs))
+    tier = escaped(str(content["settings"]["tier"]))
     text = [
-        f"The tier {content['settings']['tier']} beside exact search on the same float16 vectors. The "
-        "difference of nDCG@10 is compressed minus exact, with its 95 % interval over the queries; "
+        f"The tier {tier} beside exact search on the same float16 vectors. "
+        "The difference of nDCG@10 is compressed minus exact, with its 95 % interval over the queries; "
         "recall is the share of "
         "the exact top 10 and top 100 that was found; bytes are all that lies on disk, by token vector."
     ]
@@ -248,7 +252,7 @@ def _published(content: Content, published: Sequence[Published]) -> list[Section
         ]
         table = Table(["", "ours", one.model, "difference"], rows, frozenset((i, 3) for i in one.misses))
         title = f"{one.model}: {one.measure} {one.title}"
-        parts.append(Section(title, [f"Source: {one.source}."], [table]))
+        parts.append(Section(title, [f"Source: {escaped(one.source)}."], [table]))
     return parts
 
 
@@ -267,9 +271,8 @@ def _unfinished(content: Content) -> Section | None:
     missing = [name for name in content.get("planned", ()) if name not in noted]
     if not missing:
         return None
-    text = (
-        f"{len(missing)} of {len(noted) + len(missing)} cells are still to be measured, such as {missing[0]}."
-    )
+    count = len(noted) + len(missing)
+    text = f"{len(missing)} of {count} cells are still to be measured, such as {escaped(missing[0])}."
     return Section("Not finished", [text])
 
 

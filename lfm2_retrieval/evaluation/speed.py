@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..markup import markdown as escaped
 from .tables import Content, Section, Table
 
 __all__ = ["encoder_speed", "speed"]
@@ -83,14 +84,14 @@ def _machine(content: Content, run: int) -> str:
     load = environment["load_at_start"][0]
     if load > 0.5 * environment["usable_cpus"]:
         text += f" The machine was busy (load {load}): these times are worth little."
-    return text
+    return escaped(text)
 
 
 def encoder_speed(content: Content) -> Section | None:
     """The encoder alone, by length and batch; nothing where that wasn't measured."""
     if not (facts := content.get("throughput")):
         return None
-    threads = facts["threads"]
+    threads, dtype = facts["threads"], escaped(facts["dtype"].removeprefix("torch."))
     rows = [
         [
             row["what"],
@@ -105,7 +106,7 @@ def encoder_speed(content: Content) -> Section | None:
     ]
     text = [
         _machine(content, facts["run"]),
-        f"{threads} thread{'s' * (threads > 1)}, {facts['dtype'].removeprefix('torch.')}. A batch is given "
+        f"{threads} thread{'s' * (threads > 1)}, {dtype}. A batch is given "
         "to the encoder at once; texts are about as long as their names say, and tokens are those that it "
         "reads of each. The last column is the share of what the "
         f"machine's matrix product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square "

@@ -12,7 +12,6 @@ __all__ = [
     "Section",
     "Table",
     "bytes_per_token",
-    "escaped",
     "languages",
     "mean_of",
     "mean_score",
@@ -42,11 +41,6 @@ class Section:
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     figures: Sequence[str] = field(default=())
-
-
-def escaped(text: str) -> str:
-    """A cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def languages(content: Content) -> tuple[list[str], list[str]]:

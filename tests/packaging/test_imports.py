@@ -62,6 +62,9 @@ BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "b
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}
 BELOW = {part: below | {"printable", "plain_files"} for part, below in BELOW.items()}
+BELOW["evaluation"] |= {"markup"}
+BELOW["benchmarks"] |= {"markup"}
+BELOW["markup"] = {"printable"}
 BELOW |= {"printable": set(), "plain_files": {"errors"}}
 BELOW["errors"] = {"printable"}
 
