@@ -70,10 +70,10 @@ def is_hollow(status: os.stat_result) -> bool:
     return status.st_size > _HOLLOW_BYTES and status.st_blocks * 512 < status.st_size // 64
 
 
-def is_regular(path: Path) -> bool:
-    """Whether a regular file is there, and no link to one."""
+def is_regular(path: Path, *, follow: bool = False) -> bool:
+    """Whether a regular file is there, or with ``follow`` a link to one."""
     try:
-        return stat.S_ISREG(path.lstat().st_mode)
+        return stat.S_ISREG((path.stat() if follow else path.lstat()).st_mode)
     except (OSError, ValueError):
         return False
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, InvalidTypeError, ModelNotFoundError, remedy
 from ..hub import fetch
-from ..plain_files import is_hollow, read_regular
+from ..plain_files import is_hollow, is_regular, read_regular
 from ..printable import quoted
 from .panics import understood
 from .values import Values, read_json
@@ -142,20 +142,20 @@ def _is_finite(tensor: Tensor) -> bool:
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of a module, sorted."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
+    if is_regular(single, follow=True):
         return [single]
-    if index.is_file():
+    if is_regular(index, follow=True):
         listed = Values(read_json(index), str(index)).object("weight_map")
         names = sorted({listed.string(tensor) for tensor in listed})
         if not names or any(Path(name).name != name for name in names):
             raise CheckpointError(f"{index} does not list plain file names beside it")
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in names if not is_regular(folder / name, follow=True)]
         if missing:
             raise CheckpointError(
-                f"{folder} lacks the shard {missing[0]} that its index names; fetch the model again"
+                f"{folder} lacks the shard {quoted(missing[0])} that its index names; fetch the model again"
             )
         return [folder / name for name in names]
-    if (folder / "pytorch_model.bin").exists():
+    if is_regular(folder / "pytorch_model.bin", follow=True):
         raise CheckpointError(
             f"{folder} holds its weights as a pickle, which could run code and is never loaded; "
             "convert pytorch_model.bin to model.safetensors first"
@@ -173,7 +173,7 @@ def fingerprint(folder: Path, modules: tuple[str, ...]) -> str:
         files += sorted((folder / module).glob("*.json")) if module else []
         files += weight_files(folder / module)
     for file in files:
-        if not file.is_file():
+        if not is_regular(file, follow=True):
             raise CheckpointError(f"{file} is no regular file; fetch the model again")
     stats = [file.stat() for file in files]
     return _digest(folder, tuple(files), tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer, normalizers
 
 from ..errors import CheckpointError
-from ..plain_files import is_hollow
+from ..plain_files import is_hollow, is_regular
 from .multiplying import MOST_TIMES, check_tokenizer
 from .panics import understood
 from .pieces import pieces
@@ -192,6 +192,8 @@ class _Side:
 
     def __init__(self, tokenizer: Tokenizer, prefix: str, file: Path) -> None:
         self._tokenizer, self._file = tokenizer, file
+        if len(prefix) > _MOST_AROUND:
+            raise CheckpointError(f"a prefix of {len(prefix):,} characters leaves no room for text")
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         prefix_id = self._tokenizer.token_to_id(prefix) if prefix else None
@@ -272,7 +274,7 @@ def _tokenizer_json(folder: Path) -> str:
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{file} is not UTF-8: {error}; fetch the model again") from None
     for path in folder.iterdir():  # transformers opens whatever it finds
-        if not path.is_dir() and (not path.is_file() or is_hollow(path.stat())):
+        if not path.is_dir() and (not is_regular(path, follow=True) or is_hollow(path.stat())):
             raise CheckpointError(f"{path} is no regular file; fetch the model again")
     from transformers import AutoTokenizer
 

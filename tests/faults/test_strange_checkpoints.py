@@ -99,7 +99,7 @@ def test_odd_values_are_errors_of_ours(folder, users, file, name, value):  # noq
         ("config.json", {"conv_L_cache": HUGE}),
         ("config.json", {"max_position_embeddings": 1 << 62}),
         ("config.json", {"block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": 1e308}),
-        ("config.json", {"rope_theta": 0}),
+        ("config.json", {"rope_parameters": {"rope_type": "default", "rope_theta": 0}}),
         ("config_sentence_transformers.json", {"query_length": HUGE}),
         ("config_sentence_transformers.json", {"query_length": 1 << 30}),
         ("config_sentence_transformers.json", {"query_prefix": "x " * 10**6}),
