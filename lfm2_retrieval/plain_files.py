@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from .errors import DamagedIndexError
 
@@ -60,7 +60,7 @@ def open_regular(path: str | os.PathLike[str], flags: int = os.O_RDONLY, *, foll
     raise NotRegularError(path)
 
 
-def read_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BinaryIO:
+def read_regular(path: str | os.PathLike[str], *, follow: bool = False) -> BufferedReader:
     """A regular file, opened to be read; see `open_regular`."""
     return os.fdopen(open_regular(path, follow=follow), "rb")
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..printable import printable
 
@@ -61,8 +61,8 @@ def guarded() -> Iterator[None]:
     for stream in before:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack some letters
-    guards = _Guarded(sys.stdout, bars=False), _Guarded(sys.stderr, bars=True)
-    sys.stdout, sys.stderr = cast(TextIO, guards[0]), cast(TextIO, guards[1])
+    guards: tuple[Any, Any] = _Guarded(sys.stdout, bars=False), _Guarded(sys.stderr, bars=True)
+    sys.stdout, sys.stderr = guards
     try:
         yield
     finally:

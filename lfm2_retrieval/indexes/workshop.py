@@ -7,8 +7,8 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import DamagedIndexError, IndexExistsError, InvalidInputError
 from .access import refused, unreadable
@@ -138,7 +138,7 @@ def link_files(source: Path, target: Path, files: FileFacts) -> None:
     fsync_folder(target.parent)
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> BufferedReader:
     try:
         return read_regular(path)
     except OSError as error:

@@ -122,7 +122,7 @@ def test_texts(encoder, tmp_path):
     found = {d.id: (d.page_content, d.metadata["n"]) for d in made.invoke("rain")}
     assert found == {id: (text, n) for n, (id, text) in enumerate(zip("abcde", TEXTS, strict=True))}
     made.retriever.close()
-    opened = LFM2Retriever.open(tmp_path / "index", k=1)
+    opened = LFM2Retriever.open(tmp_path / "index", k=1, trust_model=True)
     assert len(opened.invoke("rain")) == 1
     opened.retriever.close()
 
@@ -183,10 +183,10 @@ def stored(encoder, tmp_path):
 def test_k_is_heard_wherever_it_is_said(stored):
     """As other retrievers take it: in ``search_kwargs``, on the object, in one call, in a configuration."""
     made = [
-        LFM2Retriever.open(stored, search_kwargs={"k": 3}),
-        LFM2Retriever.open(stored, k=3),
-        LFM2Retriever.open(stored, k=3, search_kwargs={"k": 3}),
-        LFM2Retriever(retriever=Retriever.open(stored), search_kwargs={"k": 3}),
+        LFM2Retriever.open(stored, trust_model=True, search_kwargs={"k": 3}),
+        LFM2Retriever.open(stored, trust_model=True, k=3),
+        LFM2Retriever.open(stored, trust_model=True, k=3, search_kwargs={"k": 3}),
+        LFM2Retriever(retriever=Retriever.open(stored, trust_model=True), search_kwargs={"k": 3}),
     ]
     for one in made:
         assert one.k == 3
@@ -211,10 +211,10 @@ def test_k_is_heard_wherever_it_is_said(stored):
 
 def test_what_a_search_does_not_know_is_refused(library, stored):
     for call in (
-        lambda: LFM2Retriever.open(stored, search_kwargs={"top_k": 3}),
-        lambda: LFM2Retriever.open(stored, top_k=3),
-        lambda: LFM2Retriever.open(stored, search_type="similarity"),
-        lambda: LFM2Retriever.open(stored, k=3, search_kwargs={"k": 4}),
+        lambda: LFM2Retriever.open(stored, trust_model=True, search_kwargs={"top_k": 3}),
+        lambda: LFM2Retriever.open(stored, trust_model=True, top_k=3),
+        lambda: LFM2Retriever.open(stored, trust_model=True, search_type="similarity"),
+        lambda: LFM2Retriever.open(stored, trust_model=True, k=3, search_kwargs={"k": 4}),
         lambda: LFM2Retriever(retriever=library, top_k=3),
         lambda: LFM2Retriever(retriever=library, search_kwargs={"top_k": 3}),
         lambda: LFM2Retriever(retriever=library).invoke("rain", top_k=3),

@@ -117,7 +117,7 @@ def test_a_model_that_is_gone_needs_another(path, new):
     with CompressedIndex.open(path) as index, index.writer() as writer:
         writer.set({"encoder": {**index.settings["encoder"], "name": "/nowhere/at/all"}})
     with pytest.raises((ModelNotFoundError, ModelMismatchError, InvalidInputError)):
-        Retriever.reindex(path)
+        Retriever.reindex(path, trust_model=True)
     with Retriever.open(path, model=new) as retriever:
         assert len(retriever) == 4
     with Retriever.reindex(path, new) as retriever:
@@ -125,11 +125,14 @@ def test_a_model_that_is_gone_needs_another(path, new):
 
 
 def test_readers_stay_with_the_old_and_go_on_by_refresh(path, old, new):
-    with Retriever.open(path, model=old) as reader, Retriever.open(path, auto_refresh=True) as other:
+    with (
+        Retriever.open(path, model=old) as reader,
+        Retriever.open(path, auto_refresh=True, trust_model=True) as other,
+    ):
         before, _ = reader.search("quick fox"), other.search("quick fox")
         Retriever.reindex(path, new).close()
         assert reader.search("quick fox") == before
-        with Retriever.open(path) as fresh:
+        with Retriever.open(path, trust_model=True) as fresh:
             now = fresh.search("quick fox")
         assert [hit.score for hit in now] != [hit.score for hit in before]
         assert other.search("quick fox") == now
@@ -165,7 +168,7 @@ def test_others_can_not_write_meanwhile_and_nothing_of_theirs_is_lost(path, old,
         Retriever.reindex(path, new, on_progress=add, batch_size=1).close()
         assert len(refused) == 1
     with WriterLock(Path(path) / "lock", 1), pytest.raises(IndexLockedError):
-        Retriever.open(path).add(["x"], timeout=0.1)
+        Retriever.open(path, model=new).add(["x"], timeout=0.1)
 
 
 def test_what_came_between_the_opening_and_the_lock_is_encoded_too(path, old, new, monkeypatch):
