@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..printable import printable, without_hidden
+from ..printable import without_hidden
 
 if TYPE_CHECKING:
     from ..datatypes import Hit
@@ -77,7 +77,7 @@ def format_hit(hit: Hit, spans: Sequence[tuple[int, int]] = (), limit: int = 600
     title = hit.metadata.get("title")
     title = title if isinstance(title, str) and title and text.startswith(title) else ""
     body = [(start, end) for start, end in spans if start >= len(title)]
-    head = f"{hit.rank:>3}. {hit.score:7.3f}  {printable(hit.id)}"
+    head = f"{hit.rank:>3}. {hit.score:7.3f}  {_plain(hit.id)}"
     if title:
         head += f"  {_plain(mark(title, [(start, end) for start, end in spans if end <= len(title)]))}"
     cut = text[len(title) : len(title) + limit] + ("…" if len(text) > len(title) + limit else "")

@@ -101,7 +101,7 @@ def command(
         queries = None if file is None else _encode(path, file, **how)
         with _status(quiet=json_) as show:
             tuning = index.tune(target_recall, k, queries=queries, sample=sample, on_progress=show)
-            tuning = replace(tuning, min_score=_learn(path, queries, keep, show, model, device, dtype))
+            tuning = replace(tuning, min_score=_learn(path, queries, keep, show, how))
         if json_:
             print_json(_facts(tuning))
         else:
@@ -128,18 +128,17 @@ def _encode(path: Path, file: Path, **how: Any) -> TokenEmbeddings:
 
 
 def _learn(
-    path: Path, queries: TokenEmbeddings | None, keep: float, show: Callable[[str], None], *model: Any
+    path: Path, queries: TokenEmbeddings | None, keep: float, show: Callable[[str], None], how: Any
 ) -> MinScore | None:
     """The threshold for ``--min-score auto``; None, and why, where the index's model isn't at hand."""
     from ..answering import learn_from
-    from ..errors import CheckpointError, InvalidInputError, ModelMismatchError
+    from ..errors import CheckpointError, InvalidInputError, ModelMismatchError, UntrustedModelError
     from ..retriever import Retriever
 
-    name, device, dtype = model
-    with Retriever.open(path, model=name, device=device, dtype=dtype) as retriever:
+    with Retriever.open(path, **how) as retriever:
         try:
             encoder = retriever.encoder
-        except (CheckpointError, InvalidInputError, ModelMismatchError) as error:
+        except (CheckpointError, InvalidInputError, ModelMismatchError, UntrustedModelError) as error:
             click.echo(f"Nothing learnt for --min-score auto: {error}", err=True)
             return None
         return learn_from(retriever.store, encoder, queries, keep=keep, on_progress=show)

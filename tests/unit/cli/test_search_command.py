@@ -64,7 +64,7 @@ def test_what_is_no_index(run, tmp_path, command):
 
 
 def test_a_real_process_prints_what_no_terminal_can(spawn, made):
-    process = spawn("search", made, "fox\udcff", "-k", "1", "--json")
+    process = spawn("search", made, "fox\udcff", "-k", "1", "--json", "--trust-model")
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, b"")
     assert json.loads(output)["query"] == "fox\udcff"
