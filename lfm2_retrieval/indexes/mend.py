@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError
+from ..plain_files import is_regular, read_regular
 from .access import unreadable
 from .arrays import (
     HEADER_BYTES,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, NewerFormatError
 from ..forks import busy
+from ..plain_files import is_regular
 from .access import is_damage, of_sqlite
 from .pages import Pages
 from .rows import decode_text, load_json, row_checksum

@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from ..errors import DamagedIndexError, IndexExistsError, InvalidInputError
+from ..plain_files import read_regular
 from .access import refused, unreadable
 from .arrays import HEADER_BYTES, FileFacts, fsync_folder
 from .catalogue import UNDER_CONSTRUCTION
@@ -145,7 +146,7 @@ def _open(path: Path) -> BufferedReader:
         raise unreadable(path, error, path.parents[2]) from error
 
 
-def _read(path: Path, file: BinaryIO, most: int) -> bytes:
+def _read(path: Path, file: BufferedReader, most: int) -> bytes:
     """The next bytes of a file of an index; that they can't be read is no matter of the copy."""
     try:
         return file.read(most)
