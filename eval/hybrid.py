@@ -1,7 +1,7 @@
 """Search by vectors, by words and by both, side by side: ``python eval/hybrid.py FOLDER... --out DIR``.
 
-Each FOLDER is a collection in BEIR layout. Every document is encoded once, into a default index; BM25 of
-bm25s, as `lfm2-retrieve eval` has it, stands beside ours. Needs the extra ``eval``. Writes hybrid.json and
+Each FOLDER is a collection in BEIR layout. Every document is encoded once, into a default index; bm25s with
+its own tokenizer and stop words stands beside our words. Needs the extra ``eval``. Writes hybrid.json and
 hybrid.md.
 """
 
@@ -14,12 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bm25s
+
 from lfm2_retrieval import CompressedIndex, Encoder, SearchParams
 from lfm2_retrieval.evaluation.datasets import Dataset, beir_ref
 from lfm2_retrieval.evaluation.environment import describe_environment
 from lfm2_retrieval.evaluation.metrics import evaluate_queries
 from lfm2_retrieval.evaluation.statistics import compare
-from lfm2_retrieval.evaluation.systems import Bm25, encode_queries
+from lfm2_retrieval.evaluation.systems import encode_queries
 
 MEASURES = ("nDCG@10", "R@100")
 DEPTH = 100
@@ -57,8 +59,14 @@ def measure(
         for way, options in WAYS.items():
             hits = index.search(queries, SearchParams(DEPTH, **options), texts=list(asked.values()))
             found[way] = [[hit.id for hit in some] for some in hits]
-    baseline = Bm25(data.documents).search(list(asked.values()), DEPTH)
-    found[BASELINE] = [[id for id, _ in some] for some in baseline]
+    outside = bm25s.BM25()
+    outside.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
+    tokens = bm25s.tokenize(list(asked.values()), show_progress=False)
+    places, scores = outside.retrieve(tokens, k=min(DEPTH, len(ids)), show_progress=False)
+    found[BASELINE] = [
+        [ids[place] for place, score in zip(*some, strict=True) if score > 0]
+        for some in zip(places, scores, strict=True)
+    ]
     return {
         way: evaluate_queries(qrels, dict(zip(asked, ranked, strict=True)), MEASURES)
         for way, ranked in found.items()

@@ -174,15 +174,15 @@ class TaskRun:
             self._note_corpus(corpus, {"memory": memory.used()})
 
     def _measure_bm25(self, corpus: Dataset, missing: Sequence[tuple[str, str]]) -> None:
-        baseline = Bm25(corpus.documents)
-        self._note_corpus(corpus, {"bm25": baseline.facts})
-        for queries, system in missing:
-            self._measure(
-                corpus,
-                queries,
-                system,
-                lambda asked: baseline.search(list(asked.values()), self.settings.depth),
-            )
+        with Bm25(corpus.documents) as baseline:
+            self._note_corpus(corpus, {"bm25": baseline.facts})
+            for queries, system in missing:
+                self._measure(
+                    corpus,
+                    queries,
+                    system,
+                    lambda asked: baseline.search(list(asked.values()), self.settings.depth),
+                )
 
     def _note_corpus(self, corpus: Dataset, facts: Mapping[str, Any]) -> None:
         """Note facts of a corpus and the run that measured them; those of its other indexes stay."""

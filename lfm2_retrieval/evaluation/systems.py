@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import __version__
 from ..datatypes import SearchParams, TokenEmbeddings
 from ..encoder import Encoder
-from ..errors import MissingExtraError
-from ..indexes import CompressedIndex, Tier
+from ..indexes import CompressedIndex, ExactIndex, Tier
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Bm25", "Compat", "LateInteraction", "Ranked", "encode_queries", "words"]
+__all__ = ["Bm25", "Compat", "LateInteraction", "Ranked", "encode_queries"]
 
 Ranked = list[list[tuple[str, float]]]
 """A query's documents with scores, the best first."""
@@ -239,80 +238,36 @@ def encode_queries(
 
 
 class Bm25:
-    """BM25 as Lucene has it (k1 = 1.5, b = 0.75), by bm25s, on `words`: no stemming, no stop words.
-
-    Raises
-    ------
-    MissingExtraError
-        If bm25s is not installed.
-    """
+    """The library's own search by words: an index of the texts alone, searched with ``mode="lexical"``."""
 
     def __init__(self, documents: Mapping[str, str]) -> None:
-        try:
-            import bm25s
-        except ImportError:
-            raise MissingExtraError("the BM25 baseline", "eval") from None
-        self._ids = list(documents)
         began = time.perf_counter()
-        self._vocabulary: dict[str, int] = {}
-        tokens = [
-            [self._vocabulary.setdefault(word, len(self._vocabulary)) for word in words(text)]
-            for text in documents.values()
-        ]
-        self._model = bm25s.BM25(method="lucene", k1=1.5, b=0.75) if self._vocabulary else None
-        if self._model is not None:
-            self._model.index((tokens, self._vocabulary), show_progress=False)
+        self._index = ExactIndex.create(None, 1)
+        # No vectors; an id may be what no index takes.
+        nothing = TokenEmbeddings(np.zeros((0, 1), np.float32), np.zeros(len(documents) + 1, np.int64))
+        self._ids = list(documents)
+        self._index.add([str(place) for place in range(len(documents))], nothing, list(documents.values()))
         self.facts: dict[str, Any] = {
             "build_seconds": time.perf_counter() - began,
-            "version": bm25s.__version__,
+            "version": f"lfm2-retrieval {__version__}",
         }
 
     def search(self, texts: Sequence[str], k: int) -> Ranked:
         """The best documents that share a word with each query; equal scores in the order of the corpus."""
-        found: Ranked = []
-        for text in texts:
-            ids = [self._vocabulary[word] for word in words(text) if word in self._vocabulary]
-            if not ids or self._model is None:
-                found.append([])
-                continue
-            scores = self._model.get_scores_from_ids(ids)
-            best = np.argsort(-scores, kind="stable")[:k]
-            found.append([(self._ids[i], float(scores[i])) for i in best if scores[i] > 0])
-        return found
+        found = self._index.search(None, SearchParams(k, mode="lexical"), texts=list(texts))
+        return [[(self._ids[int(hit.id)], hit.score) for hit in hits] for hits in found]
 
+    def close(self) -> None:
+        """Remove the index."""
+        self._index.close()
 
-def words(text: str) -> list[str]:
-    """Runs of letters, marks and digits, folded (NFKC, case); without spaces, pairs of characters."""
-    found: list[str] = []
-    run = ""
-    for character in unicodedata.normalize("NFKC", text).casefold() + " ":
-        if unicodedata.category(character)[0] in "LNM":
-            if run and _is_unspaced(run[-1]) != _is_unspaced(character):
-                found += _grams(run)
-                run = ""
-            run += character
-        elif run:
-            found += _grams(run)
-            run = ""
-    return found
+    def __enter__(self) -> Bm25:
+        return self
 
-
-def _grams(run: str) -> list[str]:
-    if not _is_unspaced(run[0]) or len(run) == 1:
-        return [run]
-    return [run[i : i + 2] for i in range(len(run) - 1)]
-
-
-def _is_unspaced(character: str) -> bool:
-    """Han, kana, Thai, Lao, Khmer, Burmese."""
-    return (
-        "\u2e80" <= character <= "\u9fff"
-        or "\U00020000" <= character <= "\U0003ffff"
-        or "\uf900" <= character <= "\ufaff"
-        or "\u0e00" <= character <= "\u0eff"
-        or "\u1000" <= character <= "\u109f"
-        or "\u1780" <= character <= "\u17ff"
-    )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def _percentiles(milliseconds: Sequence[float]) -> dict[str, float]:

@@ -9,8 +9,8 @@ documents of the snapshot.
 from __future__ import annotations
 
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedIndexError, InvalidInputError
 from ..forks import Lock
-from .lexical import query_words
-from .word_tables import stem
+from .analyses import analysis_of
+from .lexical import QueryWord
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue
@@ -32,12 +32,15 @@ _K1, _B = 1.2, 0.75
 """FTS5's and Lucene's defaults."""
 _COMMON = 10_000
 """A word in more rows than this, and in more than half of all, is read only if the query has no others."""
+_PART, _PART_OF_LETTERS = 0.25, 0.5
+"""What a part of a form weighs, and of one of letters alone, where some document has the form: whoever looks
+for C++ means no other C, and for well-known perhaps well known."""
 _REMEMBERED = 1 << 22
 """So many postings, of 12 bytes, are kept in memory."""
 _LAST = "\U0010ffff"
 
-Term = tuple[str, bool]
-"""A stemmed word, and whether those that begin with it count, too."""
+Term = tuple[int, str, bool]
+"""A term, and whether those that begin with it count, too; before it the number of the analysis."""
 
 
 class Scored(NamedTuple):
@@ -87,6 +90,7 @@ class Bm25:
         self._guard = Lock()
         self._counts = np.zeros((0, 4), np.int64)  # as the table word_counts
         self._latest: tuple[int, _Rows] | None = None  # of the commit that was asked last
+        self._analysis = 0  # of both; words may be made anew between two searches
         self._common: dict[Term, int] = {}  # very common terms, and the newest row when that was found out
         self._postings: OrderedDict[Term, _Postings] = OrderedDict()
         self._held = 0
@@ -96,8 +100,10 @@ class Bm25:
 
         The score is the sum, over the words of the query, of ``log(1 + (N - n + .5) / (n + .5))`` times
         ``c (k1 + 1) / (c + k1 (1 - b + b L))``: of ``N`` documents with words ``n`` have this one; this
-        document has it ``c`` times, and is ``L`` times as long as the mean; k1 = 1.2, b = 0.75. In a large
-        index words that more than half of the documents have count only if the query has no others.
+        document has it ``c`` times, and is ``L`` times as long as the mean; k1 = 1.2, b = 0.75. A word that
+        the query repeats counts as often. So do forms, see `lexical`; where a document has one that the
+        query asks for, its parts count a quarter, or half if it is all letters. In a large index words that
+        more than half of the documents have count only if the query has no others.
 
         Raises
         ------
@@ -111,33 +117,56 @@ class Bm25:
                 f"{self._catalogue.folder} keeps no words to search by: add them with "
                 "index.configure(lexical=True), or lfm2-retrieve configure --lexical"
             )
-        asked = [list(query_words(text).items()) for text in texts]
-        stems = stem([word for one in asked for word, _ in one])
         with self._catalogue.reading_at(snapshot.commit) as connection:
+            analysis = analysis_of(connection)
             [newest] = connection.execute("SELECT coalesce(max(row), 0) FROM word_counts").fetchone()
-            living = self._living(connection, snapshot)
+            living = self._living(connection, snapshot, analysis.number)
             relative = living.lengths / living.lengths.mean() if len(living.rows) else living.lengths
             saturation = (_K1 * (1 - _B + _B * relative)).astype(np.float32)
             scores = []
-            for one in asked:
+            for text in texts:
                 total = np.zeros(len(living.rows), np.float32)
-                terms = dict.fromkeys((stems[word], prefix) for word, prefix in one)
-                for postings in self._read(connection, list(terms), newest):
-                    places, there = _find(living.rows, postings.rows)
-                    counts = postings.counts[there].astype(np.float32)
+                for places, counts, weight in self._weigh(
+                    connection, analysis.query_words(text), analysis.number, newest, living
+                ):
                     idf = np.float32(np.log1p((len(living.rows) - len(places) + 0.5) / (len(places) + 0.5)))
-                    total[places] += idf * counts * np.float32(_K1 + 1) / (counts + saturation[places])
+                    gain = idf * counts * np.float32(_K1 + 1) / (counts + saturation[places])
+                    total[places] += np.float32(weight) * gain
                 some = np.flatnonzero(total)
                 some = some[np.argsort(living.keys[some])]
                 scores.append(Scored(living.keys[some], total[some]))
         return scores
 
-    def _living(self, connection: sqlite3.Connection, snapshot: Snapshot) -> _Rows:
+    def _weigh(
+        self,
+        connection: sqlite3.Connection,
+        asked: Mapping[QueryWord, int],
+        analysis: int,
+        newest: int,
+        living: _Rows,
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], float]]:
+        """Of each term of a query: where it is among the living rows, how often, and what it weighs."""
+        terms = list(dict.fromkeys((analysis, word.term, word.prefix) for word in asked))
+        found: dict[tuple[str, bool], tuple[NDArray[np.intp], NDArray[np.float32]]] = {}
+        for (_, word, prefix), postings in self._read(connection, terms, newest).items():
+            places, there = _find(living.rows, postings.rows)
+            found[word, prefix] = places, postings.counts[there].astype(np.float32)
+        weights: Counter[tuple[str, bool]] = Counter()
+        for word, count in asked.items():
+            there = [form for form in word.forms if (form, False) in found and len(found[form, False][0])]
+            share = _PART_OF_LETTERS if all(form.isalpha() for form in there) else _PART
+            weights[word.term, word.prefix] += count * (share if there else 1)
+        for term, (places, counts) in found.items():
+            yield places, counts, weights[term]
+
+    def _living(self, connection: sqlite3.Connection, snapshot: Snapshot, analysis: int) -> _Rows:
         """The rows of the documents that are alive: of each its last one that is no newer than the commit.
 
         Rows never change, so only new ones are read.
         """
         with self._guard:
+            if self._analysis != analysis:
+                self._analysis, self._counts, self._latest = analysis, self._counts[:0], None
             counts, before = self._counts, self._latest
         if before is not None and before[0] == snapshot.commit:
             return before[1]
@@ -151,7 +180,8 @@ class Bm25:
             except (TypeError, ValueError, OverflowError) as error:
                 raise DamagedIndexError("index.db: the numbers of words are damaged; see verify()") from error
             with self._guard:
-                self._counts = counts
+                if self._analysis == analysis:
+                    self._counts = counts
         rows, keys, born, lengths = counts.T
         seen = np.flatnonzero(born <= snapshot.commit)[::-1]
         _, first = np.unique(keys[seen], return_index=True)
@@ -159,17 +189,20 @@ class Bm25:
         alive = latest[(lengths[latest] > 0) & np.isin(keys[latest], snapshot.places.keys)]
         found = _Rows(rows[alive], keys[alive], lengths[alive])
         with self._guard:
-            self._latest = snapshot.commit, found
+            if self._analysis == analysis:
+                self._latest = snapshot.commit, found
         return found
 
-    def _read(self, connection: sqlite3.Connection, terms: Sequence[Term], newest: int) -> list[_Postings]:
+    def _read(
+        self, connection: sqlite3.Connection, terms: Sequence[Term], newest: int
+    ) -> dict[Term, _Postings]:
         """The postings of some terms; very common ones only if there are no others."""
-        found = [self._look_up(connection, term, newest) for term in terms]
-        rare = [postings for postings in found if postings is not None]
-        if any(len(postings.rows) for postings in rare):
-            return rare
-        common = [term for term, postings in zip(terms, found, strict=True) if postings is None]
-        return rare + [_fetch(connection, term, newest) for term in common]
+        looked_up = {term: self._look_up(connection, term, newest) for term in terms}
+        found = {term: postings for term, postings in looked_up.items() if postings is not None}
+        if not any(len(postings.rows) for postings in found.values()):
+            common = [term for term, postings in looked_up.items() if postings is None]
+            found |= {term: _fetch(connection, term, newest) for term in common}
+        return found
 
     def _look_up(self, connection: sqlite3.Connection, term: Term, newest: int) -> _Postings | None:
         """The postings of a term, from memory if they are there; None for a very common one."""
@@ -180,8 +213,8 @@ class Bm25:
                 return known
             if self._common.get(term) == newest:
                 return None
-        if len(self._counts) > _COMMON and not term[1]:
-            held = connection.execute("SELECT doc FROM word_documents WHERE term = ?", term[:1]).fetchone()
+        if len(self._counts) > _COMMON and not term[2]:
+            held = connection.execute("SELECT doc FROM word_documents WHERE term = ?", term[1:2]).fetchone()
             if held is not None and held[0] > max(_COMMON, len(self._counts) / 2):
                 with self._guard:
                     self._common[term] = newest
@@ -202,7 +235,7 @@ class Bm25:
 
 
 def _fetch(connection: sqlite3.Connection, term: Term, newest: int) -> _Postings:
-    word, prefix = term
+    _, word, prefix = term
     found = connection.execute(
         "SELECT doc FROM word_places WHERE term >= ? AND term <= ?", (word, word + _LAST if prefix else word)
     )

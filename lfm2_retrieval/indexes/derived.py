@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
+from .analyses import ANALYSIS, SETTING
 from .fields import check_fields, declare
 from .word_tables import drop_words, make_words
 
@@ -17,10 +18,12 @@ def derive(
 ) -> dict[str, Any]:
     """Make and remove what the settings before and after differ in; inside a transaction that may write.
 
+    Words of an older analysis are made anew.
+
     Returns
     -------
     dict
-        ``lexical`` and ``fields`` as they are now. Fields once declared stay.
+        ``lexical``, the number of its analysis and ``fields`` as they are now. Fields once declared stay.
 
     Raises
     ------
@@ -31,8 +34,9 @@ def derive(
     declared = list(before.get("fields") or [])
     fields = check_fields([*declared, *(after.get("fields") or [])])
     declare(connection, declared, fields)
-    if lexical and not had:
-        make_words(connection)
-    elif had and not lexical:
+    kept = lexical and had and before.get(SETTING) == ANALYSIS
+    if had and not kept:
         drop_words(connection)
-    return {"lexical": lexical, "fields": fields}
+    if lexical and not kept:
+        make_words(connection)
+    return {"lexical": lexical, SETTING: ANALYSIS, "fields": fields}

@@ -13,10 +13,12 @@ from typing import Any
 from ..errors import DamagedIndexError, RetrievalError
 from ..forks import busy
 from ..printable import quoted
+from .analyses import analysis_of
 from .derived import derive
 from .fields import check_fields, declare, declared_by_path
 from .rows import checksum, load_json
 from .settings import LONGEST, faults
+from .word_tables import make_words
 
 __all__ = [
     "ALIVE",
@@ -171,15 +173,16 @@ def upgrade(connection: sqlite3.Connection) -> None:
 def has_our_objects(connection: sqlite3.Connection) -> bool:
     """Whether a catalogue has the tables, columns and indexes that its settings ask for, and nothing else."""
     found = set(connection.execute(_OBJECTS))
-    plain = _objects(_SCHEMA, lexical=False)
+    plain = _objects(_SCHEMA, None)
     if not {row for row in plain if row[2] == "settings"} <= found:
         return False
     rows = dict(connection.execute("SELECT key, value FROM settings WHERE key IN ('lexical', 'fields')"))
     try:
         lexical, fields = json.loads(rows.get("lexical", "false")), json.loads(rows.get("fields", "[]"))
+        analysis = analysis_of(connection).number if lexical else None
         names = tuple(check_fields(fields))
         [table] = [sql for kind, name, _, sql in found if (kind, name) == ("table", "documents")]
-        return found == _objects(_SCHEMA, bool(lexical), names, declared_by_path(table or "", names))
+        return found == _objects(_SCHEMA, analysis, names, declared_by_path(table or "", names))
     except (RetrievalError, RecursionError, TypeError, ValueError):
         return False
 
@@ -190,10 +193,14 @@ _OBJECTS = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 @cache
 @busy
 def _objects(
-    schema: str, lexical: bool, fields: tuple[str, ...] = (), by_path: frozenset[str] = frozenset()
+    schema: str,
+    analysis: int | None,
+    fields: tuple[str, ...] = (),
+    by_path: frozenset[str] = frozenset(),
 ) -> frozenset[tuple[str, str, str, str | None]]:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(schema)
         declare(connection, [], fields, by_path)
-        derive(connection, {"fields": fields}, {"lexical": lexical})
+        if analysis is not None:
+            make_words(connection, analysis)
         return frozenset(connection.execute(_OBJECTS))

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import InvalidInputError
+from .analyses import SETTING
 from .fields import check_fields
 
 __all__ = ["CONTENT", "LONGEST", "RESERVED", "WIDEST", "check_settings", "faults", "make_settings"]
@@ -26,7 +27,7 @@ LONGEST = 1 << 24
 """So many characters of JSON a setting may have."""
 RESERVED = (
     *("dim", "tier", "created_by", "uuid", "horizon", "seed", CONTENT),
-    *("recall", "tuned", "min_score", "errors", "lexical", "fields"),
+    *("recall", "tuned", "min_score", "errors", "lexical", SETTING, "fields"),
 )
 
 

@@ -21,6 +21,8 @@ from ..errors import (
     TransactionError,
 )
 from ..forks import busy
+from ..errors import IndexClosedError, InvalidInputError, MissingExtraError
+from .analyses import ANALYSIS, SETTING
 from .catalogue import IDS_PER_QUERY
 from .cleaning import clean, forget
 from .connections import storing
@@ -117,6 +119,7 @@ class Transaction:
             check_fields([*(before.get("fields") or ()), *(settings.get("fields") or ())])
             self._dim = int(settings["dim"])
             self._lexical = bool(settings.get("lexical"))
+            self._old_words = self._replace is None and before.get(SETTING) != ANALYSIS
             self._stack = stack.pop_all()
         self._open, self._process = True, os.getpid()
         return self
@@ -347,6 +350,10 @@ class Transaction:
 
     def _insert(self, rows: Sequence[Row], lengths: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
         born = self._commit
+        if self._lexical and self._old_words:
+            settings = read_settings(self._connection)
+            write_settings(self._connection, derive(self._connection, settings, settings))
+            self._old_words = False
         self._connection.executemany(
             "INSERT INTO documents (row, key, n_tokens, born, crc32, id, text, metadata) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",

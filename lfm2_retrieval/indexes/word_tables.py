@@ -6,7 +6,7 @@ It keeps no texts (``content=''``), for the catalogue has them. Scores are made 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
@@ -14,12 +14,12 @@ from operator import itemgetter
 from ..errors import DamagedIndexError
 from ..forks import busy
 from .access import is_damage
-from .lexical import words
+from .analyses import ANALYSES, ANALYSIS, Analysis, analysis_of
 from .rows import decode_text
 
-__all__ = ["add_words", "check_words", "drop_words", "forget_words", "make_words", "stem", "tidy_words"]
+__all__ = ["add_words", "check_words", "drop_words", "forget_words", "make_words", "tidy_words"]
 
-_WORDS = "CREATE VIRTUAL TABLE words USING fts5 (terms, content='', columnsize=0, tokenize='porter ascii')"
+_WORDS = "CREATE VIRTUAL TABLE words USING fts5 (terms, content='', columnsize=0, tokenize={})"
 _PLACES = "CREATE VIRTUAL TABLE word_places USING fts5vocab (words, instance)"
 _DOCUMENTS = "CREATE VIRTUAL TABLE word_documents USING fts5vocab (words, row)"
 _COUNTS = """CREATE TABLE word_counts (
@@ -30,11 +30,18 @@ _EACH = "SELECT doc FROM word_places"
 _DOCUMENT_ROWS = "SELECT row, key, born, text FROM documents ORDER BY row"
 
 
-def make_words(connection: sqlite3.Connection) -> None:
-    """Make the tables, and fill them with the documents that are there; inside a transaction."""
-    for statement in (_WORDS, _PLACES, _DOCUMENTS, _COUNTS):
+def make_words(connection: sqlite3.Connection, number: int = ANALYSIS) -> None:
+    """Make the tables, and fill them with the documents that are there; inside a transaction.
+
+    Parameters
+    ----------
+    number
+        Of the analysis.
+    """
+    analysis = ANALYSES[number]
+    for statement in (_WORDS.format(analysis.tokenizer), _PLACES, _DOCUMENTS, _COUNTS):
         connection.execute(statement)
-    _fill(connection)
+    _fill(connection, analysis)
 
 
 def drop_words(connection: sqlite3.Connection) -> None:
@@ -43,14 +50,20 @@ def drop_words(connection: sqlite3.Connection) -> None:
         connection.execute(f"DROP TABLE {table}")
 
 
-def add_words(connection: sqlite3.Connection, rows: Iterable[tuple[int, int, int, bytes | None]]) -> None:
-    """Add rows of documents in the transaction that adds them: number, key, commit of birth and text."""
+def add_words(
+    connection: sqlite3.Connection,
+    rows: Iterable[tuple[int, int, int, bytes | None]],
+    analysis: Analysis = ANALYSES[ANALYSIS],
+) -> None:
+    """Add rows of documents in the transaction that adds them: number, key, commit of birth and text.
+
+    The words that are there must be of the same analysis.
+    """
     for row, key, born, text in rows:
-        terms = "" if text is None else words(decode_text(text))
+        terms, count = ([], 0) if text is None else analysis.terms(decode_text(text))
         if terms:
-            connection.execute("INSERT INTO words (rowid, terms) VALUES (?, ?)", (row, terms))
+            connection.execute("INSERT INTO words (rowid, terms) VALUES (?, ?)", (row, " ".join(terms)))
         # Also one without words: it takes the place of an earlier row of the document.
-        count = terms.count(" ") + 1 if terms else 0
         connection.execute("INSERT INTO word_counts VALUES (?, ?, ?, ?)", (row, key, born, count))
 
 
@@ -79,17 +92,18 @@ def tidy_words(connection: sqlite3.Connection) -> bool:
         return False
     connection.execute("INSERT INTO words (words) VALUES ('delete-all')")
     connection.execute("DELETE FROM word_counts")
-    _fill(connection)
+    _fill(connection, analysis_of(connection))
     return True
 
 
 def check_words(connection: sqlite3.Connection) -> list[str]:
     """What is wrong with the tables, held to the texts of the documents: each word is looked up."""
     try:
+        analysis = analysis_of(connection)
         with closing(sqlite3.connect("")) as fresh:
-            for statement in (_WORDS, _PLACES, _COUNTS):
+            for statement in (_WORDS.format(analysis.tokenizer), _PLACES, _COUNTS):
                 fresh.execute(statement)
-            add_words(fresh, connection.execute(_DOCUMENT_ROWS))
+            add_words(fresh, connection.execute(_DOCUMENT_ROWS), analysis)
             counts = "SELECT row, key, born, n FROM word_counts ORDER BY row"
             if list(connection.execute(counts)) != list(fresh.execute(counts)):
                 return ["index.db: the numbers of words differ from those of the texts"]
@@ -123,17 +137,5 @@ def _has_words(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'word_counts'").fetchone() is not None
 
 
-def _fill(connection: sqlite3.Connection) -> None:
-    add_words(connection, connection.execute(_DOCUMENT_ROWS))
-
-
-@busy
-def stem(found: Sequence[str]) -> Mapping[str, str]:
-    """Each word as FTS5 indexes it, by asking FTS5."""
-    distinct = list(dict.fromkeys(found))
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute(_WORDS)
-        connection.execute(_PLACES)
-        connection.executemany("INSERT INTO words (rowid, terms) VALUES (?, ?)", enumerate(distinct))
-        rows = connection.execute("SELECT doc, term FROM word_places")
-        return {distinct[number]: term for number, term in rows}
+def _fill(connection: sqlite3.Connection, analysis: Analysis) -> None:
+    add_words(connection, connection.execute(_DOCUMENT_ROWS), analysis)

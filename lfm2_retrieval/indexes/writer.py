@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from ..forks import busy
+from .analyses import ANALYSIS, SETTING
 from .conditions import ALWAYS, Sql
 from .derived import derive
 from .fields import check_fields
@@ -321,7 +322,8 @@ class Writer(Transaction):
         Parameters
         ----------
         lexical
-            Whether words are kept, to search by. None: as it is.
+            Whether words are kept, to search by. None: as it is. Words that an older version made are made
+            anew, if they are kept.
         fields
             Fields of the metadata to declare, beside those that are: see `fields`.
 
@@ -337,12 +339,14 @@ class Writer(Transaction):
                 "lexical": bool(before.get("lexical")) if lexical is None else lexical,
                 "fields": check_fields([*(before.get("fields") or ()), *check_fields(fields)]),
             }
+            if wanted["lexical"]:
+                wanted[SETTING] = ANALYSIS
             if wanted != {name: before.get(name) for name in wanted}:
                 self._begin()
                 write_settings(
                     self._connection, derive(self._connection, read_settings(self._connection), wanted)
                 )
-                self._lexical = wanted["lexical"]
+                self._lexical, self._old_words = wanted["lexical"], False
 
 
 def _to_half(ids: Sequence[str], embeddings: TokenEmbeddings, dim: int) -> NDArray[np.float16]:

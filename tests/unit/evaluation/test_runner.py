@@ -14,7 +14,7 @@ from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, run_suite, write_reports
 from lfm2_retrieval.evaluation.comparison import compare_folders, compare_runs
 from lfm2_retrieval.evaluation.results import read_queries, read_results
-from lfm2_retrieval.evaluation.systems import Bm25, Compat, words
+from lfm2_retrieval.evaluation.systems import Bm25, Compat
 
 SUITE = {"name": "small", "title": "Small", "published": []}
 
@@ -372,26 +372,10 @@ def test_damaged_results_are_named(family, encoder, tmp_path):
         write_reports(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The Fox's den, 3.5 m", ["the", "fox", "s", "den", "3", "5", "m"]),
-        ("東京都の雨 rain", ["東京", "京都", "都の", "の雨", "rain"]),
-        ("서울의 봄", ["서울의", "봄"]),
-        ("ＡＢＣ Straße", ["abc", "strasse"]),
-        ("كَتَبَ", ["كَتَبَ"]),
-        ("A猫b", ["a", "猫", "b"]),
-        ("", []),
-    ],
-)
-def test_words_of_any_script(text, expected):
-    assert words(text) == expected
-
-
 def test_bm25_is_as_by_hand():
-    pytest.importorskip("bm25s")
     texts = {"a": "fox fox dog", "b": "dog rain", "c": "rain"}
-    (found, nothing) = Bm25(texts).search(["fox dog", "猫"], 10)
+    with Bm25(texts) as baseline:
+        (found, nothing) = baseline.search(["fox dog fox", "猫"], 10)
     assert nothing == []
 
     def score(document, query):
@@ -402,12 +386,12 @@ def test_bm25_is_as_by_hand():
             tf = texts[document].split().count(word)
             length = len(texts[document].split())
             weight = np.log(1 + (len(texts) - df + 0.5) / (df + 0.5))
-            total += weight * tf / (tf + 1.5 * (0.25 + 0.75 * length / mean))
+            total += weight * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / mean))
         return total
 
     assert [id for id, _ in found] == ["a", "b"]
     for id, value in found:
-        assert value == pytest.approx(score(id, "fox dog"), rel=1e-5)
+        assert value == pytest.approx(score(id, "fox dog fox"), rel=1e-5)
 
 
 def test_the_texts_of_the_tests_are_parallel():

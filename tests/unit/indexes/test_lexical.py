@@ -115,7 +115,7 @@ def formula(texts, query):
     scores = []
     for one in split:
         score = 0.0
-        for word in dict.fromkeys(query.split()):
+        for word in query.split():
             n = sum(word in other for other in full)
             count = one.count(word)
             mean = sum(map(len, full)) / len(full)
