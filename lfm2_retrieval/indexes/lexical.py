@@ -151,7 +151,7 @@ def _folded(text: str) -> str:
     text = unicodedata.normalize("NFKC", _MANY_MARKS.sub(r"\1", text)).casefold()
     text = _ACCENTED.sub(lambda match: unicodedata.normalize("NFD", match[0]), text)
     text = unicodedata.normalize("NFKC", _DROPPED.sub("", text)).translate(_SAME)
-    return _DIGITS.sub(lambda match: str(unicodedata.decimal(match[0], match[0])), text)
+    return str(_DIGITS.sub(lambda match: str(unicodedata.decimal(match[0], match[0])), text))
 
 
 def _split(run: str) -> list[str]:
