@@ -21,7 +21,6 @@ from ..errors import (
     TransactionError,
 )
 from ..forks import busy
-from ..errors import IndexClosedError, InvalidInputError, MissingExtraError
 from .analyses import ANALYSIS, SETTING
 from .catalogue import IDS_PER_QUERY
 from .cleaning import clean, forget

@@ -12,7 +12,6 @@ from itertools import groupby
 from operator import itemgetter
 
 from ..errors import DamagedIndexError
-from ..forks import busy
 from .access import is_damage
 from .analyses import ANALYSES, ANALYSIS, Analysis, analysis_of
 from .rows import decode_text
