@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.indexes import DriftWarning
 from lfm2_retrieval.indexes.drift import Tally, has_drifted, misfits, widening
 
@@ -201,3 +202,35 @@ def test_without_a_measurement_nothing_is_wider(tmp_path, errors):
         fill(index, documents(500, 0, 1, 5.0), "a")
         snapshot = index._snapshot()
         assert widening(replace(snapshot, settings={**snapshot.settings, "errors": errors})) == 1
+
+
+def test_what_comes_with_the_codecs_own_data_is_no_drift_and_is_measured(tmp_path):
+    """As in one run of indexing: the codec saw what came first, and what follows suffers."""
+    first, later = documents(5000, 0, 1, 5.0), documents(1250, 0, 2, 0.3)
+    with CompressedIndex.create(tmp_path / "index", DIM) as index, warnings.catch_warnings():
+        warnings.simplefilter("error", DriftWarning)
+        fill(index, first, "a")
+        index.add([f"b{number}" for number in range(len(later))], later)
+        index.build(force=True, own=True)
+        lost = recall(index, later)
+        assert lost < 0.8
+        assert index.renew_codec()
+        assert recall(index, later) > max(0.9, lost + 0.2)
+        assert not index.renew_codec()
+
+
+@pytest.mark.parametrize(
+    ("tier", "advice"), [("balanced", r"merge\(\) measures"), ("compact", r"Retriever\.reindex\(\) encodes")]
+)
+def test_the_advice_is_what_a_tier_allows(tmp_path, tier, advice):
+    with CompressedIndex.create(tmp_path / "index", DIM, tier=tier) as index:
+        fill(index, documents(1500, 0, 1, 5.0), "a")
+        with pytest.warns(DriftWarning, match=advice):
+            fill(index, documents(400, 0, 2, 0.3), "b")
+        before = index.codec_facts
+        if tier == "compact":
+            with pytest.raises(InvalidInputError, match="compact"):
+                index.merge(retrain=True)
+        else:
+            assert index.merge(retrain=True)
+            assert index.codec_facts != before
