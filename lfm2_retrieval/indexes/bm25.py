@@ -9,7 +9,7 @@ documents of the snapshot.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -151,11 +151,12 @@ class Bm25:
         for (_, word, prefix), postings in self._read(connection, terms, newest).items():
             places, there = _find(living.rows, postings.rows)
             found[word, prefix] = places, postings.counts[there].astype(np.float32)
-        weights: Counter[tuple[str, bool]] = Counter()
-        for word, count in asked.items():
-            there = [form for form in word.forms if (form, False) in found and len(found[form, False][0])]
-            share = _PART_OF_LETTERS if all(form.isalpha() for form in there) else _PART
-            weights[word.term, word.prefix] += count * (share if there else 1)
+        weights = dict.fromkeys(found, 0.0)
+        for one, count in asked.items():
+            forms = [form for form in one.forms if (form, False) in found and len(found[form, False][0])]
+            share = _PART_OF_LETTERS if all(form.isalpha() for form in forms) else _PART
+            if (one.term, one.prefix) in found:
+                weights[one.term, one.prefix] += count * (share if forms else 1)
         for term, (places, counts) in found.items():
             yield places, counts, weights[term]
 
