@@ -259,6 +259,6 @@ def test_on_the_command_line(path, old, new):
     assert run.exit_code == 0, run.output
     assert "Encoded 4 documents anew" in run.stdout
     assert "more on disk" in run.stderr
-    run = CliRunner().invoke(main, ["reindex", str(path), "--json"])
+    run = CliRunner().invoke(main, ["reindex", str(path), "--trust-model", "--json"])
     assert json.loads(run.stdout)["model_fingerprint"] == new.fingerprint
     assert json.loads(run.stdout)["documents"] == 4
