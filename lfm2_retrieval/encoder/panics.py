@@ -13,8 +13,8 @@ __all__ = ["understood"]
 
 
 @contextmanager
-def understood(path: Path) -> Iterator[None]:
-    """Turn what the library that reads a file raises into `CheckpointError`.
+def understood(path: Path, problem: str = "can't be used") -> Iterator[None]:
+    """Turn what the library that reads a file raises into `CheckpointError`, which names the problem.
 
     A panic is no `Exception`, so that nobody would catch it; plain mistakes come as bare `Exception`.
     """
@@ -24,6 +24,6 @@ def understood(path: Path) -> Iterator[None]:
         panicked = type(error).__module__ == "pyo3_runtime"
         if panicked or type(error) in (Exception, ValueError, TypeError, OverflowError):
             raise CheckpointError(
-                f"{path} can't be used: {quoted(str(error), 200)}; fetch the model again"
+                f"{path} {problem}: {quoted(str(error), 200)}; fetch the model again"
             ) from error
         raise

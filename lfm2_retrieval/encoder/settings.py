@@ -222,7 +222,7 @@ def _modules(folder: Path) -> dict[str, list[str]]:
         kind = module.string("type").rsplit(".", 1)[-1]
         if kind not in ("Transformer", "Dense", "MultiVectorMask", "Normalize"):
             raise CheckpointError(
-                f"modules.json lists a {quoted(kind)}, which a late-interaction LFM2 has not"
+                f"modules.json lists a {quoted(module.string('type'))}, which a late-interaction LFM2 has not"
             )
         path = module.string("path", "")
         if Path(path).is_absolute() or ".." in Path(path).parts:

@@ -286,7 +286,7 @@ def _tokenizer_json(folder: Path) -> str:
 
 
 def _parse(text: str, folder: Path, *, lower: bool) -> Tokenizer:
-    with understood(folder / "tokenizer.json"):
+    with understood(folder / "tokenizer.json", "is not a tokenizer"):
         tokenizer = Tokenizer.from_str(text)
     if lower:  # by the tokenizer, which leaves its special tokens alone and knows the characters behind each
         own = [tokenizer.normalizer] if tokenizer.normalizer else []
