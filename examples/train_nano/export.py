@@ -25,6 +25,8 @@ QUERY_LENGTH, DOCUMENT_LENGTH = 256, 1024
 CODE = Path(__file__).parents[2] / "lfm2_retrieval/models/nano/modeling_lfm2_bidirectional.py"
 """How transformers and sentence-transformers run it."""
 SPECIALS = {"pad_token": "<|pad|>", "bos_token": "<|startoftext|>", "eos_token": "<|im_end|>"}
+UNKNOWN = "<|unk|>"
+"""Of a vocabulary that ``widen_tokenizer.py`` made."""
 
 
 def config(shape: BackboneConfig) -> dict[str, Any]:
@@ -102,14 +104,16 @@ def export(work: Path, folder: Path, *, share: float, last: bool, other: Path | 
     shutil.copyfile(work / "tokenizer.json", folder / "tokenizer.json")
     if not (folder / CODE.name).exists():
         shutil.copyfile(CODE, folder / CODE.name)
+    unknown = {"unk_token": UNKNOWN} if student.tokenizer.token_to_id(UNKNOWN) is not None else {}
     files: dict[str, Any] = {
         "config.json": config(student.shape),
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "model_max_length": DOCUMENT_LENGTH,
             **SPECIALS,
+            **unknown,
         },
-        "special_tokens_map.json": SPECIALS,
+        "special_tokens_map.json": SPECIALS | unknown,
         "sentence_bert_config.json": {"max_seq_length": DOCUMENT_LENGTH - 1, "do_lower_case": False},
         "config_sentence_transformers.json": {
             "model_type": "ColBERT",

@@ -46,8 +46,8 @@ class Student(nn.Module):
     def __init__(self, work: Path) -> None:
         super().__init__()
         self.tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
-        larger = self.tokenizer.get_vocab_size() == LARGER.vocab_size
-        self.shape = LARGER if larger else SHAPE
+        size = self.tokenizer.get_vocab_size()
+        self.shape = SHAPE if size == SHAPE.vocab_size else replace(LARGER, vocab_size=size)
         self.backbone = Backbone(self.shape)
         self.dense = nn.Linear(self.shape.hidden_size, 128, bias=False)
         vocabulary = self.tokenizer.get_vocab()
@@ -83,7 +83,8 @@ class Student(nn.Module):
     def load(self, folder: Path) -> None:
         """Take the weights of an exported checkpoint, which may have fewer layers and other words.
 
-        Words are found by their spelling. Layers that it lacks add nothing at first.
+        Words are found by their spelling; those that it lacks keep their vectors. Layers that it lacks add
+        nothing at first.
         """
         config = json.loads((folder / "config.json").read_text())
         kinds = tuple(config["layer_types"])
@@ -94,9 +95,10 @@ class Student(nn.Module):
             )
         weights = fuse_weights(load_file(folder / "model.safetensors"), shape)
         theirs = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
-        ours = sorted(self.tokenizer.get_vocab().items(), key=lambda word: word[1])
-        rows = [theirs[word] for word, _ in ours]
-        weights["embed_tokens.weight"] = weights["embed_tokens.weight"][rows].float()
+        table = self.backbone.embed_tokens.weight.detach().clone()
+        known = [(i, theirs[word]) for word, i in self.tokenizer.get_vocab().items() if word in theirs]
+        table[[i for i, _ in known]] = weights["embed_tokens.weight"][[i for _, i in known]].float()
+        weights["embed_tokens.weight"] = table
         missing, _ = self.backbone.load_state_dict(weights, strict=False)
         with torch.no_grad():
             for name in missing:
