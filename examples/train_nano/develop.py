@@ -58,8 +58,11 @@ def development(work: Path) -> dict[str, dict[int, Halves]]:
     for source in (False, True):
         for number, paragraph in enumerate(kept):
             if paragraph.page.startswith("office/") is source:
+                english = halves(paragraph.texts["en"][:500])
                 for language, text in paragraph.texts.items():
                     some, parts = found.get(language), halves(text[:500])
+                    if parts and english and language != "en" and set(parts) & set(english):
+                        continue  # half of it has not been translated
                     room = PARAGRAPHS if source else PARAGRAPHS * 3 // 4
                     if some is not None and parts and len(some) < room:
                         some[number] = parts
