@@ -1,0 +1,219 @@
+"""Write the pages that are made, not written: commands, numbers and llms.txt.
+
+python docs/generate.py [--check]
+
+``reference/commands.md`` is every command's ``--help``; ``numbers.md`` is made of ``eval/results``, so that no figure in it
+can go stale; ``llms.txt`` lists the pages for agents. With ``--check`` nothing is written, and a page that would change is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, RESULTS = ROOT / "docs", ROOT / "eval/results"
+MADE = "<!-- Made by docs/generate.py. -->\n\n"
+Report = Mapping[str, Any]
+
+
+# Commands
+
+
+def commands() -> str:
+    """Every command's help, as the terminal shows it."""
+    from lfm2_retrieval.cli import main
+
+    parts = [MADE, "# Commands\n\nMade of each command's `--help`.\n"]
+    for path, command in _walk(main, ("lfm2-retrieve",)):
+        context = click.Context(command, info_name=" ".join(path), terminal_width=100, max_content_width=100)
+        text = command.get_help(context).replace("Usage: " + " ".join(path[:-1]) + " ", "Usage: ", 0)
+        parts.append(f"\n{'#' * min(len(path) + 1, 4)} {' '.join(path)}\n\n```text\n{text}\n```\n")
+    return "".join(parts)
+
+
+def _walk(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (inner := command.get_command(context, name)) is not None:
+                yield from _walk(inner, (*path, name))
+
+
+# Numbers
+
+
+def numbers() -> str:
+    """A section for each folder of ``eval/results`` that says in ``about.json`` what it is."""
+    parts = [
+        MADE,
+        "# Numbers\n\nEach table is made of a file in `eval/results`, which names the model, the machine and the day. "
+        "Ratios hold better than milliseconds, which drift with the machine.\n",
+    ]
+    folders = sorted(RESULTS.glob("*/about.json"))
+    abouts = [(json.loads(file.read_text("utf-8")), file.parent) for file in folders]
+    for about, folder in sorted(abouts, key=lambda pair: pair[0]["order"]):
+        parts.append(f"\n## {about['title']}\n\n{about['text']}\n")
+        for file in about["files"]:
+            report = json.loads((folder / file).read_text("utf-8"))
+            heading = about.get("headings", {}).get(file)
+            parts.append(f"\n### {heading}\n" if heading else "")
+            parts.append("\n" + _KINDS[about["kind"]](report) + "\n")
+        parts.append(f"\n`{about['command']}`  \n{_origin(about, report)} (`eval/results/{folder.name}`)\n")
+    return "".join(parts)
+
+
+def _origin(about: Report, report: Report) -> str:
+    machine = report.get("environment") or report.get("machine") or {}
+    said = [about.get("model"), machine.get("cpu"), _threads(report, machine), str(report.get("made", ""))[:10]]
+    return ", ".join(part for part in said if part)
+
+
+def _threads(report: Report, machine: Report) -> str:
+    threads = report.get("protocol", {}).get("threads") or machine.get("threads")
+    return f"{threads} thread{'s' * (threads != 1)}" if threads else ""
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _evaluation(report: Report) -> str:
+    """nDCG@10 with its interval: a row for each pair of languages of a task, a column for each system."""
+    cells = [cell for cell in report["cells"] if cell["status"] == "done"]
+    systems = list(dict.fromkeys(cell["system"] for cell in cells))
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for cell in cells:
+        key = cell["task"], cell["documents"], cell["queries"]
+        low, high = cell["intervals"]["nDCG@10"]
+        value = f"{cell['measures']['nDCG@10']:.3f} [{low:.3f}, {high:.3f}]"
+        rows.setdefault(key, {})[cell["system"]] = value
+    found = [[*key, *(some.get(system, "") for system in systems)] for key, some in rows.items()]
+    return _table(["collection", "documents", "questions", *(f"{s}: nDCG@10" for s in systems)], found)
+
+
+def _search(report: Report) -> str:
+    """p50 and recall of each system and setting, for plain queries."""
+    rows = []
+    for system in report["systems"]:
+        size = (system.get("build") or {}).get("bytes_per_token_total")
+        for label, kinds in system["searches"].items():
+            ten, hundred = kinds["plain"]["10"], kinds["plain"].get("100")
+            name = system["name"] if label in ("default", "brute") else f"{system['name']}, {label}"
+            rows.append(
+                [
+                    name,
+                    f"{ten['p50_ms']:,.2f}",
+                    f"1/{1 / ten['ratio_to_brute']:.1f}" if ten.get("ratio_to_brute") else "",
+                    f"{ten['recall']:.3f}",
+                    f"{hundred['p50_ms']:,.2f}" if hundred else "",
+                    f"{hundred['recall']:.3f}" if hundred else "",
+                    f"{size:.1f}" if size else "",
+                ]
+            )
+    columns = ["system", "k = 10: p50 ms", "to brute force", "recall", "k = 100: p50 ms", "recall", "bytes/token"]
+    return _table(columns, rows)
+
+
+def _encoding(report: Report) -> str:
+    """Tokens a second of documents, milliseconds of a query."""
+    rows = []
+    for system in report["systems"]:
+        results = system["results"]
+        row = [f"{system['name']} {system['version'] or ''}".strip(), system["dtype"]]
+        row += [
+            f"{results[what]['tokens_per_second']:,.0f}" if what in results else "" for what in ("mix", "full")
+        ]
+        rows.append([*row, f"{1e3 * results['query']['seconds']:,.0f}" if "query" in results else ""])
+    columns = ["system", "dtype", "mixed documents, tokens/s", "512 tokens, tokens/s", "32-token query, ms"]
+    return _table(columns, rows)
+
+
+def _documents(report: Report) -> str:
+    """Ways of reading long documents."""
+    rows = [
+        [
+            f"{row['long_documents']} at {row['document_length']:,}"
+            + (f", pooled by {row['pool_factor']}" if row["pool_factor"] > 1 else ""),
+            f"{row['ndcg@10']:.3f}",
+            f"{row['bytes_per_document'] / 1024:,.0f}",
+            f"{row['documents_per_second']:.1f}",
+        ]
+        for row in report["rows"]
+    ]
+    return _table(["read", "nDCG@10", "kB a document, exact", "documents/s"], rows)
+
+
+def _hybrid(report: Report) -> str:
+    ways = list(report["mean"])
+    rows = [
+        [name, *(f"{found[way]['nDCG@10']:.3f}" for way in ways)] for name, found in report["collections"].items()
+    ]
+    rows.append(["mean", *(f"{report['mean'][way]['nDCG@10']:.3f}" for way in ways)])
+    return _table(["collection", *ways], rows)
+
+
+def _facts(report: Report) -> str:
+    """Names and numbers as they lie in the file, one level deep."""
+    rows = []
+    for name, value in report.items():
+        if isinstance(value, Mapping) and name not in ("machine", "environment"):
+            rows += [[f"{name}: {inner}".replace("_", " "), str(number)] for inner, number in value.items()]
+        elif isinstance(value, (int, float)):
+            rows.append([name.replace("_", " "), str(value)])
+    return _table(["what", "measured"], rows)
+
+
+_KINDS: Mapping[str, Callable[[Report], str]] = {
+    "evaluation": _evaluation,
+    "search": _search,
+    "encoding": _encoding,
+    "documents": _documents,
+    "hybrid": _hybrid,
+    "facts": _facts,
+}
+
+
+# For agents
+
+
+def llms() -> str:
+    """The pages, with their first sentences (https://llmstxt.org)."""
+    lines = ["# lfm2-retrieval\n", "> Late-interaction retrieval with LFM2-ColBERT on an ordinary CPU.\n", "## Docs\n"]
+    for page in sorted(DOCS.rglob("*.md")):
+        text = page.read_text("utf-8").replace(MADE, "")
+        title = next(line[2:] for line in text.splitlines() if line.startswith("# "))
+        lines.append(f"- [{title}]({page.relative_to(DOCS).as_posix()})")
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/commands.md": commands,
+    "numbers.md": numbers,
+    "llms.txt": llms,
+}
+
+
+def main(*, check: bool) -> int:
+    """Write the pages, or say which are old."""
+    old = []
+    for name, make in PAGES.items():
+        file, text = DOCS / name, make()
+        if not file.is_file() or file.read_text("utf-8") != text:
+            old.append(name)
+            if not check:
+                file.write_text(text, "utf-8")
+    for name in old:
+        print(f"docs/{name} {'is old: run python docs/generate.py' if check else 'written'}")
+    return int(check and bool(old))
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))
