@@ -2,8 +2,9 @@
 
 python docs/generate.py [--check]
 
-``reference/commands.md`` is every command's ``--help``; ``numbers.md`` is made of ``eval/results``, so that no figure in it
-can go stale; ``llms.txt`` lists the pages for agents. With ``--check`` nothing is written, and a page that would change is an error.
+``reference/commands.md`` is every command's ``--help``; ``numbers.md`` is made of ``eval/results``, so that
+no figure in it can go stale; ``llms.txt`` lists the pages for agents. With ``--check`` nothing is written,
+and a page that would change is an error.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def numbers() -> str:
     """A section for each folder of ``eval/results`` that says in ``about.json`` what it is."""
     parts = [
         MADE,
-        "# Numbers\n\nEach table is made of a file in `eval/results`, which names the model, the machine and the day. "
+        "# Numbers\n\nEach table is made of a file in `eval/results`, which names the model, the machine "
+        "and the day. "
         "Ratios hold better than milliseconds, which drift with the machine.\n",
     ]
     folders = sorted(RESULTS.glob("*/about.json"))
@@ -71,7 +73,12 @@ def numbers() -> str:
 
 def _origin(about: Report, report: Report) -> str:
     machine = report.get("environment") or report.get("machine") or {}
-    said = [about.get("model"), machine.get("cpu"), _threads(report, machine), str(report.get("made", ""))[:10]]
+    said = [
+        about.get("model"),
+        machine.get("cpu"),
+        _threads(report, machine),
+        str(report.get("made", ""))[:10],
+    ]
     return ", ".join(part for part in said if part)
 
 
@@ -118,7 +125,15 @@ def _search(report: Report) -> str:
                     f"{size:.1f}" if size else "",
                 ]
             )
-    columns = ["system", "k = 10: p50 ms", "to brute force", "recall", "k = 100: p50 ms", "recall", "bytes/token"]
+    columns = [
+        "system",
+        "k = 10: p50 ms",
+        "to brute force",
+        "recall",
+        "k = 100: p50 ms",
+        "recall",
+        "bytes/token",
+    ]
     return _table(columns, rows)
 
 
@@ -129,7 +144,8 @@ def _encoding(report: Report) -> str:
         results = system["results"]
         row = [f"{system['name']} {system['version'] or ''}".strip(), system["dtype"]]
         row += [
-            f"{results[what]['tokens_per_second']:,.0f}" if what in results else "" for what in ("mix", "full")
+            f"{results[what]['tokens_per_second']:,.0f}" if what in results else ""
+            for what in ("mix", "full")
         ]
         rows.append([*row, f"{1e3 * results['query']['seconds']:,.0f}" if "query" in results else ""])
     columns = ["system", "dtype", "mixed documents, tokens/s", "512 tokens, tokens/s", "32-token query, ms"]
@@ -154,7 +170,8 @@ def _documents(report: Report) -> str:
 def _hybrid(report: Report) -> str:
     ways = list(report["mean"])
     rows = [
-        [name, *(f"{found[way]['nDCG@10']:.3f}" for way in ways)] for name, found in report["collections"].items()
+        [name, *(f"{found[way]['nDCG@10']:.3f}" for way in ways)]
+        for name, found in report["collections"].items()
     ]
     rows.append(["mean", *(f"{report['mean'][way]['nDCG@10']:.3f}" for way in ways)])
     return _table(["collection", *ways], rows)
@@ -186,7 +203,11 @@ _KINDS: Mapping[str, Callable[[Report], str]] = {
 
 def llms() -> str:
     """The pages, with their first sentences (https://llmstxt.org)."""
-    lines = ["# lfm2-retrieval\n", "> Late-interaction retrieval with LFM2-ColBERT on an ordinary CPU.\n", "## Docs\n"]
+    lines = [
+        "# lfm2-retrieval\n",
+        "> Late-interaction retrieval with LFM2-ColBERT on an ordinary CPU.\n",
+        "## Docs\n",
+    ]
     for page in sorted(DOCS.rglob("*.md")):
         text = page.read_text("utf-8").replace(MADE, "")
         title = next(line[2:] for line in text.splitlines() if line.startswith("# "))

@@ -9,7 +9,15 @@ from typing import Any
 
 from .errors import MissingExtraError
 
-__all__ = ["COLOURS", "drawing", "legend_below", "plain_ticks", "require_matplotlib"]
+__all__ = [
+    "COLOURS",
+    "drawing",
+    "latency_axis",
+    "legend_below",
+    "plain_ticks",
+    "recall_axis",
+    "require_matplotlib",
+]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8c6d31")
 """Okabe and Ito's, which colour-blind people can tell apart, and one more."""
@@ -87,3 +95,31 @@ def plain_ticks(axis: Any, places: Sequence[float] | None = None) -> None:
         axis.set_major_locator(FixedLocator(places))
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def latency_axis(axes: Any, times: Sequence[float], label: str = "median time of a query, ms") -> None:
+    """Logarithmic where times differ much, with plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+
+    low, high = min(times), max(times)
+    axes.set_xlabel(label)
+    if high < 2 * low:
+        axes.set_xlim(0, high * 1.15)
+        axes.grid()
+        return
+    axes.set_xscale("log")
+    axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.06)
+    subs = (1, 2, 5) if high < 200 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    plain_ticks(axes.xaxis)
+    axes.xaxis.set_minor_locator(NullLocator() if len(subs) > 1 else LogLocator(subs=(2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid()
+
+
+def recall_axis(axes: Any, recalls: Sequence[float], label: str) -> None:
+    """From below the lowest to just above 1."""
+    low, high = min(recalls), max(recalls)
+    room = max(0.006, 0.07 * (1 - low))
+    axes.set_ylim(low - room, min(1.0, high) + room)
+    axes.set_ylabel(label)

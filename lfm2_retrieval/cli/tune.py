@@ -13,6 +13,7 @@ import click
 from ._extras import need
 from ._input import model_options, trust_option
 from ._output import describe_min_score, print_json
+from ._questions import encode_questions, questions_option
 from ._terminal import console
 
 if TYPE_CHECKING:
@@ -42,14 +43,7 @@ def _plottable(ctx: click.Context, param: click.Parameter, value: Path | None) -
 @click.option(
     "-k", type=click.IntRange(min=1), default=10, show_default=True, help="How many hits will be asked for."
 )
-@click.option(
-    "--queries",
-    "file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    help="What people ask: a text file, a query a line, or JSONL, CSV or TSV with a column text; .gz of any; "
-    "- is the standard input. The index's own model encodes them.  "
-    "[default: pieces of stored documents, which are easier]",
-)
+@questions_option()
 @click.option(
     "--sample", type=click.IntRange(min=1), default=100, show_default=True, help="Queries to use at most."
 )
@@ -98,7 +92,7 @@ def command(
 
     with CompressedIndex.open(path) as index:
         how = {"model": model, "trust_model": trust_model, "device": device, "dtype": dtype}
-        queries = None if file is None else _encode(path, file, **how)
+        queries = None if file is None else encode_questions(path, file, **how)
         with _status(quiet=json_) as show:
             tuning = index.tune(target_recall, k, queries=queries, sample=sample, on_progress=show)
             tuning = replace(tuning, min_score=_learn(path, queries, keep, show, how))
@@ -107,24 +101,10 @@ def command(
         else:
             _print(tuning, index)
     if plot is not None:
-        from ..benchmarks.plots import plot_tuning
+        from ._plot_tuning import plot_tuning
 
         plot_tuning(tuning, plot)
         click.echo(f"wrote {plot}", err=True)
-
-
-def _encode(path: Path, file: Path, **how: Any) -> TokenEmbeddings:
-    from ..errors import InvalidInputError
-    from ..readers import STDIN, DocumentFormat, read_documents
-    from ..retriever import Retriever
-
-    plain = str(file) == STDIN or Path(file.name.lower().removesuffix(".gz")).suffix in ("", ".txt")
-    rows = read_documents([file], DocumentFormat.LINES if plain else None)
-    texts = [row["text"] for row in rows if row["text"].strip()]
-    if not texts:
-        raise InvalidInputError(f"{file}: there is no query in it")
-    with Retriever.open(path, **how) as retriever:
-        return retriever.encoder.encode_queries(texts)
 
 
 def _learn(

@@ -100,17 +100,22 @@ def encoder_speed(content: Content) -> Section | None:
             f"{row['texts_per_second']:,.1f}",
             f"{row['tokens_per_second']:,.0f}",
             f"{row['flops'] / 1e9:,.1f}",
-            f"{row['share_of_peak']:.0%}",
+            "–" if row["share_of_peak"] is None else f"{row['share_of_peak']:.0%}",
         ]
         for row in facts["rows"]
     ]
+    peak = facts["peak_flops"]
+    reached = (
+        "which torch has no product of this dtype to measure by."
+        if peak is None
+        else f"{peak / 1e9:,.1f} GFLOP/s, measured on two square matrices of {facts['peak_side']:,}."
+    )
     text = [
         _machine(content, facts["run"]),
         f"{threads} thread{'s' * (threads > 1)}, {dtype}. A batch is given "
         "to the encoder at once; texts are about as long as their names say, and tokens are those that it "
         "reads of each. The last column is the share of what the "
-        f"machine's matrix product reaches: {facts['peak_flops'] / 1e9:,.1f} GFLOP/s, measured on two square "
-        f"matrices of {facts['peak_side']:,}.",
+        f"machine's matrix product reaches: {reached}",
     ]
     columns = ["text", "batch", "tokens each", "texts/s", "tokens/s", "GFLOP/s", "of peak"]
     return Section("The encoder's speed", text, [Table(columns, rows)])

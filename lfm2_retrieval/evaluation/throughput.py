@@ -53,7 +53,7 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     dict
         JSON values: ``peak_flops``, of a product of two square matrices of ``peak_side`` in the encoder's
         dtype, and ``rows``, each with what was encoded, batch, texts and tokens a second, FLOP/s and their
-        share of the peak. Tokens are those that the model reads, skipped ones and expansion too.
+    share of the peak. Tokens are those that the model reads, skipped ones and expansion too.
     """
     peak = matmul_peak(encoder)
     lengths = [length for length in (256, 512) if length <= (encoder.settings.document_length or 512)]
@@ -92,11 +92,20 @@ def count_flops(config: BackboneConfig, out_features: int, lengths: Sequence[int
     return 2 * (sum(lengths) * per_token + full * pairs * 2 * config.num_heads * head)
 
 
-def matmul_peak(encoder: Encoder, seconds: float = 0.5) -> float:
-    """FLOP/s of a square matrix product on the encoder's device, in its dtype: the best of many."""
+def matmul_peak(encoder: Encoder, seconds: float = 0.5) -> float | None:
+    """FLOP/s of a square matrix product on the encoder's device, in its dtype: the best of many.
+
+    None where torch has no such product: that of int8 is not a documented one.
+    """
     side = _side(encoder)
     a, b = (torch.randn(side, side, device=encoder.device).to(encoder.dtype) for _ in range(2))
-    product = torch._int_mm if encoder.dtype == torch.int8 else torch.mm
+    product = getattr(torch, "_int_mm", None) if encoder.dtype == torch.int8 else torch.mm
+    try:
+        if product is None:
+            return None
+        product(a, b)
+    except RuntimeError:
+        return None
     best, began = float("inf"), time.perf_counter()
     while time.perf_counter() - began < seconds or best == float("inf"):
         _wait(encoder)
@@ -116,7 +125,7 @@ def _wait(encoder: Encoder) -> None:
         torch.cuda.synchronize()
 
 
-def _row(encoder: Encoder, work: _Work, seconds: float, peak: float) -> dict[str, Any]:
+def _row(encoder: Encoder, work: _Work, seconds: float, peak: float | None) -> dict[str, Any]:
     encode = _queries if work.queries else _documents
     batches = [work.texts[start : start + work.batch] for start in range(0, len(work.texts), work.batch)]
     lengths = list(chain.from_iterable(encoder.sequences(work.texts, queries=work.queries)))
@@ -138,7 +147,7 @@ def _row(encoder: Encoder, work: _Work, seconds: float, peak: float) -> dict[str
         "tokens_per_second": sum(lengths) / median,
         "mean_tokens": sum(lengths) / len(work.texts),
         "flops": flops,
-        "share_of_peak": flops / peak,
+        "share_of_peak": flops / peak if peak else None,
         "rounds": len(times),
     }
 

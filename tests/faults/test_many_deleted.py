@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from report import report
 
+from eval.benchmarks.synthetic import SyntheticCorpus, draw_queries
 from lfm2_retrieval import CompressedIndex, ExactIndex, TokenEmbeddings
-from lfm2_retrieval.benchmarks.synthetic import SyntheticCorpus, draw_queries
 
 K = 10
 

@@ -57,13 +57,11 @@ BELOW["retriever"] |= {"recorded"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}
 BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
-BELOW["benchmarks"] = {"errors", "datatypes", "readers", "encoder", "indexes", "evaluation", "figures"}
-BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "benchmarks"}
+BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "figures"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}
 BELOW = {part: below | {"printable", "plain_files"} for part, below in BELOW.items()}
 BELOW["evaluation"] |= {"markup"}
-BELOW["benchmarks"] |= {"markup"}
 BELOW["markup"] = {"printable"}
 BELOW |= {"printable": set(), "plain_files": {"errors"}}
 BELOW["errors"] = {"printable"}

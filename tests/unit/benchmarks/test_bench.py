@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from eval.benchmarks.__main__ import command as main
+from eval.benchmarks.plots import plot_growth, plot_report
+from eval.benchmarks.report import markdown, markdown_growth, write
+from eval.benchmarks.run import SHARES, _recall, _Way, measure
+from eval.benchmarks.synthetic import SyntheticCorpus, draw_queries, expand, repeat
+from eval.benchmarks.systems import BRUTE, PEERS, System, Worker, lfm2
+from eval.benchmarks.worker import DRAWN, Muvera, Vectors, _fixed, _muvera, draw
+from eval.benchmarks.workload import from_npz, synthetic
 from lfm2_retrieval import TokenEmbeddings
-from lfm2_retrieval.benchmarks.plots import plot_growth, plot_report
-from lfm2_retrieval.benchmarks.report import markdown, markdown_growth, write
-from lfm2_retrieval.benchmarks.run import SHARES, _recall, _Way, measure
-from lfm2_retrieval.benchmarks.synthetic import SyntheticCorpus, draw_queries, expand, repeat
-from lfm2_retrieval.benchmarks.systems import BRUTE, PEERS, System, Worker, lfm2
-from lfm2_retrieval.benchmarks.worker import DRAWN, Muvera, Vectors, _fixed, _muvera, draw
-from lfm2_retrieval.benchmarks.workload import from_npz, synthetic
-from lfm2_retrieval.cli import main
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
 
 
@@ -27,7 +27,7 @@ def report():
 @pytest.fixture
 def run():
     def invoke(*arguments):
-        return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+        return CliRunner().invoke(main, [*map(str, arguments)])
 
     return invoke
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from eval.benchmarks.__main__ import command as main
+from eval.benchmarks.long_documents import grid, markdown, measure
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.benchmarks.long_documents import grid, markdown, measure
-from lfm2_retrieval.cli import main
 from lfm2_retrieval.errors import InvalidInputError
 
 ENDS = ["a quick fox", "bread and wine", "trains at seven", "quiet hills"]
@@ -71,15 +71,13 @@ def test_documents_and_queries_are_drawn(folder: Path, checkpoint: Callable[...,
 def test_the_command_writes_its_report(folder: Path, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     arguments = [str(folder), "--model", str(checkpoint()), "--out", str(tmp_path / "out")]
     more = ["--truncate", "64", "--window", "64", "--window", "128"]
-    result = CliRunner().invoke(main, ["bench", "documents", *arguments, *more])
+    result = CliRunner().invoke(main, ["documents", *arguments, *more])
     assert result.exit_code == 0, result.stderr
     assert "| truncate | 64 | 1 |" in result.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         "lengths-ends-en.json",
         "lengths-ends-en.md",
     }
-    result = CliRunner().invoke(
-        main, ["bench", "documents", *arguments, "--truncate", "64", "--pool-factor", "3"]
-    )
+    result = CliRunner().invoke(main, ["documents", *arguments, "--truncate", "64", "--pool-factor", "3"])
     assert (tmp_path / "out/pooling-ends-en.json").is_file()
     assert np.isfinite(json.loads((tmp_path / "out/pooling-ends-en.json").read_text())["rows"][0]["ndcg@10"])

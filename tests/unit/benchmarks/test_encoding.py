@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from lfm2_retrieval.benchmarks import encoding, encoding_systems
-from lfm2_retrieval.benchmarks.encoding import measure_encoding
-from lfm2_retrieval.benchmarks.encoding_report import markdown_encoding
-from lfm2_retrieval.benchmarks.shapes import SHAPES, write_random
-from lfm2_retrieval.cli import main
+from eval.benchmarks import encoding, encoding_systems
+from eval.benchmarks.__main__ import command as main
+from eval.benchmarks.encoding import measure_encoding
+from eval.benchmarks.encoding_report import markdown_encoding
+from eval.benchmarks.shapes import SHAPES, write_random
 from lfm2_retrieval.encoder import Encoder
 from lfm2_retrieval.errors import InvalidInputError, MissingExtraError
 
@@ -77,9 +77,7 @@ def test_the_command_writes_its_report(checkpoint: Make, tmp_path: Path) -> None
         "1",
         "--json",
     ]
-    done = CliRunner().invoke(
-        main, ["bench", "encode", *options, "--workload", "query", "--out", str(tmp_path)]
-    )
+    done = CliRunner().invoke(main, ["encode", *options, "--workload", "query", "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "bench-encode.json").read_text())
     assert json.loads(done.stdout) == report
@@ -97,7 +95,7 @@ def test_a_random_checkpoint_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "num_key_value_heads": 2,
         "vocab_size": 24_000,
     }
-    monkeypatch.setattr("lfm2_retrieval.benchmarks.shapes.SHAPES", {"tiny": tiny})
+    monkeypatch.setattr("eval.benchmarks.shapes.SHAPES", {"tiny": tiny})
     encoder = Encoder.load(write_random(tmp_path / "model", "tiny"))
     assert encoder.dim == 128
     assert encoder.encode_queries(["fox"])[0].shape == (32, 128)

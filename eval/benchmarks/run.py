@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..datatypes import TokenEmbeddings
-from ..errors import MissingExtraError
-from ..evaluation import evaluate
+from lfm2_retrieval import __version__
+from lfm2_retrieval.datatypes import TokenEmbeddings
+from lfm2_retrieval.errors import MissingExtraError
+from lfm2_retrieval.evaluation import evaluate
+
 from .systems import BRUTE, ONE_THREAD, System, Worker
 from .worker import DRAWN
 from .workload import Workload

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError
-from ..markup import markdown as escaped
+from lfm2_retrieval.errors import MissingExtraError
+from lfm2_retrieval.markup import markdown as escaped
+
 from .plots import depths, plot_growth, plot_report
 
 __all__ = ["markdown", "markdown_growth", "table", "write", "write_files", "write_growth"]

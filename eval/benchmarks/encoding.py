@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import __version__
+from lfm2_retrieval import __version__
+
 from ..encoder.int8 import SAMPLE
 from .encoding_systems import Loaded, Vectors, load_ours, load_peer
 from .run import cpu_name
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder
-    from ..encoder.backbone import Backbone
+    from lfm2_retrieval.encoder import Encoder
+    from lfm2_retrieval.encoder.backbone import Backbone
 
 __all__ = ["WORKLOADS", "measure_encoding"]
 
@@ -86,7 +87,7 @@ def measure_encoding(
     Returns
     -------
     dict
-        What :mod:`lfm2_retrieval.benchmarks.encoding_report` prints and draws.
+        What :mod:`eval.benchmarks.encoding_report` prints and draws.
     """
     import torch
 
@@ -212,10 +213,11 @@ def _peak(encoder: Encoder, dtype: str) -> dict[str, float]:
     """GFLOP/s of the model's matrix products alone, at 1,024 rows, each at its best."""
     import torch
 
-    from ..encoder.backbone import Backbone
-    from ..encoder.config import BackboneConfig
+    from lfm2_retrieval.encoder.backbone import Backbone
+    from lfm2_retrieval.encoder.config import BackboneConfig
+    from lfm2_retrieval.encoder.linear import fastest_milliseconds
+
     from ..encoder.int8 import fastest_milliseconds as of_int8
-    from ..encoder.linear import fastest_milliseconds
 
     config: BackboneConfig = encoder.config
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""``lfm2-retrieve bench encode``: measure encoding, beside other systems."""
+"""Measure encoding, beside other systems."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ._extras import need, say_without
-from ._output import print_json
+from lfm2_retrieval.cli._extras import need, say_without
+from lfm2_retrieval.cli._output import print_json
 
 __all__ = ["encode"]
 
@@ -86,10 +86,11 @@ def encode(
         need("measuring pylate", "pylate", "pylate")
     from tempfile import TemporaryDirectory
 
-    from ..benchmarks.encoding import measure_encoding
-    from ..benchmarks.encoding_report import markdown_encoding, write_encoding
-    from ..benchmarks.shapes import write_random
-    from ..encoder.checkpoint import find_checkpoint
+    from lfm2_retrieval.encoder.checkpoint import find_checkpoint
+
+    from .encoding import measure_encoding
+    from .encoding_report import markdown_encoding, write_encoding
+    from .shapes import write_random
 
     with TemporaryDirectory(prefix="lfm2-bench-") as temporary:
         if model is None:

@@ -4,7 +4,7 @@
 set -eu
 data=$1 out=$2
 shift 2
-measure() { lfm2-retrieve bench documents "$@" --model "${MODEL:-nano}" --out "$out"; }
+measure() { python -m eval.benchmarks documents "$@" --model "${MODEL:-nano}" --out "$out"; }
 for name in xquad-en scifact-en; do
     measure "$data/$name" --truncate 512 --pool-factor 1 --pool-factor 2 --pool-factor 3 --pool-factor 4 "$@"
 done

@@ -4,88 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..figures import COLOURS, drawing, legend_below, plain_ticks
+from lfm2_retrieval.figures import COLOURS, drawing, latency_axis, legend_below, plain_ticks, recall_axis
 
-if TYPE_CHECKING:
-    from ..indexes import Tuning
-
-__all__ = ["depths", "plot_documents", "plot_growth", "plot_report", "plot_tuning"]
+__all__ = ["depths", "plot_documents", "plot_growth", "plot_report"]
 
 _MARKERS = "osD^vPX*"
-
-
-def plot_tuning(tuning: Tuning, path: Path) -> None:
-    """What tuning tried: its finalists, their front, the target and the choice.
-
-    Parameters
-    ----------
-    tuning
-        With something tried, or an empty picture comes of it.
-    path
-        Its suffix says how to draw: .png, .svg or .pdf.
-
-    Raises
-    ------
-    MissingExtraError
-        Without matplotlib.
-    """
-    from ..indexes.recall import in_words
-
-    with drawing((5.2, 3.6), path) as figure:
-        axes = figure.subplots()
-        best, front = tuning.best, tuning.front
-        finalists = [one for one in tuning.finalists if one not in front]
-        rough = [one for one in tuning.tried if one not in tuning.finalists]
-        axes.axhline(tuning.target_recall, color="0.55", lw=0.8, ls=(0, (4, 3)), zorder=1)
-        axes.annotate(
-            f"target {tuning.target_recall:g}",
-            (1, tuning.target_recall),
-            (-2, 3),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="right",
-            color="0.4",
-            fontsize=8,
-        )
-        if rough:
-            label = f"tried with {rough[0].n_queries} queries"
-            axes.plot(*_points(rough), ".", color="0.82", ms=4, label=label, zorder=2)
-        if finalists:
-            label = f"tried with all {best.n_queries}"
-            axes.plot(*_points(finalists), "o", color="0.6", ms=4, label=label, zorder=2.5)
-        if front:
-            axes.plot(
-                *_points(front), "o-", color=COLOURS[0], ms=4.5, lw=1.3, label="best trade-offs", zorder=3
-            )
-        chosen = f"chosen: {in_words(best.nprobe, best.candidates, best.rerank)}"
-        axes.plot(
-            [best.milliseconds],
-            [best.recall],
-            "o",
-            ms=10,
-            mfc="none",
-            mec=COLOURS[1],
-            mew=1.8,
-            ls="none",
-            label=chosen if tuning.tried else "every search is exact",
-            zorder=4,
-        )
-        axes.errorbar(
-            [best.milliseconds], [best.recall], [best.error], color=COLOURS[1], lw=1.1, capsize=2.5, zorder=2
-        )
-        _latency_axis(axes, [one.milliseconds for one in (*tuning.tried, best)])
-        recalls = [*(one.recall for one in tuning.tried), best.recall, tuning.target_recall]
-        _recall_axis(axes, recalls, f"recall@{best.k}")
-        axes.legend(loc="lower right", fontsize=8, handlelength=1.4)
-        source = "made from stored documents" if best.from_documents else "given"
-        axes.set_title(
-            f"{best.n_documents:,} documents, {best.n_tokens:,} vectors\n{best.n_queries} queries {source}",
-            fontsize=8.5,
-            loc="left",
-            color="0.25",
-        )
 
 
 def plot_report(report: Mapping[str, Any], path: Path) -> None:
@@ -217,8 +142,8 @@ def _panel(axes: Any, report: Mapping[str, Any], kind: str, k: str) -> None:
         axes.plot(x, y, **_look(number), ms=5, lw=1.2, label=system["name"], clip_on=False)
         times += x
         recalls += y
-    _latency_axis(axes, times)
-    _recall_axis(axes, recalls, f"recall@{k}")
+    latency_axis(axes, times)
+    recall_axis(axes, recalls, f"recall@{k}")
     vectors = report["workload"]["vectors_per_query"][kind]
     axes.set_title(f"{kind} queries of {vectors:g} vectors, k = {k}", fontsize=9, loc="left")
 
@@ -233,35 +158,3 @@ def depths(report: Mapping[str, Any]) -> dict[str, list[str]]:
     """The kinds of queries that a report has, and the values of k measured with each."""
     searches: Mapping[str, Any] = next(iter(report["systems"][0].get("searches", {}).values()), {})
     return {kind: list(results) for kind, results in searches.items() if results}
-
-
-def _points(results: Sequence[Any]) -> tuple[list[float], list[float]]:
-    return [one.milliseconds for one in results], [one.recall for one in results]
-
-
-def _latency_axis(axes: Any, times: Sequence[float], label: str = "median time of a query, ms") -> None:
-    """Logarithmic where times differ much, with plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
-
-    low, high = min(times), max(times)
-    axes.set_xlabel(label)
-    if high < 2 * low:
-        axes.set_xlim(0, high * 1.15)
-        axes.grid()
-        return
-    axes.set_xscale("log")
-    axes.set_xlim(low / (high / low) ** 0.06, high * (high / low) ** 0.06)
-    subs = (1, 2, 5) if high < 200 * low else (1,)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    plain_ticks(axes.xaxis)
-    axes.xaxis.set_minor_locator(NullLocator() if len(subs) > 1 else LogLocator(subs=(2, 5)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid()
-
-
-def _recall_axis(axes: Any, recalls: Sequence[float], label: str) -> None:
-    """From below the lowest to just above 1."""
-    low, high = min(recalls), max(recalls)
-    room = max(0.006, 0.07 * (1 - low))
-    axes.set_ylim(low - room, min(1.0, high) + room)
-    axes.set_ylabel(label)

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datatypes import TokenEmbeddings
-from ..errors import InvalidInputError
+from lfm2_retrieval.datatypes import TokenEmbeddings
+from lfm2_retrieval.errors import InvalidInputError
 
 __all__ = ["SyntheticCorpus", "draw_queries", "expand", "repeat"]
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError, MissingExtraError
+from lfm2_retrieval.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from ..encoder import Encoder, Precision
+    from lfm2_retrieval.encoder import Encoder, Precision
 
 __all__ = ["PEERS", "Loaded", "load_ours", "load_peer"]
 
@@ -44,8 +44,8 @@ class Loaded:
 
 def load_ours(folder: Path, dtype: str) -> tuple[Loaded, Encoder]:
     """This library's encoder, without its cache of queries."""
-    from .. import __version__
-    from ..encoder import Encoder
+    from lfm2_retrieval import __version__
+    from lfm2_retrieval.encoder import Encoder
 
     encoder = Encoder.load(folder, device="cpu", dtype=cast("Precision", dtype), query_cache=0)
     loaded = Loaded(

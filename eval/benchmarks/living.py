@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..datatypes import TokenEmbeddings
-from ..indexes import CompressedIndex, policy
+from lfm2_retrieval.datatypes import TokenEmbeddings
+from lfm2_retrieval.indexes import CompressedIndex, policy
 
 __all__ = ["measure", "write"]
 

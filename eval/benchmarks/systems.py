@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Any, cast
 
-from ..errors import RetrievalError
+from lfm2_retrieval.errors import RetrievalError
+
 from . import worker
 
 __all__ = ["BRUTE", "PEERS", "System", "Worker", "lfm2"]
@@ -109,7 +110,7 @@ class Worker:
         self._system = system
         # Isolated, so that this interpreter's PYTHONPATH doesn't leak into another's.
         self._command = (
-            [sys.executable, "-m", worker.__name__] if python is None else [python, "-I", worker.__file__]
+            [sys.executable, "-P", worker.__file__] if python is None else [python, "-I", worker.__file__]
         )
         self.about: dict[str, Any] = {}
 

@@ -12,11 +12,12 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ..datatypes import TokenEmbeddings
-from ..errors import InvalidInputError
-from ..evaluation import load_collection
-from ..evaluation.collections import read_qrels
-from ..readers import read_documents
+from lfm2_retrieval.datatypes import TokenEmbeddings
+from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.evaluation import load_collection
+from lfm2_retrieval.evaluation.collections import read_qrels
+from lfm2_retrieval.readers import read_documents
+
 from .synthetic import SyntheticCorpus, draw_queries, expand, repeat
 
 __all__ = ["Workload", "from_npz", "from_texts", "synthetic"]
@@ -232,7 +233,7 @@ def from_texts(
     ModelNotFoundError, CheckpointError
         If the model can't be loaded.
     """
-    from ..encoder import Encoder
+    from lfm2_retrieval.encoder import Encoder
 
     collection = load_collection(path) if path.is_dir() else None
     source = read_documents([path]) if collection is None else collection.corpus()

@@ -57,10 +57,10 @@ def write_random(folder: Path, shape: str, seed: int = 0) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from ..encoder.backbone import Backbone
-    from ..encoder.checkpoint import BUNDLED
-    from ..encoder.config import BackboneConfig
-    from ..encoder.weights import split_weights
+    from lfm2_retrieval.encoder.backbone import Backbone
+    from lfm2_retrieval.encoder.checkpoint import BUNDLED
+    from lfm2_retrieval.encoder.config import BackboneConfig
+    from lfm2_retrieval.encoder.weights import split_weights
 
     config = SHAPES[shape]
     draw = torch.Generator().manual_seed(seed)

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..datatypes import SearchParams, TokenEmbeddings
-from ..encoder import DocumentOptions, Encoder
-from ..errors import InvalidInputError
-from ..evaluation.datasets import Dataset, beir_ref
-from ..evaluation.environment import describe_environment
-from ..evaluation.metrics import evaluate
-from ..indexes import CompressedIndex, Tier
-from ..markup import markdown as escaped
+from lfm2_retrieval import __version__
+from lfm2_retrieval.datatypes import SearchParams, TokenEmbeddings
+from lfm2_retrieval.encoder import DocumentOptions, Encoder
+from lfm2_retrieval.errors import InvalidInputError
+from lfm2_retrieval.evaluation.datasets import Dataset, beir_ref
+from lfm2_retrieval.evaluation.environment import describe_environment
+from lfm2_retrieval.evaluation.metrics import evaluate
+from lfm2_retrieval.indexes import CompressedIndex, Tier
+from lfm2_retrieval.markup import markdown as escaped
+
 from .plots import plot_documents
 from .report import table, write_files
 

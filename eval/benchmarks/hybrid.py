@@ -1,4 +1,4 @@
-"""Search by vectors, by words and by both, side by side: ``python eval/hybrid.py FOLDER... --out DIR``.
+"""Search by vectors, by words and by both: ``python -m eval.benchmarks.hybrid FOLDER... --out DIR``.
 
 Each FOLDER is a collection in BEIR layout. Every document is encoded once, into a default index; bm25s with
 its own tokenizer and stop words stands beside our words. Needs the extra ``eval``. Writes hybrid.json and
@@ -90,7 +90,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "# Vectors, words, and both",
         "",
         f"Model `{model['name']}` ({model['fingerprint']}), {report['made'][:10]}. "
-        "Made by `python eval/hybrid.py`; the defaults everywhere: rrf_k 60, weight .5.",
+        "Made by `python -m eval.benchmarks.hybrid`; the defaults everywhere: rrf_k 60, weight .5.",
     ]
     for measured in MEASURES:
         lines += ["", f"## {measured}", "", f"| | {' | '.join(ways)} |", "|---" * (len(ways) + 1) + "|"]
