@@ -118,7 +118,7 @@ def _search(report: Report) -> str:
                 [
                     name,
                     f"{ten['p50_ms']:,.2f}",
-                    f"1/{1 / ten['ratio_to_brute']:.1f}" if ten.get("ratio_to_brute") else "",
+                    _ratio(ten.get("ratio_to_brute")),
                     f"{ten['recall']:.3f}",
                     f"{hundred['p50_ms']:,.2f}" if hundred else "",
                     f"{hundred['recall']:.3f}" if hundred else "",
@@ -135,6 +135,12 @@ def _search(report: Report) -> str:
         "bytes/token",
     ]
     return _table(columns, rows)
+
+
+def _ratio(value: float | None) -> str:
+    if not value:
+        return ""
+    return f"{value:.1f} times" if value > 1 else f"1/{1 / value:.1f}"
 
 
 def _encoding(report: Report) -> str:
