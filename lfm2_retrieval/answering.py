@@ -61,12 +61,14 @@ def learn_from(
         return None
     nonsense = [" ".join(rng.choice(words, _length(rng))) for _ in range(sample)]
     made = questions is None
-    asked = [_passage(text, rng) for text in texts] if questions is None else questions
-    if not isinstance(asked, TokenEmbeddings):
-        asked = encoder.encode_queries([text for text in asked if text.strip()][:sample])
+    if questions is None:
+        passages = [passage for text in texts if (passage := _passage(text, rng)).strip()]
+        questions = encoder.encode_queries(passages[:sample], on_cut=_ignore)
+    elif not isinstance(questions, TokenEmbeddings):
+        questions = encoder.encode_queries([text for text in questions if text.strip()][:sample])
     learnt = learn_min_score(
-        _best(store, asked),
-        _best(store, encoder.encode_queries(nonsense)),
+        _best(store, questions),
+        _best(store, encoder.encode_queries(nonsense, on_cut=_ignore)),
         keep=keep,
         from_documents=made,
         n_documents=len(store),
@@ -80,6 +82,10 @@ def check_keep(keep: float) -> None:
     """InvalidInputError for what is no share of questions."""
     if not 0 < keep <= 1:
         raise InvalidInputError(f"keep must be above 0 and at most 1, not {keep!r}")
+
+
+def _ignore(_: int) -> None:
+    """Nobody asked what was made to measure with, so nobody need know that it was cut."""
 
 
 def _best(store: CompressedIndex, queries: TokenEmbeddings) -> list[float]:

@@ -50,6 +50,7 @@ def command(path: Path, json_: bool) -> None:
         "dim": settings["dim"],
         "tier": settings["tier"],
         "model": model.get("name"),
+        "model_version": model.get("version"),
         "model_revision": model.get("revision"),
         "model_fingerprint": model.get("fingerprint"),
         "codec": codec,
@@ -65,7 +66,8 @@ def command(path: Path, json_: bool) -> None:
     if json_:
         print_json(facts)
         return
-    model_line = f"{model.get('name', 'not recorded')}  {model.get('fingerprint', '')}".rstrip()
+    named = " ".join(filter(None, (model.get("name", "not recorded"), model.get("version"))))
+    model_line = f"{named}  {model.get('fingerprint', '')}".rstrip()
     for name, value in (
         ("documents", f"{documents:,}"),
         ("token vectors", f"{tokens:,} of {settings['dim']} dimensions"),

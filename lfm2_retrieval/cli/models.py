@@ -112,7 +112,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """What the checkpoint's own files say, read without the encoder, which would load torch."""
     values: dict[str, Any] = {}
     for file, names in (
-        ("config.json", ("hidden_size", "num_hidden_layers", "vocab_size")),
+        ("config.json", ("version", "hidden_size", "num_hidden_layers", "vocab_size")),
         ("1_Dense/config.json", ("out_features",)),
         (
             "config_sentence_transformers.json",

@@ -18,6 +18,7 @@ _WIDEST, _WIDEST_KERNEL, _DEEPEST = 1 << 16, 256, 1024
 _LOG = logging.getLogger(__name__)
 CAUSAL = ("Lfm2Model", "Lfm2ForCausalLM")
 BIDIRECTIONAL = ("Lfm2BidirectionalModel",)
+_LONGEST_VERSION = 64
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class BackboneConfig:
     """The shape of an LFM2 backbone, as ``config.json`` gives it.
 
     ``layer_types`` holds ``"conv"`` or ``"full_attention"`` per layer; ``ffn_size`` is the effective
-    width of SwiGLU, after LFM2's automatic adjustment.
+    width of SwiGLU, after LFM2's automatic adjustment; ``version`` is what the model's makers call it,
+    where the file says so.
     """
 
     vocab_size: int
@@ -41,6 +43,7 @@ class BackboneConfig:
     rope_theta: float = 1e6
     max_positions: int = 128_000
     bidirectional: bool = False
+    version: str | None = None
 
     @property
     def conv_shifts(self) -> tuple[int, ...]:
@@ -79,6 +82,7 @@ class BackboneConfig:
             rope_theta=_rope_theta(values),
             max_positions=values.whole("max_position_embeddings", 128_000),
             bidirectional=_is_bidirectional(values),
+            version=values.string("version", "")[:_LONGEST_VERSION] or None,
         )
 
 

@@ -407,8 +407,10 @@ class Encoder:
     @property
     def identity(self) -> Mapping[str, Any]:
         """What an index records of its encoder."""
+        version = self.config.version
         return {
             "name": self.name,
+            **({"version": version} if version else {}),
             "revision": self.revision,
             "fingerprint": self.fingerprint,
             "dim": self.dim,

@@ -120,3 +120,12 @@ def test_it_reaches_its_card(nano: Encoder, data: Path, name: str, least: float)
 @pytest.mark.campaign
 def test_it_reaches_its_card_on_scifact(nano: Encoder, data: Path) -> None:
     assert score(nano, data / "eval" / "scifact-en") >= 0.68
+
+
+def test_it_has_a_version_which_its_indexes_remember(nano: Encoder) -> None:
+    version = nano.config.version
+    assert version
+    assert nano.identity["version"] == version
+    assert f"# nano {version}\n" in (nano.folder / "README.md").read_text(encoding="utf-8")
+    with Retriever.index(["The Moon pulls the sea up."], model=nano) as retriever:
+        assert retriever.store.settings["encoder"]["version"] == version
