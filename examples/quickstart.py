@@ -37,11 +37,11 @@ with tempfile.TemporaryDirectory() as folder:
         query = "what makes bread dough rise?"
         show(query, retriever.search(query, k=2))
 
-    # if_exists="append" adds to an index; the model is the one that it was made with.
+    # if_exists="append" adds to an index; the model has to be the one that it was made with.
     more = [{"id": "frost", "text": "Water expands as it freezes, which is why pipes burst in winter."}]
-    Retriever.index(more, path, if_exists="append").close()
+    Retriever.index(more, path, model=MODEL, if_exists="append").close()
 
-    with Retriever.open(path) as retriever:
+    with Retriever.open(path, model=MODEL) as retriever:
         queries = ["why does the sea rise and fall?", "frozen water broke the pipes"]
         for query, hits in zip(queries, retriever.search(queries, k=1), strict=True):
             show(query, hits)

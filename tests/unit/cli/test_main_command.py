@@ -140,7 +140,7 @@ def test_interrupted_is_code_130(monkeypatch, run, made):
 
 
 def test_a_reader_that_went_away_is_no_crash(spawn, made):
-    process = spawn("search", made, *["fox"] * 500)
+    process = spawn("search", made, *["fox"] * 500, "--trust-model")
     process.stdout.close()
     _, errors = process.communicate(timeout=120)
     assert errors == b""

@@ -133,14 +133,15 @@ def test_a_refusal_at_opening_is_no_damage(folder, monkeypatch, number, where):
 
 def failing_reads(patch, number, matching):
     """Files of segments, and of the catalogue where it is read by hand, can be opened and not read."""
-    real = Path.open
+    for home in (Path, os):
+        real = home.open
 
-    def opened(path, *rest, **named):
-        if re.search(matching, str(path)):
-            raise OSError(number, os.strerror(number), str(path))
-        return real(path, *rest, **named)
+        def opened(path, *rest, real=real, **named):
+            if re.search(matching, str(path)):
+                raise OSError(number, os.strerror(number), str(path))
+            return real(path, *rest, **named)
 
-    patch.setattr(Path, "open", opened)
+        patch.setattr(home, "open", opened)
 
 
 @pytest.mark.parametrize("number", REFUSALS)

@@ -264,7 +264,7 @@ def test_a_codec_is_trained_anew(tmp_path):
         index.build(force=True)
         first = index.codec_facts
         index.add(names(300, N), turned)
-        with pytest.warns(DriftWarning, match="retrain=True"):
+        with pytest.warns(DriftWarning, match=r"merge\(\)"):
             index.build(force=True)
         drifted = index.settings["errors"]
         assert index.build(retrain=True)

@@ -262,7 +262,7 @@ def test_a_newer_format_says_to_upgrade(index):
 
 
 def test_create_refuses_an_index_and_names_the_choices(index):
-    with pytest.raises(IndexExistsError, match=r"append.*overwrite.*error"):
+    with pytest.raises(IndexExistsError, match=r"overwrite.*add\(\).*another folder"):
         ExactIndex.create(index.path, DIM)
 
 
