@@ -19,7 +19,7 @@ demo: $(VENV)/bin/python
 	$(VENV)/bin/lfm2-retrieve demo
 
 test: install-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # The evaluations behind the tables of eval/README.md and nano's card.
 results: install-test
