@@ -79,7 +79,7 @@ def _origin(about: Report, report: Report) -> str:
         _threads(report, machine),
         str(report.get("made", ""))[:10],
     ]
-    return ", ".join(part for part in said if part)
+    return ", ".join(part for part in said if part) or "made-up documents"
 
 
 def _threads(report: Report, machine: Report) -> str:
@@ -188,10 +188,17 @@ def _facts(report: Report) -> str:
     rows = []
     for name, value in report.items():
         if isinstance(value, Mapping) and name not in ("machine", "environment"):
-            rows += [[f"{name}: {inner}".replace("_", " "), str(number)] for inner, number in value.items()]
+            rows += [[f"{name}: {inner}".replace("_", " "), _plain(number)] for inner, number in value.items()]
         elif isinstance(value, (int, float)):
             rows.append([name.replace("_", " "), str(value)])
     return _table(["what", "measured"], rows)
+
+
+def _plain(value: Any) -> str:
+    """A number, or several with their names."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {number}" for name, number in value.items())
+    return str(value)
 
 
 _KINDS: Mapping[str, Callable[[Report], str]] = {
