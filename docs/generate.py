@@ -188,7 +188,7 @@ def _facts(report: Report) -> str:
     rows = []
     for name, value in report.items():
         if isinstance(value, Mapping) and name not in ("machine", "environment"):
-            rows += [[f"{name}: {inner}".replace("_", " "), _plain(number)] for inner, number in value.items()]
+            rows += [[f"{name}: {one}".replace("_", " "), _plain(number)] for one, number in value.items()]
         elif isinstance(value, (int, float)):
             rows.append([name.replace("_", " "), str(value)])
     return _table(["what", "measured"], rows)
