@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lfm2_retrieval.datatypes import TokenEmbeddings
+from lfm2_retrieval.documents import read_documents
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation import load_collection
 from lfm2_retrieval.evaluation.collections import read_qrels
-from lfm2_retrieval.readers import read_documents
 
 from .synthetic import SyntheticCorpus, draw_queries, expand, repeat
 

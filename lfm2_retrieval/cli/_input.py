@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..readers import DocumentFormat, ReadOptions, Report
-from ..readers.folders import find_files
+from ..documents import DocumentFormat, ReadOptions, Report
+from ..documents.folders import find_files
 
 if TYPE_CHECKING:
     from ..indexes import Entry

@@ -36,8 +36,8 @@ def encode_questions(path: Path, file: Path, **model: Any) -> TokenEmbeddings:
     InvalidInputError
         If there is no query in it.
     """
+    from ..documents import STDIN, DocumentFormat, read_documents
     from ..errors import InvalidInputError
-    from ..readers import STDIN, DocumentFormat, read_documents
     from ..retriever import Retriever
 
     plain = str(file) == STDIN or Path(file.name.lower().removesuffix(".gz")).suffix in ("", ".txt")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..readers import Reading, ReadOptions
+from ..documents import Reading, ReadOptions
 from ._input import MOVED, input_option, model_options, prefixes_beside, reading_options, tell, trust_option
 from ._output import print_json
 

@@ -30,8 +30,8 @@ def command(
 
     An ID of - reads ids from the standard input, one a line; IDs that begin with a dash go behind --.
     """
+    from ..documents import STDIN
     from ..indexes import CompressedIndex
-    from ..readers import STDIN
 
     if bool(ids) + (where is not None) + all_ != 1:
         raise click.UsageError("give either IDs, --where or --all")
@@ -46,7 +46,7 @@ def command(
 
 
 def _read_ids() -> list[str]:
-    from ..readers import STDIN, read_lines
+    from ..documents import STDIN, read_lines
 
     lines = (line.rstrip("\r\n") for _, line in read_lines(STDIN))
     return [line for line in lines if line]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..readers import STDIN, Reading, ReadOptions
+from ..documents import STDIN, Reading, ReadOptions
 from ._input import input_option, prefixes_beside, reading_options, tell, trust_option
 from ._output import format_bytes, print_json
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ..readers import Reading, ReadOptions
+from ..documents import Reading, ReadOptions
 from ._input import TextCommand, input_option, model_options, reading_options, tell
 from ._output import format_hit, print_json
 

@@ -89,7 +89,7 @@ def command(
     A QUERY of - reads queries from the standard input, one a line. One that begins with a dash goes behind --
     or -q.
     """
-    from ..readers import STDIN, read_lines
+    from ..documents import STDIN, read_lines
     from ..retriever import Retriever
 
     if not queries and not more:

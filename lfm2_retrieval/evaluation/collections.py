@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..documents import read_documents, read_lines
 from ..errors import InvalidInputError
-from ..readers import read_documents, read_lines
 
 __all__ = ["Collection", "load_collection", "read_qrels", "whole_number"]
 
@@ -35,7 +35,7 @@ class Collection:
     qrels: Mapping[str, Mapping[str, int]]
 
     def corpus(self) -> Iterator[dict[str, Any]]:
-        """The documents, read anew each time, as :func:`lfm2_retrieval.readers.read_documents` gives them."""
+        """The documents, read anew each time, by :func:`lfm2_retrieval.documents.read_documents`."""
         return read_documents([_find(self.folder / "corpus.jsonl")])
 
 

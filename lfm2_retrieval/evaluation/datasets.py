@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..documents import read_documents
 from ..errors import InvalidInputError, RetrievalError
-from ..readers import read_documents
 from .collections import load_collection
 from .metrics import GRADES
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..documents import read_lines
 from ..errors import InvalidInputError
-from ..readers import read_lines
 from .metrics import GRADES
 
 __all__ = ["Run", "make_run", "read_run", "unword", "word", "write_qrels", "write_run"]

@@ -24,7 +24,7 @@ BELOW["keywords"] = {"errors"}
 BELOW["hits"] = {"display"}
 BELOW["forks"] = {"errors"}
 BELOW["datatypes"] = {"errors", "display", "hits"}
-BELOW["readers"] = {"errors", "datatypes"}
+BELOW["documents"] = {"errors", "datatypes"}
 BELOW["indexes"] = {"errors", "datatypes", "concurrency", "forks", "json_values"}
 BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency", "forks", "keywords"}
 BELOW["explain"] = {"errors", "datatypes"}
@@ -43,7 +43,7 @@ BELOW["change_run"] = BELOW["ingest"] | {"ingest"}
 BELOW["changes"] = BELOW["change_run"] | {"change_run"}
 BELOW["target"] = {"errors", "encoder", "indexes", "recorded"}
 BELOW["retriever"] = BELOW["searching"] | {
-    "readers",
+    "documents",
     "searching",
     "changes",
     "forks",

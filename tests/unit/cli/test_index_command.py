@@ -147,7 +147,7 @@ def test_interrupted_before_anything_was_read(run, monkeypatch, tmp_path, model)
             raise KeyboardInterrupt
         yield from ()
 
-    monkeypatch.setattr("lfm2_retrieval.readers.Reading.rows", interrupted)
+    monkeypatch.setattr("lfm2_retrieval.documents.Reading.rows", interrupted)
     result = run("index", tmp_path / "index", "--input", "-", "--model", model)
     assert result.exit_code == 130
     assert "0 documents are safely indexed" in result.stderr

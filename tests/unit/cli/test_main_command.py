@@ -5,7 +5,7 @@ from click.testing import CliRunner
 
 import lfm2_retrieval
 from lfm2_retrieval.cli import _COMMANDS, main
-from lfm2_retrieval.readers import DocumentFormat
+from lfm2_retrieval.documents import DocumentFormat
 
 READING = [
     "--text-column",

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.readers import (
+from lfm2_retrieval.documents import (
     DocumentFormat,
     Reading,
     ReadOptions,
@@ -19,6 +18,7 @@ from lfm2_retrieval.readers import (
     read_lines,
     tables,
 )
+from lfm2_retrieval.errors import InvalidInputError
 
 
 def put(folder, name, content):
@@ -267,7 +267,7 @@ def test_a_decompression_bomb_takes_little_memory(tmp_path, name):
             stream.write(b"x" * (1 << 20))
     folder = "folder" if name == "bomb.gz" else ""
     code = (
-        "import resource, sys; from lfm2_retrieval.readers import read_documents\n"
+        "import resource, sys; from lfm2_retrieval.documents import read_documents\n"
         "resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))\n"
         "try: print(len(list(read_documents([sys.argv[1]]))))\n"
         "except ValueError as error: print(error)\n"
