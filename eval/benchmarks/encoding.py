@@ -22,9 +22,9 @@ import numpy as np
 
 from lfm2_retrieval import __version__
 from lfm2_retrieval.encoder.int8 import SAMPLE
+from lfm2_retrieval.machine import cpu_name
 
 from .encoding_systems import Loaded, Vectors, load_ours, load_peer
-from .run import cpu_name
 
 if TYPE_CHECKING:
     from lfm2_retrieval.encoder import Encoder

@@ -19,12 +19,13 @@ from lfm2_retrieval import __version__
 from lfm2_retrieval.datatypes import TokenEmbeddings
 from lfm2_retrieval.errors import MissingExtraError
 from lfm2_retrieval.evaluation import evaluate
+from lfm2_retrieval.machine import cpu_name
 
 from .systems import BRUTE, ONE_THREAD, System, Worker
 from .worker import DRAWN
 from .workload import Workload
 
-__all__ = ["cpu_name", "measure"]
+__all__ = ["measure"]
 
 DEPTHS = (10, 100)
 SHARES = (0.0001, 0.001, 0.01, 0.1, 0.5, 1.0)
@@ -159,21 +160,6 @@ def _heading(workload: Workload, protocol: Mapping[str, int]) -> dict[str, Any]:
         "systems": [],
         "notes": [],
     }
-
-
-def cpu_name() -> str:
-    """What the processor calls itself."""
-    facts = Path("/proc/cpuinfo")
-    names = (
-        [
-            line.split(":")[1].strip()
-            for line in facts.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if facts.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _build(

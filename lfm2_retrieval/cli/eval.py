@@ -118,8 +118,7 @@ def command() -> None:
 
     Every cell, a task with documents in one language and queries in one, leaves a TREC run and its queries'
     measures in --out; results.json holds all else, and reports are made of it. Cells that are there already
-    are not
-    run again. A cell that fails is noted, the rest goes on, and the exit code is 1.
+    are not run again. A cell that fails is noted, the rest goes on, and the exit code is 1.
     """
 
 
@@ -137,8 +136,8 @@ def nanobeir(*, languages: list[str], cross_lingual: bool, repository: str | Non
     """NanoBEIR: in English, in the --languages given, or across languages.
 
     English alone comes through ir-datasets, every file held to its checksum. With --languages (up to
-    eleven, or
-    all) or --cross-lingual (the published nine unless --languages says else) it comes from the hub.
+    eleven, or all) or --cross-lingual (the published nine unless --languages says else) it comes from the
+    hub.
     """
     several = cross_lingual or repository is not None or (languages and languages != ["en"])
     name = "nanobeir-crosslingual" if cross_lingual else "nanobeir-multilingual" if several else "nanobeir"
@@ -168,9 +167,8 @@ def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
     """Folders in BEIR layout, or folders of such.
 
     A FOLDER has corpus.jsonl, queries.jsonl and qrels/test.tsv, plain or gzipped. Folders called NAME-LANG
-    are one
-    task in several languages; with --cross-lingual they give the matrix. NanoBEIR's parquet layouts are
-    read, too.
+    are one task in several languages; with --cross-lingual they give the matrix. NanoBEIR's parquet layouts
+    are read, too.
     """
     _check_extras(options)
     from ..evaluation.sources import choose, from_folders
@@ -207,10 +205,8 @@ def compare(
     """Compare RUN_A with RUN_B: two result folders, or two TREC run files.
 
     For each data set: the means, the difference with its 95 % interval, a paired randomisation test and a
-    paired t
-    test, corrected for the number of data sets (Holm), and the queries that changed most. Run files of a
-    result folder
-    find their judgements beside them; others need --qrels.
+    paired t test, corrected for the number of data sets (Holm), and the queries that changed most. Run files
+    of a result folder find their judgements beside them; others need --qrels.
     """
     need("comparing runs", "eval", "scipy", "ir_measures")
     from ..evaluation.comparison import compare_folders, compare_runs, markdown

@@ -168,10 +168,13 @@ def pack_linear(linear: nn.Linear, dtype: torch.dtype, kernels: Kernels) -> tupl
 
 
 def once(key: tuple[object, ...], choose: Callable[[], Choice]) -> Choice:
-    """What was chosen for ``key`` in this process before: equal encoders then give equal bits."""
-    if key not in _CHOSEN:
-        _CHOSEN[key] = choose()
-    return _CHOSEN[key]
+    """What was chosen for ``key`` in this process before: equal encoders then give equal bits.
+
+    Of threads that choose at once, all take what the first to be done has chosen. None waits for another: a
+    lock would have to survive a fork.
+    """
+    known = _CHOSEN.get(key)
+    return _CHOSEN.setdefault(key, choose()) if known is None else known
 
 
 def _choose(weight: Tensor, bias: Tensor | None, kernels: Kernels) -> Choice:

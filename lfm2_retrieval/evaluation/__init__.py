@@ -1,8 +1,7 @@
 """Collections with judged questions, and how good the answers are.
 
 `run_suite` measures a model on the sets that `from_folder` or `load_suite` name, and leaves its results in
-a folder;
-`write_reports` makes tables and pictures of them.
+a folder; `write_reports` makes tables and pictures of them.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..concurrency import cpus
+from ..machine import cpu_name
 
 __all__ = ["PeakMemory", "describe_environment"]
 
@@ -38,9 +40,9 @@ def describe_environment() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     facts: dict[str, Any] = {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cpus": os.cpu_count(),
-        "usable_cpus": len(os.sched_getaffinity(0)),
+        "usable_cpus": cpus(),
         "threads": torch.get_num_threads(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",
@@ -94,10 +96,3 @@ def _status(name: str) -> int:
         return 0
     found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     return 1024 * int(found[1]) if found else 0
-
-
-def _cpu() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

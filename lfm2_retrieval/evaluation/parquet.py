@@ -1,16 +1,15 @@
 """NanoBEIR's parquet files, in each layout in which they are published.
 
-=================================================  ==========================================================
-``sentence-transformers/NanoBEIR-xx``              ``corpus/TASK-*.parquet``, ``queries/…``, ``qrels/…``: a
-                                                   repository a language
-``LiquidAI/nanobeir-multilingual-extended``        ``TASK_xx/corpus-*.parquet``,
-``TASK_xx/queries-*.parquet``,
-                                                   ``TASK_xx_qrels/qrels-*.parquet``
-``lightonai/nanobeir-multilingual``                the same with ``TASK/qrels-*.parquet`` for all languages
-``zeta-alpha-ai/TASK``, English                    ``corpus/train-*.parquet``, ``queries/…``, ``qrels/…``
-a folder called TASK or TASK-xx                    ``corpus.parquet``, ``queries.parquet``, ``qrels.parquet``,
-                                                   or shards of them
-=================================================  ==========================================================
+``sentence-transformers/NanoBEIR-xx``
+    ``corpus/TASK-*.parquet``, ``queries/…``, ``qrels/…``: a repository a language.
+``LiquidAI/nanobeir-multilingual-extended``
+    ``TASK_xx/corpus-*.parquet``, ``TASK_xx/queries-*.parquet``, ``TASK_xx_qrels/qrels-*.parquet``.
+``lightonai/nanobeir-multilingual``
+    The same with ``TASK/qrels-*.parquet`` for all languages.
+``zeta-alpha-ai/TASK``, English
+    ``corpus/train-*.parquet``, ``queries/…``, ``qrels/…``.
+a folder called TASK or TASK-xx
+    ``corpus.parquet``, ``queries.parquet``, ``qrels.parquet``, or shards of them.
 
 The hub's converted files, ``TASK_xx/corpus/0000.parquet`` or ``corpus/TASK/0000.parquet``, count as well.
 Columns, in any order and among others, are ``_id`` and ``text``, perhaps ``title``; ``query-id`` and

@@ -68,8 +68,7 @@ class Comparison:
     """Two systems on one data set: means of the same queries, and how likely such a difference is by chance.
 
     ``difference`` is B minus A, ``low`` and ``high`` its 95 % interval, ``p_randomisation`` and ``p_t`` the
-    two-sided
-    p values; ``changed`` holds the queries that changed most, with the values of A and B.
+    two-sided p values; ``changed`` holds the queries that changed most, with the values of A and B.
     """
 
     n_queries: int
@@ -93,8 +92,7 @@ def compare(
     """Compare the values of the same queries.
 
     The randomisation test flips the signs of the differences at random (Fisher; for retrieval, Smucker,
-    Allan and
-    Carterette, 2007); the t test is Student's, paired.
+    Allan and Carterette, 2007); the t test is Student's, paired.
 
     Parameters
     ----------

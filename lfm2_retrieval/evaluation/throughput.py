@@ -53,7 +53,7 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     dict
         JSON values: ``peak_flops``, of a product of two square matrices of ``peak_side`` in the encoder's
         dtype, and ``rows``, each with what was encoded, batch, texts and tokens a second, FLOP/s and their
-    share of the peak. Tokens are those that the model reads, skipped ones and expansion too.
+        share of the peak. Tokens are those that the model reads, skipped ones and expansion too.
     """
     peak = matmul_peak(encoder)
     lengths = [length for length in (256, 512) if length <= (encoder.settings.document_length or 512)]

@@ -19,7 +19,7 @@ NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path /
 BELOW: dict[str, set[str]] = {}
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
 BELOW["errors"] = BELOW["titles"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["concurrency"] = set()
-BELOW["display"] = set()
+BELOW["display"] = BELOW["machine"] = set()
 BELOW["keywords"] = {"errors"}
 BELOW["hits"] = {"display"}
 BELOW["forks"] = {"errors"}
@@ -56,7 +56,7 @@ BELOW["retriever"] = BELOW["searching"] | {
 BELOW["retriever"] |= {"recorded"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["figures"] = {"errors"}
-BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures"}
+BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures", "concurrency", "machine"}
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "figures"}
 BELOW["__main__"] = {"cli"}
 BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,31 @@ def test_without_the_operators_all_dtypes_still_work(
         encoder = Encoder.load(checkpoint(), dtype=dtype)
         assert {choice.kernel for choice in encoder.kernels} == {"plain"}
         np.testing.assert_allclose(encoder.encode_documents(TEXTS).embeddings, before.embeddings, atol=1e-4)
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_encoders_loaded_at_once_have_the_same_kernels(
+    checkpoint: Make, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Two threads choose for one shape at the same time, and their clocks don't agree."""
+    folder, chosen, together = checkpoint(), threading.local(), threading.Barrier(2)
+
+    def select(makers: dict, x: torch.Tensor, **given: object) -> linear.Choice:
+        if not getattr(chosen, "waited", False):
+            chosen.waited = True
+            together.wait(60)
+        kernel = names.setdefault(threading.get_ident(), f"of thread {len(names)}")
+        return linear.Choice(given["shape"], "float32", kernel)
+
+    names: dict[int, str] = {}
+    plain = {"float32": (linear, linear._Plain), "int8": (int8, int8._PlainInt8)}
+    for module, kernel in plain.values():
+        monkeypatch.setattr(module, "select", select)
+        monkeypatch.setattr(module, "_KERNELS", {f"of thread {i}": kernel for i in range(2)})
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.map(lambda _: Encoder.load(folder, dtype=dtype, kernels="auto"), range(2))
+    assert one.kernels == two.kernels  # by identity: each was chosen once
 
 
 def test_the_environment_stands_in_for_auto(checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
