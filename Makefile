@@ -9,7 +9,9 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LFM2_RETRIEVAL_DATA ?= ../shared/data
 RESULTS ?= eval/results
 EVAL = $(VENV)/bin/lfm2-retrieve eval
-BOTH = --speed --index compressed --baseline bm25 --overwrite --out $(RESULTS)
+EVALUATE = --speed --overwrite --systems
+TIERS = $(EVALUATE) exact,balanced,lexical --out $(RESULTS)
+COLLECTIONS = $(LFM2_RETRIEVAL_DATA)/eval
 
 .PHONY: demo test install-test results
 
@@ -21,12 +23,13 @@ demo: $(VENV)/bin/python
 test: install-test
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-# The evaluations behind the tables of eval/README.md and nano's card.
+# The evaluations behind docs/numbers.md and nano's card.
 results: install-test
-	$(EVAL) demo --cross-lingual $(BOTH)/2026-11-demo
-	$(EVAL) demo --speed --languages en --baseline bm25 --overwrite --out $(RESULTS)/2026-11-demo-en
-	$(EVAL) beir $(foreach l,en de es zh ar ru vi,$(LFM2_RETRIEVAL_DATA)/eval/xquad-$(l)) $(BOTH)/2026-11-xquad
-	$(EVAL) beir $(LFM2_RETRIEVAL_DATA)/eval/scifact-en $(LFM2_RETRIEVAL_DATA)/eval/cranfield-en --speed --baseline bm25 --overwrite --out $(RESULTS)/2026-11-science
+	$(EVAL) demo --cross-lingual $(TIERS)/2026-11-demo
+	$(EVAL) demo --languages en $(EVALUATE) exact,lexical --out $(RESULTS)/2026-11-demo-en
+	$(EVAL) beir $(foreach l,en de es zh ar ru vi,$(COLLECTIONS)/xquad-$(l)) $(TIERS)/2026-11-xquad
+	$(EVAL) beir $(COLLECTIONS)/scifact-en $(COLLECTIONS)/cranfield-en $(EVALUATE) exact,lexical --out $(RESULTS)/2026-11-science
+	$(EVAL) beir $(foreach n,xquad cranfield scifact,$(COLLECTIONS)/$(n)-en) $(EVALUATE) exact,balanced,hybrid,hybrid-weighted,hybrid-rerank,lexical,bm25s --out $(RESULTS)/2026-11-hybrid
 
 install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'

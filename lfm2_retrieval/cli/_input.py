@@ -13,6 +13,7 @@ import click
 
 from ..documents import DocumentFormat, ReadOptions, Report
 from ..documents.folders import find_files
+from ._options import Decorator, together
 
 if TYPE_CHECKING:
     from ..indexes import Entry
@@ -28,8 +29,6 @@ __all__ = [
     "tell",
     "trust_option",
 ]
-
-Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class TextCommand(click.Command):
@@ -67,7 +66,7 @@ MOVED = "Where the index's model lies now, if it was moved."
 
 def model_options(help: str) -> Decorator:
     """The options ``--model``, with this help, ``--device`` and ``--dtype``, of all that loads a model."""
-    options = (
+    return together(
         click.option("--model", help=help),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
         click.option(
@@ -78,13 +77,6 @@ def model_options(help: str) -> Decorator:
             help="Of the model's forward pass.",
         ),
     )
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 def trust_option() -> Decorator:
@@ -156,10 +148,7 @@ def reading_options(*, folders: bool = True) -> Decorator:
             )
             function(*args, options=options, **given)
 
-        decorated: Callable[..., None] = with_options
-        for option in reversed(decorators):  # the first is shown first
-            decorated = option(decorated)
-        return decorated
+        return together(*decorators)(with_options)
 
     return decorate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,11 @@ import click
 from click.core import ParameterSource
 
 from ._extras import need, say_without
+from ._options import together
 from ._output import print_json
 
 if TYPE_CHECKING:
     from ..evaluation.datasets import DatasetRef
-
-_TIERS = ("compact", "balanced", "accurate")
 
 
 def _names(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[str]:
@@ -24,92 +23,85 @@ def _names(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     return [name for value in values for name in value.replace(",", " ").split()]
 
 
-def _shared(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of the commands that measure."""
-    options = (
-        click.option("--model", help="nano, a folder or a name on the hub.  [default: the suite's]"),
-        click.option(
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="The folder for results, runs and reports; one with results is gone on with.  [default: "
-            "eval-SUITE-MODEL]",
-        ),
-        click.option("--languages", multiple=True, callback=_names, help="Some of them: de,en. Repeatable."),
-        click.option("--tasks", multiple=True, callback=_names, help="Some of them: NQ,SciFact. Repeatable."),
-        click.option(
-            "--cross-lingual", is_flag=True, help="Ask each language's documents in every language."
-        ),
-        click.option(
-            "--index",
-            type=click.Choice(["exact", "compressed"]),
-            default="exact",
-            show_default=True,
-            help="compressed: both, side by side.",
-        ),
-        click.option(
-            "--tier",
-            type=click.Choice(_TIERS),
-            default="balanced",
-            show_default=True,
-            help="Of the compressed index.",
-        ),
-        click.option("--baseline", type=click.Choice(["bm25"]), help="Measure this, too."),
-        click.option(
-            "--compat",
-            type=click.Choice(["pylate", "sentence-transformers", "mteb"]),
-            help="Reproduce another evaluator, where they differ.",
-        ),
-        click.option(
-            "--depth", type=click.IntRange(min=100), default=100, show_default=True, help="Documents a query."
-        ),
-        click.option(
-            "--batch-size", type=click.IntRange(min=1), default=256, help="Documents encoded at a time."
-        ),
-        click.option("--device", default="auto", show_default=True),
-        click.option(
-            "--dtype",
-            type=click.Choice(["auto", "float32", "float16", "bfloat16", "int8"]),
-            default="auto",
-            show_default=True,
-        ),
-        click.option(
-            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
-        ),
-        click.option(
-            "--speed/--no-speed",
-            "--throughput/--no-throughput",
-            "throughput",
-            default=False,
-            show_default=True,
-            help="Measure the encoder's speed by length and batch, too.",
-        ),
-        click.option("--overwrite", is_flag=True, help="Measure anew what --out holds."),
-        click.option("--json", "json_", is_flag=True, help="Print results.json as one line."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+def _systems(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Systems by name; exact where none is named."""
+    from ..errors import InvalidInputError
+    from ..evaluation.systems import parse_systems
+
+    try:
+        return parse_systems(_names(ctx, param, values) or ["exact"])
+    except InvalidInputError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
-def _sources(function: Callable[..., None]) -> Callable[..., None]:
-    """The options of suites that need files."""
-    options = (
-        click.option(
-            "--data",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
-            help="Where the files lie, in any of the published layouts; nothing is fetched then.",
-        ),
-        click.option(
-            "--source",
-            "repository",
-            help="Another repository on the hub: lightonai/nanobeir-multilingual or "
-            "'sentence-transformers/NanoBEIR-{language}'.",
-        ),
-        click.option("--offline", is_flag=True, help="Use what is in the caches, and no network."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+_shared = together(
+    click.option("--model", help="nano, a folder or a name on the hub.  [default: the suite's]"),
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The folder for results, runs and reports; one with results is gone on with.  [default: "
+        "eval-SUITE-MODEL]",
+    ),
+    click.option("--languages", multiple=True, callback=_names, help="Some of them: de,en. Repeatable."),
+    click.option("--tasks", multiple=True, callback=_names, help="Some of them: NQ,SciFact. Repeatable."),
+    click.option("--cross-lingual", is_flag=True, help="Ask each language's documents in every language."),
+    click.option(
+        "--systems",
+        multiple=True,
+        callback=_systems,
+        metavar="NAMES",
+        help="What to measure, such as exact,balanced,hybrid: exact; accurate, balanced, compact (tiers); "
+        "hybrid, hybrid-weighted, hybrid-rerank; lexical (by words); bm25s (another's BM25). Repeatable.  "
+        "[default: exact]",
+    ),
+    click.option(
+        "--compat",
+        type=click.Choice(["pylate", "sentence-transformers", "mteb"]),
+        help="Reproduce another evaluator, where they differ.",
+    ),
+    click.option(
+        "--depth", type=click.IntRange(min=100), default=100, show_default=True, help="Documents a query."
+    ),
+    click.option(
+        "--batch-size", type=click.IntRange(min=1), default=256, help="Documents encoded at a time."
+    ),
+    click.option("--device", default="auto", show_default=True),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "float16", "bfloat16", "int8"]),
+        default="auto",
+        show_default=True,
+    ),
+    click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
+    ),
+    click.option(
+        "--speed/--no-speed",
+        "--throughput/--no-throughput",
+        "throughput",
+        default=False,
+        show_default=True,
+        help="Measure the encoder's speed by length and batch, too.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Measure anew what --out holds."),
+    click.option("--json", "json_", is_flag=True, help="Print results.json as one line."),
+)
+"""The options of the commands that measure."""
+_sources = together(
+    click.option(
+        "--data",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Where the files lie, in any of the published layouts; nothing is fetched then.",
+    ),
+    click.option(
+        "--source",
+        "repository",
+        help="Another repository on the hub: lightonai/nanobeir-multilingual or "
+        "'sentence-transformers/NanoBEIR-{language}'.",
+    ),
+    click.option("--offline", is_flag=True, help="Use what is in the caches, and no network."),
+)
+"""The options of suites that need files."""
 
 
 @click.group()
@@ -184,7 +176,7 @@ def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
 @click.argument("run_a", type=click.Path(exists=True, path_type=Path))
 @click.argument("run_b", type=click.Path(exists=True, path_type=Path))
 @click.option("--qrels", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="For run files.")
-@click.option("--system", help="Of folders: exact, compressed or bm25; A:B for two.  [default: exact]")
+@click.option("--system", help="Of folders: a name of --systems; A:B for two.  [default: exact]")
 @click.option("--measure", default="nDCG@10", show_default=True)
 @click.option(
     "--most", type=click.IntRange(min=0), default=10, show_default=True, help="Changed queries to list."
@@ -248,10 +240,11 @@ def _suite(
 ) -> None:
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # for the model, too; read when the hub's client is imported
-    _check_extras(options)
     from ..evaluation.suites import load_suite
 
     suite = load_suite(name)
+    options |= _not_given(suite.facts.get("settings", {}))
+    _check_extras(options)
     refs = suite.refs(tasks, languages, folder=data, repository=repository, offline=offline)
     facts = {
         "name": suite.name,
@@ -264,15 +257,14 @@ def _suite(
         click.echo(f"not there, and left out: {', '.join(facts['absent'])}", err=True)
     cross = cross_lingual or suite.cross_lingual
     shared = cross and suite.shared_queries
-    options |= _not_given(suite.facts.get("settings", {}))
     _evaluate(refs, facts, suite.model, cross_lingual=cross, shared_queries=shared, **options)
 
 
 def _check_extras(options: Mapping[str, Any]) -> None:
     """What would be missing after hours."""
     need("measuring the quality of a search", "eval", "ir_measures")
-    if options["baseline"] == "bm25":
-        need("the BM25 baseline", "eval", "bm25s")
+    if "bm25s" in options["systems"]:
+        need("the baseline bm25s", "eval", "bm25s")
     _say_without_pictures()
 
 
@@ -297,8 +289,6 @@ def _evaluate(
     out: Path | None,
     device: str,
     dtype: Any,
-    baseline: str | None,
-    tier: str,
     compat: str | None,
     throughput: bool,
     overwrite: bool,
@@ -306,15 +296,12 @@ def _evaluate(
     **settings: Any,
 ) -> None:
     from ..encoder import Encoder
+    from ..evaluation.compat import Compat
     from ..evaluation.report import summary, write_reports
     from ..evaluation.runner import run_suite
     from ..evaluation.settings import Settings
-    from ..evaluation.systems import Compat
-    from ..indexes import Tier
 
     chosen = Settings(
-        tier=Tier(tier),
-        bm25=baseline == "bm25",
         compat=None if compat is None else Compat(compat),
         **settings,
     )

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInputError
+from .compat import Compat
 from .datasets import Dataset
 from .runs import Run
-from .systems import Compat
 
 __all__ = ["adapt", "adapt_values", "digest", "overlap", "share"]
 

@@ -14,13 +14,16 @@ from ..datatypes import TokenEmbeddings
 from ..encoder import Encoder
 from ..errors import InvalidInputError, MissingExtraError, RetrievalError
 from .adapting import adapt, adapt_values, digest, overlap, share
+from .by_words import BY_WORDS, Ranked
+from .compat import Compat
 from .datasets import Dataset, DatasetRef
 from .environment import PeakMemory
+from .late_interaction import LateInteraction, encode_queries
 from .metrics import evaluate_queries
 from .results import Results, cell_name
 from .runs import Run, make_run, read_run, write_qrels
 from .settings import Settings
-from .systems import Bm25, Compat, LateInteraction, Ranked, encode_queries
+from .systems import SYSTEMS
 
 __all__ = ["TaskRun"]
 
@@ -128,10 +131,10 @@ class TaskRun:
         }
 
     def _measure_corpus(self, documents: str, missing: Sequence[tuple[str, str]]) -> None:
-        """Measure a language's documents; BM25 apart, as it needs no index and no model."""
+        """Measure a language's documents; by words apart, as that needs no vectors and no model."""
         for measure, cells in (
-            (self._measure_late, [cell for cell in missing if cell[1] != "bm25"]),
-            (self._measure_bm25, [cell for cell in missing if cell[1] == "bm25"]),
+            (self._measure_late, [cell for cell in missing if cell[1] not in BY_WORDS]),
+            *((self._measure_by_words, [c for c in missing if c[1] == name]) for name in BY_WORDS),
         ):
             try:
                 if cells:
@@ -147,20 +150,19 @@ class TaskRun:
 
     def _measure_late(self, corpus: Dataset, missing: Sequence[tuple[str, str]]) -> None:
         settings = self.settings
-        systems = {system for _, system in missing}
+        systems = [name for name in SYSTEMS if name in {system for _, system in missing}]
         self.say(f"{self.task} [{corpus.language}]: encoding {len(corpus.documents):,} documents")
         memory = PeakMemory()
         with LateInteraction(
             self.encoder,
             corpus.documents,
-            tier=settings.tier if "compressed" in systems else None,
-            exact="exact" in systems,
+            indexes=list(dict.fromkeys(index for name in systems if (index := SYSTEMS[name].index))),
             batch_size=settings.batch_size,
             compat=settings.compat,
             seed=settings.seed,
         ) as late:
             texts = list(corpus.queries.values())
-            latency = {name: late.latency(name, texts) for name in late.stores}
+            latency = {name: late.latency(name, texts) for name in systems}
             self._note_corpus(corpus, late.facts | {"latency": latency, "memory": memory.used()})
             for queries, system in missing:
                 self._measure(
@@ -168,20 +170,22 @@ class TaskRun:
                     queries,
                     system,
                     lambda asked, language=queries, name=system: late.search(  # type: ignore[misc]
-                        name, self._encode(language, asked), settings.depth
+                        name, self._encode(language, asked), list(asked.values()), settings.depth
                     ),
                 )
             self._note_corpus(corpus, {"memory": memory.used()})
 
-    def _measure_bm25(self, corpus: Dataset, missing: Sequence[tuple[str, str]]) -> None:
-        with Bm25(corpus.documents) as baseline:
-            self._note_corpus(corpus, {"bm25": baseline.facts})
-            for queries, system in missing:
+    def _measure_by_words(self, corpus: Dataset, missing: Sequence[tuple[str, str]]) -> None:
+        """Cells of one system."""
+        name = missing[0][1]
+        with BY_WORDS[name](corpus.documents) as searched:
+            self._note_corpus(corpus, {name: searched.facts})
+            for queries, _ in missing:
                 self._measure(
                     corpus,
                     queries,
-                    system,
-                    lambda asked: baseline.search(list(asked.values()), self.settings.depth),
+                    name,
+                    lambda asked: searched.search(list(asked.values()), self.settings.depth),
                 )
 
     def _note_corpus(self, corpus: Dataset, facts: Mapping[str, Any]) -> None:
@@ -220,7 +224,7 @@ class TaskRun:
                 corpus.qrels, {query: [id for id, _ in rows] for query, rows in run.items()}
             )
             adapt_values(values, corpus.qrels, self.settings.compat, self.settings.depth)
-            if system == "compressed":
+            if SYSTEMS[system].is_tier and "exact" in self.settings.systems:
                 cell["against_exact"] = self._against_exact(corpus.language, language, run)
             cell["data"] = self._data(corpus.language, language)
             cell["n_documents"], cell["n_queries"] = len(corpus.documents), len(asked)

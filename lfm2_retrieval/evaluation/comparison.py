@@ -27,7 +27,7 @@ def compare_folders(
     Parameters
     ----------
     systems
-        Of A and of B: "exact", "compressed" or "bm25".
+        Of A and of B; see `lfm2_retrieval.evaluation.systems`.
 
     Raises
     ------

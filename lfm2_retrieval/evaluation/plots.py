@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..figures import COLOURS, drawing, require_matplotlib
-from .tables import Content, bytes_per_token, languages, mean_of, systems
+from .systems import SYSTEMS
+from .tables import NAMES, Content, bytes_per_token, languages, mean_of, stayed_exact, systems
 
 __all__ = ["draw"]
 
-_COLOURS = {"exact": COLOURS[0], "compressed": COLOURS[1], "bm25": "0.55"}
-_MARKERS = {"exact": "o", "compressed": "^"}
-_LABELS = {"exact": "exact", "compressed": "compressed", "bm25": "BM25"}
+_COLOURS = dict(zip(SYSTEMS, (*COLOURS[:7], "0.55", "0.75"), strict=True))
+_MARKERS = dict(zip(SYSTEMS, "ovds^<>", strict=False))
+"""Of those that search vectors."""
 
 Row = tuple[str, str, float, float]
 """Language, system, what is on the x axis, nDCG@10."""
@@ -73,7 +74,7 @@ def _bars(content: Content, files: Sequence[Path]) -> bool:
             values = np.array([mean["measures"]["nDCG@10"] for _, mean in have])
             ends = np.array([mean["intervals"]["nDCG@10"] for _, mean in have])
             errors = np.abs(np.stack([values - ends[:, 0], ends[:, 1] - values]))
-            axes.bar(places, values, 0.92 * width, color=_COLOURS[name], label=_LABELS[name])
+            axes.bar(places, values, 0.92 * width, color=_COLOURS[name], label=NAMES[name])
             axes.errorbar(places, values, errors, fmt="none", ecolor="0.15", elinewidth=0.9, capsize=2)
         whole = {language: all(mean["complete"] for mean in means.values()) for language, means in rows}
         axes.set_xticks(range(len(rows)), [one if whole[one] else f"{one} *" for one in whole])
@@ -85,8 +86,8 @@ def _bars(content: Content, files: Sequence[Path]) -> bool:
 
 
 def _mean(content: Content, language: str, system: str) -> Mapping[str, Any] | None:
-    """The mean of a language asked in itself; None of a compressed index that stayed exact."""
-    if system == "compressed" and not bytes_per_token(content, language)[1]:
+    """The mean of a language asked in itself; None of an index that should be compressed and stayed exact."""
+    if stayed_exact(content, language, system):
         return None
     return mean_of(content, language, language, system)
 
@@ -141,11 +142,11 @@ def _points(content: Content) -> list[tuple[str, str, Mapping[str, Any]]]:
 
 def _bytes(content: Content, files: Sequence[Path]) -> bool:
     """nDCG@10 against bytes by token, of languages whose index was compressed."""
-    points = _points(content)
-    both = {language for language, system, _ in points if system == "compressed"}
+    points = [point for point in _points(content) if point[1] == "exact" or SYSTEMS[point[1]].is_tier]
+    both = {language for language, system, _ in points if system != "exact"}
     found: list[Row] = []
     for language, system, mean in points:
-        sizes, _ = bytes_per_token(content, language)
+        sizes = bytes_per_token(content, language)
         if language in both and system in sizes:
             found.append((language, system, sizes[system], mean["measures"]["nDCG@10"]))
     return _scatter(found, "bytes on disk per token vector", files)
@@ -174,7 +175,7 @@ def _scatter(rows: list[Row], label: str, files: Sequence[Path]) -> bool:
         for system, marker in _MARKERS.items():
             chosen = [row[2:] for row in rows if row[1] == system]
             if chosen:
-                look = {"color": _COLOURS[system], "marker": marker, "label": _LABELS[system]}
+                look = {"color": _COLOURS[system], "marker": marker, "label": NAMES[system]}
                 axes.scatter(*zip(*chosen, strict=True), s=24, linewidths=0, zorder=3, **look)
         for language in dict.fromkeys(row[0] for row in rows):
             points = sorted(row[2:] for row in rows if row[0] == language)

@@ -95,10 +95,10 @@ def _is_score(value: Any) -> bool:
 
 
 def differences(content: Mapping[str, Any], published: Sequence[Published]) -> list[Beside]:
-    """Ours beside each published table, where both have the cell: exact search, or BM25 beside BM25."""
+    """Ours beside each published table, where both have the cell: exact search, or our BM25 beside theirs."""
     found = []
     for one in published:
-        system = "bm25" if one.model == "BM25" and _has(content, "bm25") else "exact"
+        system = "lexical" if one.model == "BM25" and _has(content, "lexical") else "exact"
         for title, rows in (
             ("across languages", _matrix(content, one, system)),
             ("by language", _means(content, one, system)),

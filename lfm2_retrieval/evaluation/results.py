@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMAT", "Results", "cell_name", "means_of", "read_queries", "read_results"]
 
-FORMAT = 2
+FORMAT = 3
 FILE = "results.json"
 DRAWS = 2000
 
@@ -63,7 +63,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InvalidInputError
-        If there is none, or it is damaged or of a newer version.
+        If there is none, or it is damaged or of another version.
     """
     path = folder / FILE
     try:
@@ -78,9 +78,8 @@ def read_results(folder: Path) -> dict[str, Any]:
             f"{path}: is no results of an evaluation ({error}); delete it to begin anew"
         ) from error
     if number != FORMAT:
-        raise InvalidInputError(
-            f"{path}: has the format {number}, this version reads {FORMAT}; upgrade, or evaluate anew"
-        )
+        remedy = "evaluate anew" if isinstance(number, int) and number < FORMAT else "upgrade"
+        raise InvalidInputError(f"{path}: has the format {number}, this version reads {FORMAT}; {remedy}")
     for key, kind in _NEEDED.items():
         if not isinstance(found.get(key), kind):
             raise InvalidInputError(
@@ -304,7 +303,7 @@ def _mean(
         "intervals": dict(zip(MEASURES, map(list, ends), strict=True)),
     }
     pairs = [(cell, exact.get((cell["task"], cell["documents"], cell["queries"]))) for cell in cells]
-    if cells[0]["system"] == "compressed" and all(other is not None for _, other in pairs):
+    if all("against_exact" in cell and other is not None for cell, other in pairs):
         found["against_exact"] = _loss(folder, [(one, other) for one, other in pairs if other], seed)
     return found
 

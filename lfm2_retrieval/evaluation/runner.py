@@ -16,6 +16,7 @@ from .environment import describe_environment
 from .estimate import estimate
 from .results import Results
 from .settings import Settings
+from .systems import SYSTEMS
 from .throughput import measure_throughput
 
 __all__ = ["Settings", "run_suite"]
@@ -80,7 +81,7 @@ def run_suite(
         open_ = {run.task: run.open() for run in runs}
         corpora = [ref for ref in refs if ref.language in open_[ref.task]]
         cells = sum(count for counts in open_.values() for count in counts.values())
-        if cells:
+        if cells and any(SYSTEMS[name].index for name in settings.systems):
             per_language = suite.get("documents_per_language", 0)
             on_progress(estimate(corpora, encoder, cells=cells, documents_per_language=per_language))
         while runs:
@@ -109,7 +110,7 @@ def _heading(encoder: Encoder, settings: Settings, suite: Mapping[str, Any]) -> 
         "dtype": str(encoder.dtype).removeprefix("torch."),
         "device": str(encoder.device),
     }
-    same = ("tier", "shared_queries", "compat", "depth", "seed")
+    same = ("shared_queries", "compat", "depth", "seed")
     return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "suite": dict(suite),
@@ -119,7 +120,7 @@ def _heading(encoder: Encoder, settings: Settings, suite: Mapping[str, Any]) -> 
             "dtype": model["dtype"],
             **{name: value for name, value in asdict(settings).items() if name in same},
         },
-        "settings": asdict(settings),
+        "settings": {**asdict(settings), "systems": list(settings.systems)},
         "model": model,
         "environment": describe_environment(),
     }

@@ -9,6 +9,7 @@ from ..markup import markdown as escaped
 from .metrics import MEASURES
 from .published import MISS, Published, differences
 from .speed import encoder_speed, speed
+from .systems import SYSTEMS
 from .tables import (
     NAMES,
     Content,
@@ -19,6 +20,7 @@ from .tables import (
     mean_of,
     mean_score,
     score,
+    stayed_exact,
     systems,
     with_interval,
 )
@@ -57,8 +59,7 @@ def _quality(content: Content) -> Section:
             values, ends = mean["measures"], mean["intervals"]["nDCG@10"]
             others = [score(values[name]) for name in list(MEASURES)[1:]]
             label = f"{language}{'' if mean['complete'] else ' *'}"
-            stayed = system == "compressed" and not bytes_per_token(content, language)[1]
-            name = NAMES[system] + " †" * stayed
+            name = NAMES[system] + " †" * stayed_exact(content, language, system)
             count = f"{_queries(content, language, system):,}"
             rows.append([label, name, count, with_interval(values["nDCG@10"], ends), *others])
     tasks = dict.fromkeys(cell["task"] for cell in content["cells"])
@@ -168,22 +169,24 @@ def _tasks(content: Content) -> Section | None:
 
 
 def _compression(content: Content) -> Section | None:
-    pairs = [
-        (mean, exact)
-        for mean in content.get("means", ())
-        if "against_exact" in mean
-        and (exact := mean_of(content, mean["documents"], mean["queries"], "exact")) is not None
-    ]
-    if not pairs:
+    rows = []
+    for system in systems(content):
+        pairs = [
+            (mean, exact)
+            for mean in content.get("means", ())
+            if mean["system"] == system
+            and "against_exact" in mean
+            and (exact := mean_of(content, mean["documents"], mean["queries"], "exact")) is not None
+        ]
+        same = [pair for pair in pairs if pair[0]["documents"] == pair[0]["queries"]]
+        rows += [_loss_row(content, mean, exact) for mean, exact in same]
+        if len(pairs) > len(same):
+            rows.append(_mean_loss(pairs))
+    if not rows:
         return None
-    same = [pair for pair in pairs if pair[0]["documents"] == pair[0]["queries"]]
-    rows = [_loss_row(content, mean, exact) for mean, exact in same]
-    if len(pairs) > len(same):
-        rows.append(_mean_loss(pairs))
-    tier = escaped(str(content["settings"]["tier"]))
     text = [
-        f"The tier {tier} beside exact search on the same float16 vectors. "
-        "The difference of nDCG@10 is compressed minus exact, with its 95 % interval over the queries; "
+        "Tiers beside exact search on the same float16 vectors. "
+        "The difference of nDCG@10 is the tier's minus exact, with its 95 % interval over the queries; "
         "recall is the share of "
         "the exact top 10 and top 100 that was found; bytes are all that lies on disk, by token vector."
     ]
@@ -194,17 +197,19 @@ def _compression(content: Content) -> Section | None:
             "and stayed exact."
         )
     columns = [
-        *("language", "nDCG@10 exact", "nDCG@10 compressed", "difference", "recall@10", "recall@100"),
-        *("B/token exact", "B/token compressed"),
+        *("tier", "language", "nDCG@10 exact", "nDCG@10", "difference", "recall@10", "recall@100"),
+        *("B/token exact", "B/token"),
     ]
     return Section("What compression costs", text, [Table(columns, rows)], ("bytes",))
 
 
 def _loss_row(content: Content, mean: Mapping[str, Any], exact: Mapping[str, Any]) -> list[str]:
     loss = mean["against_exact"]
-    sizes, compressed = bytes_per_token(content, mean["documents"])
+    sizes = bytes_per_token(content, mean["documents"])
+    stayed = stayed_exact(content, mean["documents"], mean["system"])
     low, high = loss["interval"]
     return [
+        NAMES[mean["system"]],
         mean["documents"],
         score(exact["measures"]["nDCG@10"]),
         score(mean["measures"]["nDCG@10"]),
@@ -212,7 +217,7 @@ def _loss_row(content: Content, mean: Mapping[str, Any], exact: Mapping[str, Any
         f"{loss['recall@10']:.3f}",
         f"{loss['recall@100']:.3f}",
         f"{sizes.get('exact', 0):.1f}",
-        f"{sizes.get('compressed', 0):.1f}{'' if compressed else ' †'}",
+        f"{sizes.get(SYSTEMS[mean['system']].index or '', 0):.1f}{' †' * stayed}",
     ]
 
 
@@ -224,6 +229,7 @@ def _mean_loss(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
 
     losses = [one["against_exact"] for one, _ in pairs]
     return [
+        NAMES[pairs[0][0]["system"]],
         f"mean of {len(pairs)} pairs",
         score(mean([exact["measures"]["nDCG@10"] for _, exact in pairs])),
         score(mean([one["measures"]["nDCG@10"] for one, _ in pairs])),

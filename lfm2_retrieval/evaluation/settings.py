@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from ..errors import InvalidInputError
-from ..indexes import Tier
-from .systems import Compat
+from .compat import Compat
+from .systems import parse_systems
 
 __all__ = ["Settings"]
 
@@ -18,13 +18,8 @@ class Settings:
 
     Parameters
     ----------
-    index
-        "exact": MaxSim with every document on float16 vectors. "compressed": that and, beside it, a
-        compressed index.
-    tier
-        Of the compressed index.
-    bm25
-        Whether to measure BM25, too.
+    systems
+        What to measure, by name; see `lfm2_retrieval.evaluation.systems`.
     cross_lingual
         Whether to ask each language's documents in every language.
     shared_queries
@@ -40,9 +35,7 @@ class Settings:
         Of the bootstrap and of compressing.
     """
 
-    index: Literal["exact", "compressed"] = "exact"
-    tier: Tier = Tier.BALANCED
-    bm25: bool = False
+    systems: Sequence[str] = ("exact",)
     cross_lingual: bool = False
     shared_queries: bool = False
     compat: Compat | None = None
@@ -51,15 +44,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "systems", parse_systems(self.systems))
         if self.depth < 100:
             raise InvalidInputError(
                 f"the depth must be at least 100, for R@100 and nDCG@100, not {self.depth}"
             )
         if self.compat is Compat.MTEB and self.depth < 1000:
             object.__setattr__(self, "depth", 1000)
-
-    @property
-    def systems(self) -> tuple[str, ...]:
-        """What each cell is measured with."""
-        compressed = ("compressed",) if self.index == "compressed" else ()
-        return ("exact", *compressed, *(("bm25",) if self.bm25 else ()))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..markup import markdown as escaped
-from .tables import Content, Section, Table
+from .tables import NAMES, Content, Section, Table
 
 __all__ = ["encoder_speed", "speed"]
 
@@ -19,12 +19,12 @@ def speed(content: Content) -> Section | None:
     several = len({_machine(content, facts["run"]) for facts in corpora.values()}) > 1
     rows, latency = [], []
     for name, facts in corpora.items():
-        for index in facts["indexes"]:
-            place = [name, *([str(facts["run"])] if several else []), index]
-            rows.append([*place, *_speed_row(facts, index)])
-            if ms := facts["latency"].get(index):
-                parts = (ms["search_ms"], ms["with_encoding_ms"])
-                latency.append([*place, *(f"{part[p]:.2f}" for part in parts for p in ("p50", "p95", "p99"))])
+        place = [name, *([str(facts["run"])] if several else [])]
+        rows += [[*place, index, *_speed_row(facts, index)] for index in facts["indexes"]]
+        for system, ms in facts["latency"].items():
+            parts = (ms["search_ms"], ms["with_encoding_ms"]) if ms else ()
+            times = [f"{part[p]:.2f}" for part in parts for p in ("p50", "p95", "p99")]
+            latency += [[*place, NAMES[system], *times]] if times else []
     text = list(dict.fromkeys(_machine(content, facts["run"]) for facts in corpora.values()))
     if several:
         text = [
@@ -43,7 +43,7 @@ def speed(content: Content) -> Section | None:
         else "Memory is what the process had resident, at most since it began: this system keeps no peak "
         "of its parts."
     )
-    place = ["corpus", *(["run"] if several else []), "index"]
+    place = ["corpus", *(["run"] if several else [])]
     columns = (
         "documents",
         "tokens",
@@ -52,10 +52,10 @@ def speed(content: Content) -> Section | None:
         "documents/s indexed",
         "MB on disk",
     )
-    tables = [Table([*place, *columns, "MB memory before", "MB memory at most"], rows)]
+    tables = [Table([*place, "index", *columns, "MB memory before", "MB memory at most"], rows)]
     if latency:
         times = [f"{p} ms{with_}" for with_ in (" search", " with encoding") for p in ("p50", "p95", "p99")]
-        tables.append(Table([*place, *times], latency))
+        tables.append(Table([*place, "system", *times], latency))
     return Section("Speed and size", text, tables, ("latency",))
 
 

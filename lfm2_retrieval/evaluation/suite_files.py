@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError
+from .systems import parse_systems
 
 __all__ = ["LAYOUTS", "SOURCES", "check_suite"]
 
@@ -31,9 +32,7 @@ SOURCES: Mapping[str, Mapping[str, type]] = {
 }
 """Where sets come from → the keys that this source has of its own; the first of each is needed."""
 _SETTINGS: Mapping[str, type | tuple[str, ...]] = {
-    "index": ("exact", "compressed"),
-    "tier": ("compact", "balanced", "accurate"),
-    "baseline": ("bm25",),
+    "systems": list,
     "compat": ("pylate", "sentence-transformers", "mteb"),
     "depth": int,
     "batch_size": int,
@@ -103,11 +102,21 @@ def _check_setting(path: Path, key: str, value: Any) -> None:
     kind = _SETTINGS[key]
     if isinstance(kind, type):
         _check_kind(path, key, value, kind)
+        if kind is list:
+            _check_systems(path, value)
+            return
         least = {"depth": 100, "batch_size": 1}.get(key, 0)
         if value < least:
             raise InvalidInputError(f"{path}: {key!r} is {value}; at least {least} is expected")
     elif value not in kind:
         raise InvalidInputError(f"{path}: {key!r} is {value!r}; one of {', '.join(kind)} is expected")
+
+
+def _check_systems(path: Path, names: list[Any]) -> None:
+    try:
+        parse_systems(map(str, names))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: 'systems': {error}") from None
 
 
 def _check_repository(path: Path, number: int, repository: Any) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .systems import SYSTEMS
+
 __all__ = [
     "NAMES",
     "Content",
@@ -16,12 +18,13 @@ __all__ = [
     "mean_of",
     "mean_score",
     "score",
+    "stayed_exact",
     "systems",
     "with_interval",
 ]
 
 Content = Mapping[str, Any]
-NAMES = {"exact": "exact index", "compressed": "compressed index", "bm25": "BM25"}
+NAMES = {name: system.label for name, system in SYSTEMS.items()}
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,29 @@ def with_interval(value: float, ends: Sequence[float]) -> str:
     return f"{value:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
-def bytes_per_token(content: Content, language: str) -> tuple[dict[str, float], bool]:
-    """Index → bytes on disk by token, over all tasks of a language; and whether all were compressed."""
+def bytes_per_token(content: Content, language: str) -> dict[str, float]:
+    """Index → bytes on disk by token, over all tasks of a language."""
     totals: dict[str, int] = {}
-    tokens, compressed = 0, True
-    for name, facts in content["corpora"].items():
-        if name.rpartition(".")[2] != language or "indexes" not in facts:
-            continue
+    tokens = 0
+    for facts in _corpora(content, language):
         tokens += facts["tokens"]
-        compressed &= facts.get("compressed", True)
         for index, one in facts["indexes"].items():
             totals[index] = totals.get(index, 0) + sum(one["bytes"].values())
-    return {index: total / tokens for index, total in totals.items() if tokens}, compressed
+    return {index: total / tokens for index, total in totals.items() if tokens}
+
+
+def stayed_exact(content: Content, language: str, system: str) -> bool:
+    """Whether a system's index should be compressed, and was too small for it in some task of a language."""
+    index = SYSTEMS[system].index
+    if index in (None, "exact"):
+        return False
+    corpora = _corpora(content, language)
+    return any(not facts["indexes"][index]["compressed"] for facts in corpora if index in facts["indexes"])
+
+
+def _corpora(content: Content, language: str) -> list[Mapping[str, Any]]:
+    return [
+        facts
+        for name, facts in content["corpora"].items()
+        if name.rpartition(".")[2] == language and "indexes" in facts
+    ]

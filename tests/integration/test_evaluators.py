@@ -28,7 +28,7 @@ from small_sets import parquet_parts, write_nanobeir
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.datatypes import TokenEmbeddings
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, load_suite, run_suite
-from lfm2_retrieval.evaluation.systems import Compat
+from lfm2_retrieval.evaluation.compat import Compat
 
 THEIRS = {
     "nDCG@10": "ndcg@10",

@@ -14,7 +14,7 @@ from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
 from lfm2_retrieval.evaluation import Settings, load_suite, run_suite
-from lfm2_retrieval.evaluation.systems import Compat
+from lfm2_retrieval.evaluation.compat import Compat
 from lfm2_retrieval.integrations.mteb import LFM2Search
 
 pytestmark = pytest.mark.peer

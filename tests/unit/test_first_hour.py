@@ -247,7 +247,7 @@ def test_all_that_loads_a_model_takes_the_same_options(command):
     ("arguments", "module", "extra"),
     [
         (["eval", "demo"], "ir_measures", "eval"),
-        (["eval", "demo", "--baseline", "bm25"], "bm25s", "eval"),
+        (["eval", "demo", "--systems", "exact,bm25s"], "bm25s", "eval"),
         (["eval", "beir", "."], "ir_measures", "eval"),
         (["eval", "compare", ".", "."], "scipy", "eval"),
         (["export", ".", "--embeddings", "a.parquet"], "pyarrow", "eval"),

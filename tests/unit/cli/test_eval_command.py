@@ -20,7 +20,7 @@ def folders(tmp_path):
 
 
 def evaluate(run, folders, model, out):
-    options = ("--cross-lingual", "--baseline", "bm25", "--no-throughput")
+    options = ("--cross-lingual", "--systems", "exact,lexical", "--no-throughput")
     return run("eval", "beir", folders, "--model", model, "--out", out, *options)
 
 
@@ -35,10 +35,15 @@ def test_beir_measures_the_matrix_and_writes_everything(measured):
     out, result = measured
     assert result.exit_code == 0, result.output
     assert "8 cells; 2 corpora, 24 documents to encode" in result.stderr
-    assert "## Across languages: exact index" in result.stdout
+    assert "## Across languages: exact" in result.stdout
     names = {path.name for path in out.iterdir()}
     assert {"results.json", "report.md", "report.html", "table.tex", "plots"} <= names
-    assert {"set.de-en.exact.trec", "set.de-en.exact.jsonl", "set.de.qrels", "set.en-de.bm25.trec"} <= names
+    assert {
+        "set.de-en.exact.trec",
+        "set.de-en.exact.jsonl",
+        "set.de.qrels",
+        "set.en-de.lexical.trec",
+    } <= names
 
 
 def test_what_is_done_is_not_done_again_and_reports_are_made_anew(run, measured, folders, checkpoint):
@@ -115,7 +120,7 @@ def test_a_failed_cell_ends_with_an_error_after_the_rest(run, folders, checkpoin
 
 def test_compare_folders_and_runs(run, measured, checkpoint, folders, tmp_path):
     out, _ = measured
-    report = json.loads(run("eval", "compare", out, out, "--system", "exact:bm25", "--json").stdout)
+    report = json.loads(run("eval", "compare", out, out, "--system", "exact:lexical", "--json").stdout)
     assert [row["set"] for row in report["sets"]] == [
         "set [de]",
         "set [de ← en]",
@@ -125,11 +130,11 @@ def test_compare_folders_and_runs(run, measured, checkpoint, folders, tmp_path):
     for row in report["sets"]:
         assert row["p_randomisation_holm"] >= row["p_randomisation"]
     cell = "set.de-de.{}.trec"
-    alone = run("eval", "compare", out / cell.format("exact"), out / cell.format("bm25"), "--json")
+    alone = run("eval", "compare", out / cell.format("exact"), out / cell.format("lexical"), "--json")
     (row,) = json.loads(alone.stdout)["sets"]
     assert row["mean_a"] == pytest.approx(report["sets"][0]["mean_a"])
     assert row["p_t"] == pytest.approx(report["sets"][0]["p_t"])
-    text = run("eval", "compare", out, out, "--system", "exact:bm25").stdout
+    text = run("eval", "compare", out, out, "--system", "exact:lexical").stdout
     assert "p randomisation (Holm)" in text
     moved = tmp_path / "elsewhere.trec"
     shutil.copy(out / cell.format("exact"), moved)
@@ -153,7 +158,7 @@ def test_wrong_use_is_refused(run, measured, tmp_path, checkpoint):
     assert run("eval", "beir", tmp_path / "nowhere", "--model", checkpoint()).exit_code == 1
     result = run("eval", "report", tmp_path)
     assert "results.json: no such file; lfm2-retrieve eval" in result.stderr
-    assert "share no finished cell" in run("eval", "compare", out, out, "--system", "compressed").stderr
+    assert "share no finished cell" in run("eval", "compare", out, out, "--system", "balanced").stderr
 
 
 @pytest.mark.parametrize("command", ["", "demo", "nanobeir", "run", "beir", "compare", "report"])
@@ -167,7 +172,7 @@ def test_a_suite_of_ones_own_is_run_and_the_command_line_wins(run, folders, chec
     path = tmp_path / "mine.toml"
     path.write_text(
         f'title = "Mine"\nsource = "folder"\nmodel = "{checkpoint()}"\nfolders = ["family"]\n'
-        'cross_lingual = true\n[settings]\nbaseline = "bm25"\ndepth = 150\n'
+        'cross_lingual = true\n[settings]\nsystems = ["exact", "lexical"]\ndepth = 150\n'
     )
     out = tmp_path / "out"
     result = run("eval", "run", path, "--out", out, "--no-throughput", "--depth", "120")

@@ -12,10 +12,13 @@ from small_sets import QRELS, WORDS, queries, write_beir
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
 from lfm2_retrieval.evaluation import Dataset, DatasetRef, Settings, from_folder, run_suite, write_reports
+from lfm2_retrieval.evaluation.by_words import Lexical
 from lfm2_retrieval.evaluation.comparison import compare_folders, compare_runs
+from lfm2_retrieval.evaluation.compat import Compat
 from lfm2_retrieval.evaluation.results import read_queries, read_results
-from lfm2_retrieval.evaluation.systems import Bm25, Compat
+from lfm2_retrieval.evaluation.systems import SYSTEMS
 
+WITH_WORDS, WITH_TIER = ("exact", "lexical"), ("exact", "balanced")
 SUITE = {"name": "small", "title": "Small", "published": []}
 
 
@@ -36,7 +39,7 @@ def evaluated(refs, encoder, out, *, overwrite=False, **settings):
 @pytest.fixture
 def matrix(family, encoder, tmp_path):
     out = tmp_path / "out"
-    return out, *evaluated(from_folder(family), encoder, out, cross_lingual=True, bm25=True)
+    return out, *evaluated(from_folder(family), encoder, out, cross_lingual=True, systems=WITH_WORDS)
 
 
 def test_a_matrix_has_every_cell_and_can_be_recomputed(matrix):
@@ -192,24 +195,24 @@ def test_a_full_disk_ends_the_run(family, encoder, tmp_path, monkeypatch):
 
 def test_scores_that_are_no_numbers_fail_the_cell(family, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lfm2_retrieval.evaluation.systems.Bm25.search",
+        "lfm2_retrieval.evaluation.by_words.Lexical.search",
         lambda self, texts, k: [[("d0", float("nan"))]] * len(texts),
     )
-    content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", bm25=True)
-    exact, bm25 = content["cells"]
+    content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", systems=WITH_WORDS)
+    exact, lexical = content["cells"]
     assert exact["status"] == "done"
-    assert bm25["error"] == "the score of document 'd0' for query 'q0' is nan"
+    assert lexical["error"] == "the score of document 'd0' for query 'q0' is nan"
 
 
-def test_bm25_is_measured_where_no_index_can_be_made(family, encoder, tmp_path, monkeypatch):
+def test_words_are_searched_where_no_index_can_be_made(family, encoder, tmp_path, monkeypatch):
     def full(*_, **__):
         raise IndexWriteError("the disk is full")
 
-    monkeypatch.setattr("lfm2_retrieval.evaluation.systems.CompressedIndex.create", full)
-    content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", bm25=True)
-    exact, bm25 = content["cells"]
+    monkeypatch.setattr("lfm2_retrieval.evaluation.late_interaction.CompressedIndex.create", full)
+    content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", systems=WITH_WORDS)
+    exact, lexical = content["cells"]
     assert (exact["status"], exact["error"]) == ("failed", "the disk is full")
-    assert bm25["status"] == "done"
+    assert lexical["status"] == "done"
 
 
 def test_queries_and_documents_without_text_find_nothing(encoder, tmp_path):
@@ -220,7 +223,9 @@ def test_queries_and_documents_without_text_find_nothing(encoder, tmp_path):
         {"q0": "fox", "q1": "  "},
         {"q0": {"d0": 1}, "q1": {"d1": 1}},
     )
-    content, _ = evaluated([DatasetRef("odd", "en", lambda: dataset)], encoder, tmp_path / "out", bm25=True)
+    content, _ = evaluated(
+        [DatasetRef("odd", "en", lambda: dataset)], encoder, tmp_path / "out", systems=WITH_WORDS
+    )
     for cell in content["cells"]:
         values = read_queries(tmp_path / "out" / cell["files"]["queries"])
         assert list(values) == ["q0", "q1"]
@@ -244,7 +249,7 @@ def test_ids_of_any_kind_are_measured_and_read_by_other_tools(encoder, tmp_path)
     (home / "queries.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (home / "qrels/test.tsv").write_text("".join(f"{id}\t{id}\t1\n" for id in ids))
     out = tmp_path / "out"
-    content, _ = evaluated([*from_folder(home)], encoder, out, index="compressed", bm25=True)
+    content, _ = evaluated([*from_folder(home)], encoder, out, systems=SYSTEMS)
     for cell in content["cells"]:
         assert cell["status"] == "done"
         run = ir_measures.read_trec_run(str(out / cell["files"]["run"]))
@@ -266,10 +271,10 @@ def many():
 
 
 def test_compression_is_measured_beside_exact(encoder, tmp_path):
-    content, _ = evaluated([DatasetRef("many", "en", many)], encoder, tmp_path / "out", index="compressed")
-    assert content["corpora"]["many.en"]["compressed"] is True
+    content, _ = evaluated([DatasetRef("many", "en", many)], encoder, tmp_path / "out", systems=WITH_TIER)
+    assert content["corpora"]["many.en"]["indexes"]["balanced"]["compressed"] is True
     exact, compressed = (
-        next(mean for mean in content["means"] if mean["system"] == name) for name in ("exact", "compressed")
+        next(mean for mean in content["means"] if mean["system"] == name) for name in ("exact", "balanced")
     )
     loss = compressed["against_exact"]
     assert loss["difference"] == pytest.approx(
@@ -296,17 +301,17 @@ def test_means_over_fewer_tasks_are_marked_wherever_they_stand(encoder, tmp_path
         write_beir(tmp_path / "family" / name, name[-2:])
     out = tmp_path / "out"
     refs = from_folder(tmp_path / "family")
-    content, _ = evaluated(refs, encoder, out, cross_lingual=True, index="compressed")
+    content, _ = evaluated(refs, encoder, out, cross_lingual=True, systems=WITH_TIER)
     whole = {(mean["documents"], mean["queries"]): mean["complete"] for mean in content["means"]}
     assert [pair for pair, complete in whole.items() if complete] == [("en", "en")]
     write_reports(out)
     parts = dict(part.split("\n", 1) for part in (out / "report.md").read_text().split("\n## ")[1:])
-    for title in ("Quality", "Across languages: exact index", "By task"):
+    for title in ("Quality", "Across languages: exact", "By task"):
         assert "* Some tasks failed or are not there" in parts[title]
         starred = [line for line in parts[title].splitlines() if line.startswith("|") and " * |" in line]
         assert len(starred) == {"Q": 4, "A": 2, "B": 2}[title[0]], title
     assert (
-        "| en | compressed index † | 12 |" in parts["Quality"]
+        "| en | balanced † | 12 |" in parts["Quality"]
     )  # six queries in two tasks; twelve documents stay exact
     assert "MB on disk" in parts["Speed and size"]
     assert "k = 10" in parts["Speed and size"]
@@ -315,7 +320,7 @@ def test_means_over_fewer_tasks_are_marked_wherever_they_stand(encoder, tmp_path
 def test_reports_show_the_matrix(matrix):
     out, content, _ = matrix
     files = {path.name for path in write_reports(out)}
-    assert {"heatmap-exact.png", "heatmap-exact.svg", "heatmap-bm25.png"} <= files
+    assert {"heatmap-exact.png", "heatmap-exact.svg", "heatmap-lexical.png"} <= files
     text = (out / "report.md").read_text()
     assert "| documents \\ queries | de | en | fr |" in text.replace("\\\\", "\\")
     page = (out / "report.html").read_text()
@@ -367,14 +372,17 @@ def test_damaged_results_are_named(family, encoder, tmp_path):
     (tmp_path / "results.json").write_text('{"format": 2, ')
     with pytest.raises(InvalidInputError, match=r"results\.json: is no results"):
         evaluated(from_folder(family), encoder, tmp_path)
+    (tmp_path / "results.json").write_text('{"format": 2}')
+    with pytest.raises(InvalidInputError, match="has the format 2, this version reads 3; evaluate anew"):
+        write_reports(tmp_path)
     (tmp_path / "results.json").write_text('{"format": 99}')
-    with pytest.raises(InvalidInputError, match="has the format 99, this version reads 2"):
+    with pytest.raises(InvalidInputError, match="has the format 99, this version reads 3; upgrade"):
         write_reports(tmp_path)
 
 
-def test_bm25_is_as_by_hand():
+def test_lexical_is_as_by_hand():
     texts = {"a": "fox fox dog", "b": "dog rain", "c": "rain"}
-    with Bm25(texts) as baseline:
+    with Lexical(texts) as baseline:
         (found, nothing) = baseline.search(["fox dog fox", "猫"], 10)
     assert nothing == []
 
@@ -406,7 +414,8 @@ from lfm2_retrieval.evaluation import Settings, from_folder, run_suite
 
 family, model, out = sys.argv[1:]
 run_suite(
-    from_folder(family), Encoder.load(model), Path(out), Settings(cross_lingual=True, bm25=True),
+    from_folder(family), Encoder.load(model), Path(out),
+    Settings(cross_lingual=True, systems=("exact", "lexical")),
     suite={"name": "small", "title": "Small", "published": []},
     on_progress=lambda line: print(line, flush=True),
 )
@@ -417,7 +426,9 @@ def test_a_killed_run_goes_on_without_doing_anything_twice(
     family, checkpoint, encoder, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
-    whole, _ = evaluated(from_folder(family), encoder, tmp_path / "whole", cross_lingual=True, bm25=True)
+    whole, _ = evaluated(
+        from_folder(family), encoder, tmp_path / "whole", cross_lingual=True, systems=WITH_WORDS
+    )
     for wanted in (2, 5):  # cells to wait for, before the kill
         count = 0
         command = [sys.executable, "-c", WORKER, str(family), str(checkpoint()), str(out)]
@@ -443,7 +454,7 @@ def test_a_killed_run_goes_on_without_doing_anything_twice(
         lambda self, texts, **k: (encoded.append(tuple(texts)), real(self, texts, **k))[1],
     )
     monkeypatch.setattr("lfm2_retrieval.evaluation.runner.estimate", lambda *_, **__: "")
-    finished, lines = evaluated(from_folder(family), encoder, out, cross_lingual=True, bm25=True)
+    finished, lines = evaluated(from_folder(family), encoder, out, cross_lingual=True, systems=WITH_WORDS)
     assert all(path.stat().st_mtime_ns == at for path, at in files.items())
     assert sum("nDCG@10" in line for line in lines) == 18 - len(done)
     late = {
@@ -481,11 +492,11 @@ def test_what_is_added_later_leaves_what_is_there(encoder, tmp_path):
     refs = [DatasetRef("many", "en", many)]
     evaluated(refs, encoder, tmp_path)
     before = (tmp_path / "many.en-en.exact.trec").stat().st_mtime_ns
-    content, _ = evaluated(refs, encoder, tmp_path, index="compressed")
+    content, _ = evaluated(refs, encoder, tmp_path, systems=WITH_TIER)
     assert (tmp_path / "many.en-en.exact.trec").stat().st_mtime_ns == before
     facts = content["corpora"]["many.en"]
-    assert set(facts["indexes"]) == set(facts["latency"]) == {"exact", "compressed"}
-    at_once, _ = evaluated(refs, encoder, tmp_path / "at once", index="compressed")
+    assert set(facts["indexes"]) == set(facts["latency"]) == {"exact", "balanced"}
+    at_once, _ = evaluated(refs, encoder, tmp_path / "at once", systems=WITH_TIER)
     assert content["means"] == at_once["means"]
 
 

@@ -422,7 +422,7 @@ folders = ["family"]
 languages = ["de", "en"]
 published = ["mine-published.toml"]
 [settings]
-baseline = "bm25"
+systems = ["exact", "lexical"]
 depth = 200
 """
 
@@ -435,7 +435,7 @@ def write_suite(folder, text):
 
 def test_a_suite_of_ones_own_is_read(tmp_path, family):
     suite = load_suite(write_suite(tmp_path, OWN))
-    assert (suite.name, suite.facts["settings"]) == ("mine", {"baseline": "bm25", "depth": 200})
+    assert (suite.name, suite.facts["settings"]) == ("mine", {"systems": ["exact", "lexical"], "depth": 200})
     assert suite.published == [str(tmp_path / "mine-published.toml")]
     refs = suite.refs()
     assert [(ref.task, ref.language) for ref in refs] == [("set", "de"), ("set", "en")]
@@ -467,8 +467,14 @@ def test_a_suite_of_ones_own_is_read(tmp_path, family):
         ("mine-published", "nowhere", "names 'nowhere.toml', which is neither bundled nor beside it"),
         ("depth = 200", "depth = 10", "'depth' is 10; at least 100 is expected"),
         ("depth = 200", "depth = true", "'depth' is True; a whole number is expected"),
-        ("depth = 200", "deep = 200", "there is no setting 'deep'; there are index, tier"),
-        ('baseline = "bm25"', 'baseline = "splade"', "'baseline' is 'splade'; one of bm25 is expected"),
+        ("depth = 200", "deep = 200", "there is no setting 'deep'; there are systems, compat"),
+        (
+            '"lexical"',
+            '"splade"',
+            "'systems': there is no system 'splade'; there are exact, accurate,",
+        ),
+        ('["exact", "lexical"]', "[]", "mine.toml: 'systems': name at least one system of exact"),
+        ('["exact", "lexical"]', '"exact"', "'systems' is 'exact'; a list is expected"),
         ('title = "Mine"', "title = ", "mine.toml: can't be read: Invalid value"),
         (
             'source = "folder"',
