@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from ..documents import DocumentFormat, ReadOptions, Report
+from ..documents import DocumentFormat, ReadingReport, ReadOptions
 from ..documents.folders import find_files
 from ._options import Decorator, together
 
@@ -164,7 +164,7 @@ def _parse_types(given: Iterable[str]) -> dict[str, str]:
     return types
 
 
-def tell(report: Report) -> None:
+def tell(report: ReadingReport) -> None:
     """Say on stderr what was left out, and which types columns got."""
     if report.left_out:
         click.echo(f"Note: {report.summary()}", err=True)
@@ -194,7 +194,7 @@ def prefixes_beside(folders: Iterable[str], held: Held) -> dict[str, str]:
     prefixes: dict[str, str] = {}
     ids: list[str] | None = None
     for folder in folders:
-        found = islice(find_files(folder, None, Report()), _LOOKED_AT)
+        found = islice(find_files(folder, None, ReadingReport()), _LOOKED_AT)
         files = {relative: os.path.realpath(path) for path, relative, _ in found}
         own = PurePath(os.path.realpath(folder)).parts[1:]
         for prefix in ("", *("/".join(own[-n:]) + "/" for n in range(1, len(own) + 1))):

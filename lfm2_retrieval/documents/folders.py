@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from .formats import DEPENDENCIES, DocumentFormat, format_of, is_readable, suffix
-from .report import Report
+from .ignoring import FileRules
+from .report import ReadingReport
 
 __all__ = ["find_files", "folder_names"]
 
 _INDEX = "index.db"
 """A folder with this file is an index, whose files are no documents."""
 
-_MARKUP = (".html", ".htm", ".xhtml", ".xml", ".svg", ".ipynb")
+_MARKUP = (".xml", ".svg")
 
 
 def folder_names(folders: Iterable[str]) -> dict[str, str]:
@@ -35,11 +36,25 @@ def folder_names(folders: Iterable[str]) -> dict[str, str]:
 
 
 def find_files(
-    folder: str, format: DocumentFormat | None, report: Report
+    folder: str,
+    format: DocumentFormat | None,
+    report: ReadingReport,
+    rules: FileRules | None = None,
 ) -> Iterator[tuple[str, str, DocumentFormat | None]]:
     """The files of a folder and below, in the order of their names.
 
     Links are not followed out of the folder, nor to folders: nothing is read twice, and no loop is endless.
+
+    Parameters
+    ----------
+    folder
+        Its path.
+    format
+        Of all files; None for what their names say.
+    report
+        Gets what is left out.
+    rules
+        What is left out beside that; by default what ``.gitignore`` says.
 
     Yields
     ------
@@ -48,50 +63,67 @@ def find_files(
     """
     root = os.path.realpath(folder)
     linked: set[str] = set()
-    for path, relative, entry in _walk(folder, report):
-        if entry.is_symlink():
+    for path, relative, mode in _walk(folder, report, FileRules() if rules is None else rules):
+        name = PurePath(relative).name
+        if stat.S_ISLNK(mode):
             reason = _why_not_link(path, root, format, linked)
         else:
-            reason = None if entry.is_file(follow_symlinks=False) else "no files (pipes, sockets, devices)"
-        found = format or format_of(entry.name, alone=False)
+            reason = None if stat.S_ISREG(mode) else "no files (pipes, sockets, devices)"
+        found = format or format_of(name, alone=False)
         if reason is None:
-            reason = _why_not_name(entry.name, format)
+            reason = _why_not_name(name, format)
         if reason is not None:
             report.leave_out(relative, reason)
         else:
             yield path, relative, found
 
 
-def _walk(folder: str, report: Report) -> Iterator[tuple[str, str, os.DirEntry[str]]]:
-    """All that lies in a folder and below but what is hidden, dependencies and indexes."""
-    stack = [iter(_entries(folder, "", report))]
+def _walk(folder: str, report: ReadingReport, rules: FileRules) -> Iterator[tuple[str, str, int]]:
+    """All that lies in a folder and below but what is hidden, dependencies, indexes and ignored.
+
+    Gives path, path in the folder, and mode.
+    """
+    rules.enter(folder)
+    stack = [(folder, "", iter(_names(folder, "", report, rules)))]
     while stack:
-        found = next(stack[-1], None)
-        if found is None:
+        above, relative, names = stack[-1]
+        name = next(names, None)
+        if name is None:
             stack.pop()
+            if stack:
+                rules.leave_folder(stack[-1][1])
             continue
-        relative, entry = found
-        if entry.name.startswith("."):
+        path, relative = os.path.join(above, name), relative + name  # noqa: PTH118  (a million of them)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            report.leave_out(relative, "vanished")
+            continue
+        is_folder = stat.S_ISDIR(mode)
+        if name.startswith("."):
             report.leave_out(relative, "hidden")
-        elif not entry.is_dir(follow_symlinks=False):
-            yield entry.path, relative, entry
-        elif entry.name in DEPENDENCIES:
+        elif is_folder and name in DEPENDENCIES:
             report.leave_out(relative, "dependencies or caches")
-        elif (Path(entry.path) / _INDEX).is_file():
+        elif (reason := rules.why_not(relative, folder=is_folder)) is not None:
+            report.leave_out(relative, reason)
+        elif not is_folder:
+            yield path, relative, mode
+        elif (Path(path) / _INDEX).is_file():
             report.leave_out(relative, "indexes")
         else:
-            stack.append(iter(_entries(entry.path, f"{relative}/", report)))
+            stack.append((path, f"{relative}/", iter(_names(path, f"{relative}/", report, rules))))
 
 
-def _entries(folder: str, above: str, report: Report) -> list[tuple[str, os.DirEntry[str]]]:
+def _names(folder: str, relative: str, report: ReadingReport, rules: FileRules) -> list[str]:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(((above + entry.name, entry) for entry in entries), key=lambda one: one[1].name)
+        names = sorted(os.listdir(folder))  # noqa: PTH208  (names alone, of which there may be a million)
     except OSError:
-        if not above:
+        if not relative:
             raise
-        report.leave_out(above, "unreadable")
+        report.leave_out(relative, "unreadable")
         return []
+    rules.enter_folder(folder, relative)
+    return names
 
 
 def _why_not_link(path: str, root: str, format: DocumentFormat | None, linked: set[str]) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
 from ..errors import InvalidInputError
+from .encodings import detect_encoding
 
 __all__ = [
     "MAX_BYTES",
@@ -20,6 +21,8 @@ __all__ = [
     "Lines",
     "RefusedFileError",
     "check_encoding",
+    "find_encoding",
+    "open_unpacked",
     "read_lines",
     "read_text",
     "refuse",
@@ -32,16 +35,24 @@ MAX_BYTES = 32 << 20
 It counts characters where the encoding is not UTF-8.
 """
 
+_SAMPLE = 1 << 18
+
 Lines = Iterator[tuple[int, str]]
 
 
 class RefusedFileError(InvalidInputError):
-    """A file or line that can't be used; ``reason`` says why in few words, for a report of many."""
+    """A file or line that can't be used.
+
+    ``reason`` says why in few words, for a report of many, and ``detail`` what else is known.
+    """
 
     reason = "malformed"
+    detail = ""
 
 
-def refuse(path: str, number: int, why: str, reason: str = RefusedFileError.reason) -> NoReturn:
+def refuse(
+    path: str, number: int, why: str, reason: str = RefusedFileError.reason, detail: str = ""
+) -> NoReturn:
     """Raise the error of a line.
 
     Raises
@@ -50,7 +61,7 @@ def refuse(path: str, number: int, why: str, reason: str = RefusedFileError.reas
         Always.
     """
     error = RefusedFileError(f"{'stdin' if path == STDIN else path}:{number}: {why}")
-    error.reason = reason
+    error.reason, error.detail = reason, detail
     raise error
 
 
@@ -91,7 +102,10 @@ def read_lines(path: str, encoding: str | None = None) -> Lines:
     number = 0
     plain = encoding is None or _is_utf8(encoding)
     try:
-        with _open(path) as stream, _lines(stream) if plain else _decoded(stream, str(encoding)) as lines:
+        with (
+            open_unpacked(path) as stream,
+            _lines(stream) if plain else _decoded(stream, str(encoding)) as lines,
+        ):
             for line in lines:
                 number += 1
                 if len(line) > MAX_BYTES:
@@ -120,12 +134,36 @@ def refuse_length(path: str, number: int, what: str) -> NoReturn:
     refuse(path, number, f"{what} of more than {size}; split it into several documents", "too long")
 
 
-def _open(path: str) -> AbstractContextManager[BinaryIO]:
+def open_unpacked(path: str, file: BinaryIO | None = None) -> AbstractContextManager[BinaryIO]:
+    """A file, or the standard input, unpacked if its name ends in ``.gz``; ``file``: if it is open."""
     if path == STDIN:
         return nullcontext(cast(BinaryIO, sys.stdin.buffer))
     if path.lower().endswith(".gz"):
-        return cast(AbstractContextManager[BinaryIO], gzip.open(path))
-    return Path(path).open("rb")
+        return cast(AbstractContextManager[BinaryIO], gzip.open(path if file is None else file))
+    return Path(path).open("rb") if file is None else nullcontext(file)
+
+
+def find_encoding(path: str) -> str | None:
+    """The encoding of a regular file that isn't UTF-8; None if it is, or if nothing tells it."""
+    if path == STDIN or not Path(path).is_file():
+        return None
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with open_unpacked(path) as stream:
+            head = stream.read(_SAMPLE)
+            found = detect_encoding(head[: head.rfind(b"\n") + 1] or head)
+            if found not in ("utf-8", "utf-8-sig"):
+                return found
+            block = head
+            while block:
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    return detect_encoding(block)
+                block = stream.read(_SAMPLE)
+    except (OSError, EOFError, zlib.error):
+        return None  # told by whoever reads it
+    return None
 
 
 @contextmanager

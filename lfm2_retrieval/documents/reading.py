@@ -1,23 +1,37 @@
-"""Files and folders as rows."""
+"""Files and folders as rows and documents."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, MissingExtraError
+from ..titles import join
 from .folders import find_files, folder_names
-from .formats import DocumentFormat, format_of, suffix
-from .lines import STDIN, RefusedFileError, read_lines, read_text, refuse
-from .report import Report
-from .rows import ReadOptions, Row, to_row
-from .tables import header_of, read_table
+from .formats import TABLES, DocumentFormat, format_of, rich_format, suffix
+from .json_files import documents_of, read_json, read_jsonl
+from .lines import STDIN, RefusedFileError, find_encoding, read_lines, refuse
+from .report import ReadingReport, storable
+from .rows import ReadOptions, Row
+from .sniffing import HEAD, RICH, sniff
+from .structure import Region, Structure
+from .tables import read_table
+from .text_files import decode, read_bytes, structured
+from .workers import Job, Limits, Parsers
+
+if TYPE_CHECKING:
+    from .file_document import FileDocument
 
 __all__ = ["Reading", "read_documents"]
+
+_PARSER = "kreuzberg"
+_NEEDS_EXTRA = "of a format that needs an extra: pip install 'lfm2-retrieval[documents]'"
 
 
 def read_documents(
@@ -25,8 +39,31 @@ def read_documents(
     format: DocumentFormat | str | None = None,
     options: ReadOptions | None = None,
 ) -> Iterator[Row]:
-    """Read documents, one by one; see :class:`Reading`."""
+    """Read documents as rows, one by one; see :class:`Reading`."""
     return iter(Reading(paths, format, options))
+
+
+@dataclass
+class _Folder:
+    """A folder that is being read."""
+
+    path: str
+    prefix: str
+    files: int = 0
+    left_out: int = 0
+
+
+@dataclass
+class _File:
+    """A file that is to be read; ``folder`` is None if it was named itself."""
+
+    path: str
+    name: str
+    relative: str
+    format: DocumentFormat | None
+    folder: _Folder | None = None
+    job: Job | None = None
+    encoding: str | None = None
 
 
 class Reading:
@@ -37,14 +74,18 @@ class Reading:
     paths
         Files, folders, or ``-`` for the standard input. In a folder the files with an extension of the format
         are read in sorted order. Without a format each file that is plain text by its extension, or has none
-        and is UTF-8, is a document there, and tables with a text column give theirs. A ``.gz`` is unpacked.
+        and is text, is a document there, as is one that a parser reads (the extra ``documents``), and tables
+        with a text column give theirs. A ``.gz`` is unpacked.
     format
-        Of all of them; without it the name decides, and the standard input is JSON Lines.
+        Of all of them; without it the name decides, unless a file's first bytes say otherwise, and the
+        standard input is JSON Lines.
     options
-        Columns, encoding, types.
+        Columns, encoding, types, which files of folders.
     prefixes
         What stands before the ids of a folder's files, by folder. By default the folder's name and a slash,
         if there are several folders, or text files beside it, and else nothing.
+    limits
+        What a file may take to be parsed.
 
     Yields
     ------
@@ -55,12 +96,15 @@ class Reading:
     Attributes
     ----------
     report
-        Of the last time: what was left out of folders, and the types of columns.
+        Of the last time: what was read and in which encodings, what was left out of folders, and the types of
+        columns.
 
     Raises
     ------
     InvalidInputError
         Naming file and line, if something can't be read or has no text.
+    MissingExtraError
+        If a file that was named itself needs a parser, and none is installed.
     """
 
     def __init__(
@@ -69,13 +113,16 @@ class Reading:
         format: DocumentFormat | str | None = None,
         options: ReadOptions | None = None,
         prefixes: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         if format is not None and format not in set(DocumentFormat):
             raise InvalidInputError(f"the format must be one of {', '.join(DocumentFormat)}, not {format!r}")
         self.paths = [os.fspath(path) for path in paths]
         self.format = None if format is None else DocumentFormat(format)
         self.options = options or ReadOptions()
-        self.report = Report()
+        self.limits = limits or Limits()
+        self.report = ReadingReport()
+        self._check_extras()
         self.prefixes = self._prefixes() if prefixes is None else prefixes
 
     def __iter__(self) -> Iterator[Row]:
@@ -88,19 +135,38 @@ class Reading:
 
     def rows(self, paths: Iterable[str] | None = None) -> Iterator[tuple[str, Row]]:
         """Rows with the path that each comes from; of some of the paths only."""
-        types, numeric, self.report = self.report.types, self.report.numeric, Report()
-        self.report.types, self.report.numeric = types, numeric  # found once
-        for path in self.paths if paths is None else paths:
-            for row in self._read(path):
-                yield path, row
-        if self.options.strict and self.report.missed:
-            raise InvalidInputError(f"--strict: {self.report.summary()}")
+        for file, row in self._read(paths):
+            found = {key: value for key, value in row.items() if key not in ("structure", "line", "format")}
+            yield file.path if file.folder is None else file.folder.path, found
+
+    def documents(self, paths: Iterable[str] | None = None) -> Generator[FileDocument, None, None]:
+        """Documents with their structure; of some of the paths only."""
+        from .file_document import FileDocument
+
+        for file, row in self._read(paths):
+            title, text = row.get("title"), row["text"]
+            metadata = {**row["metadata"], "title": title} if title else row["metadata"]
+            text = join(title, text)
+            structure = row.get("structure")
+            if structure is None:
+                line = row.get("line")
+                regions = () if line is None else (Region(0, len(text), first=line, last=line),)
+                structure = Structure(regions=regions)
+            yield FileDocument(row["id"], text, metadata, file.path, row["format"], structure)
+
+    def _check_extras(self) -> None:
+        needed = any(
+            self._format(path) is DocumentFormat.RICH
+            for path in self.paths
+            if path != STDIN and Path(path).is_file()
+        )
+        if needed and find_spec(_PARSER) is None:
+            raise MissingExtraError("reading PDF, Office files, books, web pages and mail", "documents")
 
     def _prefixes(self) -> dict[str, str]:
         folders = self.folders
-        texts = [
-            path for path in self.paths if path not in folders and self._format(path) is DocumentFormat.TEXT
-        ]
+        whole = (DocumentFormat.TEXT, DocumentFormat.RICH)
+        texts = [path for path in self.paths if path not in folders and self._format(path) in whole]
         if len(folders) + bool(texts) < 2:
             return {}
         return {folder: f"{name}/" for folder, name in folder_names(folders).items()}
@@ -113,121 +179,200 @@ class Reading:
         plain = not suffix(path) and Path(path).is_file()
         return DocumentFormat.TEXT if plain else format_of(path, alone=True)
 
-    def _read(self, path: str) -> Iterator[Row]:
-        if path != STDIN and Path(path).is_dir():
-            yield from self._read_folder(path)
-            return
-        found = self._format(path)
-        if found is None:
-            if not Path(path).exists():
-                raise InvalidInputError(f"{path}: no such file or folder")
-            raise InvalidInputError(
-                f"{path}: its name does not tell the format; name it: {', '.join(DocumentFormat)}"
-            )
-        self.report.files += 1
-        yield from self._read_file(path, "stdin" if path == STDIN else path, found)
+    def _read(self, paths: Iterable[str] | None) -> Iterator[tuple[_File, Row]]:
+        """All rows, with the file that each is from; what needs a parser is parsed ahead of its turn."""
+        types, numeric, self.report = self.report.types, self.report.numeric, ReadingReport()
+        self.report.types, self.report.numeric = types, numeric  # found once
+        begun = perf_counter()
+        with Parsers(limits=self.limits) as parsers:
+            ahead: deque[_File | _Folder] = deque()
+            files = self._files(self.paths if paths is None else paths)
+            ended = False
+            while True:
+                while not ended and len(ahead) <= 2 * parsers.workers:
+                    file = next(files, None)
+                    if file is None:
+                        ended = True
+                        break
+                    if isinstance(file, _File) and file.format is DocumentFormat.RICH and find_spec(_PARSER):
+                        file.job = parsers.submit({"path": file.path, "format": rich_format(file.path)})
+                    ahead.append(file)
+                if not ahead:
+                    break
+                entry = ahead.popleft()
+                if isinstance(entry, _Folder):
+                    self._check_folder(entry)
+                    continue
+                for row in self._read_file(entry, parsers):
+                    self.report.documents += 1
+                    self.report.formats[row.setdefault("format", str(entry.format))] += 1
+                    self.report.seconds += perf_counter() - begun
+                    yield entry, row
+                    begun = perf_counter()
+        self.report.seconds += perf_counter() - begun
+        if self.options.strict and self.report.missed:
+            raise InvalidInputError(f"--strict: {self.report.summary()}")
 
-    def _read_file(self, path: str, name: str, format: DocumentFormat) -> Iterator[Row]:
+    def _files(self, paths: Iterable[str]) -> Iterator[_File | _Folder]:
+        """The files to read; behind those of a folder the folder itself."""
+        for path in paths:
+            if path != STDIN and Path(path).is_dir():
+                folder = _Folder(path, self.prefixes.get(path, ""))
+                before = self.report.left_out
+                try:
+                    for inner, relative, format in find_files(
+                        path, self.format, self.report, self.options.rules()
+                    ):
+                        yield _File(inner, folder.prefix + storable(relative), relative, format, folder)
+                except OSError as error:
+                    raise InvalidInputError(f"{path}: can't be read: {error.strerror or error}") from error
+                folder.left_out = before
+                yield folder
+                continue
+            found = self._format(path)
+            if found is None:
+                if not Path(path).exists():
+                    raise InvalidInputError(f"{path}: no such file or folder")
+                raise InvalidInputError(
+                    f"{path}: its name does not tell the format; name it: {', '.join(DocumentFormat)}"
+                )
+            name = "stdin" if path == STDIN else storable(path)
+            yield _File(path, name, path, found)
+
+    def _check_folder(self, folder: _Folder) -> None:
+        if folder.files:
+            return
+        why = f": {self.report.summary()}" if self.report.left_out > folder.left_out else ""
+        kind = f"{self.format} file" if self.format else ".txt or .md file, nor other text or table,"
+        raise InvalidInputError(f"{folder.path}: holds no {kind} that can be read{why}")
+
+    def _read_file(self, file: _File, parsers: Parsers) -> Iterator[Row]:
+        """The rows of a file; one of a folder that can't be used is left out."""
+        if file.folder is None:
+            yield from self._rows_of(file, parsers)
+            self._count(file)
+            return
+        rows = self._rows_of(file, parsers)
+        try:
+            first = next(rows, None)
+        except RefusedFileError as error:
+            if self.format in TABLES.values():  # asked for
+                raise
+            self.report.leave_out(file.relative, error.reason, error.detail)
+            return
+        if first is None:
+            self.report.leave_out(file.relative, "empty")
+            return
+        file.folder.files += 1
+        self._count(file)
+        yield first
+        yield from rows
+
+    def _count(self, file: _File) -> None:
+        self.report.files += 1
+        if file.encoding is not None:
+            self.report.encodings[file.encoding] += 1
+        try:
+            self.report.bytes += 0 if file.path == STDIN else Path(file.path).stat().st_size
+        except OSError:
+            return  # gone meanwhile
+
+    def _rows_of(self, file: _File, parsers: Parsers) -> Iterator[Row]:
+        """The rows of a file.
+
+        Raises
+        ------
+        RefusedFileError
+            If it can't be used.
+        """
+        path, name, format = file.path, file.name, file.format
+        if format is DocumentFormat.RICH:
+            return self._parsed(file, parsers, rich_format(path))
+        if format is DocumentFormat.TEXT or format is None:
+            return self._text(file, parsers)
+        if format is DocumentFormat.PARQUET:
+            return self._parquet(file, parsers)
         options = self.options
-        if format is DocumentFormat.TEXT:
-            return iter([{"id": name, "text": read_text(path, options.encoding), "metadata": {"path": path}}])
+        encoding = find_encoding(path) if options.encoding is None else None
+        if encoding is not None and (format is not DocumentFormat.JSONL or encoding.startswith("utf")):
+            options = replace(options, encoding=encoding)
+        file.encoding = options.encoding or "utf-8"
         if format is DocumentFormat.LINES:
             return _read_plain_lines(path, name, options)
         if format is DocumentFormat.JSONL:
-            read = _read_json if suffix(path) == ".json" else _read_jsonl
-            return read(path, name, options)
+            read = read_json if suffix(path) == ".json" else read_jsonl
+            return read(path, name, options, self.report)
         return read_table(path, name, "\t" if format is DocumentFormat.TSV else None, options, self.report)
 
-    def _read_folder(self, folder: str) -> Iterator[Row]:
-        before = self.report.left_out, self.report.files
-        prefix = self.prefixes.get(folder, "")
-        try:
-            for path, relative, format in find_files(folder, self.format, self.report):
-                if format is DocumentFormat.TEXT or format is None:
-                    yield from self._read_member(path, relative, prefix)
-                elif self.format is None and (reason := self._why_no_table(path, format)):
-                    self.report.leave_out(relative, reason)
-                else:
-                    self.report.files += 1
-                    yield from self._read_file(path, prefix + relative, format)
-        except OSError as error:
-            raise InvalidInputError(f"{folder}: can't be read: {error.strerror or error}") from error
-        if self.report.files == before[1]:
-            left = self.report.left_out - before[0]
-            why = f": {self.report.summary()}" if left else ""
-            kind = f"{self.format} file" if self.format else ".txt or .md file, nor other text or table,"
-            raise InvalidInputError(f"{folder}: holds no {kind} that can be read{why}")
-
-    def _read_member(self, path: str, relative: str, prefix: str) -> Iterator[Row]:
-        """A file of a folder as one document, unless it is no text."""
-        try:
-            text = read_text(path, self.options.encoding)
-        except RefusedFileError as error:
-            self.report.leave_out(relative, error.reason)
+    def _text(self, file: _File, parsers: Parsers, kind: str | None = None) -> Iterator[Row]:
+        """A text file, unless its first bytes are those of something else."""
+        data = read_bytes(file.path, regular=file.folder is not None)
+        found = sniff(data[:HEAD]) if self.format is None and kind is None else None
+        if found == "html" and suffix(file.path) not in ("", ".txt"):
+            found = None  # code and Markdown may begin with tags
+        if found in RICH or found in ("zip", "ole"):
+            file.job = (
+                parsers.submit({"path": file.path, "format": str(found)}) if find_spec(_PARSER) else None
+            )
+            yield from self._parsed(file, parsers, str(found))
             return
-        reason = "binary" if "\0" in text else None if text.strip() else "empty"
-        if reason is not None:
-            self.report.leave_out(relative, reason)
-            return
-        self.report.files += 1
-        yield {"id": prefix + relative, "text": text, "metadata": {"path": path}}
+        text, encoding = decode(data, file.path, self.options.encoding)
+        if file.folder is not None and not text.strip():
+            refuse(file.path, 1, "is empty", "empty")
+        file.encoding = encoding
+        whole = self.format is not None or kind is not None
+        made = structured(text, file.path, "text" if whole and kind else None)
+        yield {
+            "id": file.name,
+            "text": made.text,
+            "metadata": {**made.metadata, "path": storable(file.path)},
+            "structure": made.structure,
+            "format": made.format,
+        }
 
-    def _why_no_table(self, path: str, format: DocumentFormat) -> str | None:
-        """Why a table of a folder holds no documents, by its first line; None if it does."""
-        try:
-            if format is DocumentFormat.JSONL:
-                first = next(_read_jsonl(path, path, self.options), None)
-                return "empty" if first is None else None
-            header = header_of(path, "\t" if format is DocumentFormat.TSV else None, self.options)
-        except RefusedFileError as error:
-            return error.reason
-        return None if header else "empty"
+    def _parsed(self, file: _File, parsers: Parsers, format: str) -> Iterator[Row]:
+        if file.job is None:
+            if not find_spec(_PARSER):
+                refuse(file.path, 1, _NEEDS_EXTRA, _NEEDS_EXTRA)
+            file.job = parsers.submit({"path": file.path, "format": format})
+        for answer in file.job.answers():
+            self._refuse_answer(file, answer)
+            if answer.get("no_parser"):
+                yield from self._text(file, parsers, "text")
+                return
+            yield {
+                "id": file.name,
+                "text": answer["text"],
+                "metadata": {**answer["metadata"], "path": storable(file.path)},
+                "structure": Structure.from_dict(answer["structure"]),
+                "format": answer["format"],
+            }
+
+    def _parquet(self, file: _File, parsers: Parsers) -> Iterator[Row]:
+        if not find_spec("pyarrow"):
+            if file.folder is None:
+                raise MissingExtraError("reading Parquet", "documents")
+            refuse(file.path, 1, _NEEDS_EXTRA, _NEEDS_EXTRA)
+        job = parsers.submit({"path": file.path, "want": "rows"})
+
+        def objects() -> Iterator[tuple[int, Row]]:
+            number = 0
+            for answer in job.answers():
+                self._refuse_answer(file, answer)
+                for row in answer["rows"]:
+                    number += 1
+                    yield number, row
+
+        rows = documents_of(objects(), file.path, file.name, self.options, self.report)
+        return ({key: value for key, value in row.items() if key != "line"} for row in rows)
+
+    def _refuse_answer(self, file: _File, answer: Mapping[str, Any]) -> None:
+        if "refused" in answer:
+            reason, detail = str(answer["refused"]), str(answer.get("detail") or "")
+            refuse(file.path, 1, f"{reason}: {detail}" if detail else reason, reason, detail)
 
 
 def _read_plain_lines(path: str, name: str, options: ReadOptions) -> Iterator[Row]:
     for number, line in read_lines(path, options.encoding):
         if line.strip():
-            yield {"id": f"{name}:{number}", "text": line.rstrip("\r\n"), "metadata": {}}
-
-
-def _read_jsonl(path: str, name: str, options: ReadOptions) -> Iterator[Row]:
-    for number, line in read_lines(path, options.encoding):
-        if not line.strip():
-            continue
-        row = _parse(line, path, number)
-        if not isinstance(row, dict):
-            refuse(path, number, f"a JSON object is expected, not {line.strip()[:40]}")
-        yield to_row(row, path, name, number, options)
-
-
-def _read_json(path: str, name: str, options: ReadOptions) -> Iterator[Row]:
-    """A list of objects, numbered from 1; one object; or JSON Lines after all."""
-    text = read_text(path, options.encoding)
-    try:
-        found = json.loads(text, parse_constant=_not_json, parse_float=_finite)
-    except (ValueError, RecursionError):
-        yield from _read_jsonl(path, name, options)
-        return
-    for number, row in enumerate(found if isinstance(found, list) else [found], 1):
-        if not isinstance(row, dict):
-            refuse(path, number, f"a JSON object is expected, not {json.dumps(row)[:40]}")
-        yield to_row(row, path, name, number, options)
-
-
-def _parse(line: str, path: str, number: int) -> Any:
-    try:
-        return json.loads(line, parse_constant=_not_json, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        at = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        refuse(path, number, f"not valid JSON: {getattr(error, 'msg', error)}{at}")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"{digits[:40]} is beyond the numbers of 64-bit floats")
-    return number
-
-
-def _not_json(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+            yield {"id": f"{name}:{number}", "text": line.rstrip("\r\n"), "metadata": {}, "line": number}

@@ -6,14 +6,26 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..printable import printable
 from .formats import suffix
 
-__all__ = ["CUSTOMARY", "Report"]
+__all__ = ["CUSTOMARY", "ReadingReport", "storable"]
 
-CUSTOMARY = frozenset(("hidden", "dependencies or caches", "links to what is read anyway"))
+CUSTOMARY = frozenset(
+    (
+        "hidden",
+        "dependencies or caches",
+        "links to what is read anyway",
+        "ignored by .gitignore",
+        "excluded",
+        "not included",
+    )
+)
 """Reasons for which nobody misses a file."""
 
 _NAMED = 3
+_KEPT = 1000
+"""How many names are kept of what somebody may miss; of the rest, as many as are shown."""
 
 
 @dataclass
@@ -23,13 +35,26 @@ class _Group:
     names: list[str] = field(default_factory=list)
 
 
-class Report:
+def storable(path: str) -> str:
+    """A path as a text that can be stored and shown, also where its name isn't UTF-8."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+class ReadingReport:
     """What came of the files and folders that were to be read.
 
     Attributes
     ----------
-    files
-        How many were read.
+    files, bytes
+        How many were read, and how large they are.
+    documents
+        How many were in them.
+    seconds
+        How long reading took, whoever waited for it.
+    formats, encodings
+        How many documents are of each format, and how many files of text in each encoding.
+    text_columns
+        Of each table the column of its text.
     types
         Of each table the types that its columns got.
     numeric
@@ -39,17 +64,24 @@ class Report:
 
     def __init__(self) -> None:
         self.files = 0
+        self.bytes = 0
+        self.documents = 0
+        self.seconds = 0.0
+        self.formats: Counter[str] = Counter()
+        self.encodings: Counter[str] = Counter()
+        self.text_columns: dict[str, str] = {}
         self.types: dict[str, dict[str, str]] = {}
         self.numeric: dict[str, list[str]] = {}
         self._left_out: dict[str, _Group] = {}
 
-    def leave_out(self, name: str, reason: str) -> None:
-        """Count a file that is not read, and perhaps keep its name."""
+    def leave_out(self, name: str, reason: str, detail: str = "") -> None:
+        """Count a file that is not read, and keep its name, with what else is known."""
         group = self._left_out.setdefault(reason, _Group())
         group.count += 1
         group.suffixes[suffix(name) or "no extension"] += 1
-        if len(group.names) < _NAMED:
-            group.names.append(name)
+        if len(group.names) < (_NAMED if reason in CUSTOMARY else _KEPT):
+            shown = storable(name)
+            group.names.append(f"{shown} ({detail})" if detail else shown)
 
     @property
     def left_out(self) -> int:
@@ -70,7 +102,8 @@ class Report:
             kinds = ", ".join(f"{count} {name}" for name, count in group.suffixes.most_common(5))
             more = len(group.suffixes) - 5
             kinds += f" and {more} other kinds" if more > 0 else ""
-            names = ", ".join(group.names) + (" …" if group.count > len(group.names) else "")
+            named = group.names[:_NAMED]
+            names = ", ".join(map(printable, named)) + (" …" if group.count > len(named) else "")
             parts.append(f"{group.count:,} {reason} ({kinds}: {names})")
         return f"{self.left_out:,} left out, {self.files:,} read: {'; '.join(parts)}"
 
@@ -93,7 +126,13 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
         return {
+            "documents": self.documents,
             "files": self.files,
+            "bytes": self.bytes,
+            "seconds": round(self.seconds, 3),
+            "formats": dict(self.formats.most_common()),
+            "encodings": dict(self.encodings.most_common()),
+            "text_columns": self.text_columns,
             "left_out": {
                 "count": self.left_out,
                 "reasons": {

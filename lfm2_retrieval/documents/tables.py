@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from .column_types import ColumnType, TypeFinder, convert, fits
 from .lines import MAX_BYTES, STDIN, Lines, read_lines, refuse, refuse_length
-from .report import Report
-from .rows import ReadOptions, Row, to_row
+from .report import ReadingReport
+from .rows import LOOKED_AT, ReadOptions, Row, to_row
 
 __all__ = ["LOOK_AHEAD", "header_of", "read_table"]
 
@@ -26,7 +26,7 @@ Records = Iterator[tuple[int, list[str]]]
 
 
 def read_table(
-    path: str, name: str, delimiter: str | None, options: ReadOptions, report: Report
+    path: str, name: str, delimiter: str | None, options: ReadOptions, report: ReadingReport
 ) -> Iterator[Row]:
     """The documents of a table.
 
@@ -45,14 +45,20 @@ def read_table(
         Gets the types. Those that it has of this file are taken for found.
     """
     once = path == STDIN or not Path(path).is_file()
+    if not once:
+        options = _with_text(path, delimiter, options)
     if not once and path not in report.types:
         _note_types(path, report, options, *_columns(path, delimiter, options))
     header, records = _columns(path, delimiter, options)
     if once:
         first = list(islice(records, LOOK_AHEAD))
+        rows = [dict(zip(header, cells, strict=True)) for _, cells in first]
+        options = options.with_text(rows)
+        _check_asked(path, 1, header, options)
         _note_types(path, report, options, header, iter(first))
         records = chain(first, records)
     found = report.types[path]
+    report.text_columns[path] = str(options.text)
     types = [ColumnType(found.get(column, "str")) for column in header]
     texts = _texts(header, options)
     for number, cells in records:
@@ -72,7 +78,16 @@ def read_table(
 
 def header_of(path: str, delimiter: str | None, options: ReadOptions) -> list[str]:
     """The names of a table's columns, checked; none of an empty file."""
-    return _columns(path, delimiter, options)[0]
+    return _columns(path, delimiter, _with_text(path, delimiter, options))[0]
+
+
+def _with_text(path: str, delimiter: str | None, options: ReadOptions) -> ReadOptions:
+    """The options with the column of the text, where that is to be found."""
+    if options.text is not None:
+        return options
+    header, records = _columns(path, delimiter, options)
+    rows = [dict(zip(header, cells, strict=True)) for _, cells in islice(records, LOOKED_AT)]
+    return options.with_text(rows or [dict.fromkeys(header, "")])
 
 
 def _refuse_cell(path: str, number: int, column: str, cell: str, type: ColumnType) -> NoReturn:
@@ -87,10 +102,12 @@ def _refuse_cell(path: str, number: int, column: str, cell: str, type: ColumnTyp
 
 def _texts(header: list[str], options: ReadOptions) -> set[str]:
     """The columns that are text whatever they hold."""
-    return {options.text, options.id_of(dict.fromkeys(header)), "title"}
+    return {options.text or "text", options.id_of(dict.fromkeys(header)), "title"}
 
 
-def _note_types(path: str, report: Report, options: ReadOptions, header: list[str], records: Records) -> None:
+def _note_types(
+    path: str, report: ReadingReport, options: ReadOptions, header: list[str], records: Records
+) -> None:
     finder = TypeFinder(len(header))
     for _, cells in records:
         finder.feed(cells)
@@ -122,11 +139,20 @@ def _columns(path: str, delimiter: str | None, options: ReadOptions) -> tuple[li
 def _check_header(path: str, number: int, cells: list[str], options: ReadOptions) -> list[str]:
     header = [cell.strip() or f"column_{i}" for i, cell in enumerate(cells, 1)]
     if twice := next((name for name in header if header.count(name) > 1), None):
+        wanted = options.text or "a text"
         refuse(
             path,
             number,
-            f"a header with {options.text!r}, each name once, is expected; {twice!r} comes twice: rename one",
+            f"a header with {wanted!r}, each name once, is expected; {twice!r} comes twice: rename one",
         )
+    _check_asked(path, number, header, options)
+    if unknown := next((column for column in options.types if column not in header), None):
+        refuse(path, number, f"--types names {unknown!r}, which is none of the columns {header}")
+    return header
+
+
+def _check_asked(path: str, number: int, header: list[str], options: ReadOptions) -> None:
+    """Refuse a table that lacks a column that was asked for."""
     asked = (
         ("text", options.text),
         ("id", options.id),
@@ -142,9 +168,6 @@ def _check_header(path: str, number: int, cells: list[str], options: ReadOptions
                 + ("; --delimiter, what lies between columns" if len(header) == 1 else ""),
                 "without a text column",
             )
-    if unknown := next((column for column in options.types if column not in header), None):
-        refuse(path, number, f"--types names {unknown!r}, which is none of the columns {header}")
-    return header
 
 
 def _records(path: str, delimiter: str | None, options: ReadOptions) -> Records:

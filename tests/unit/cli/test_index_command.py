@@ -51,7 +51,18 @@ def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
     facts = json.loads(result.stdout)
     assert (facts["documents"], facts["documents_in_index"], facts["cut"]) == (6, 6, 0)
     assert facts.keys() == {
-        *("path", "documents", "tokens", "seconds", "cut", "documents_in_index", "files", "left_out", "types")
+        *(
+            "path",
+            "documents",
+            "tokens",
+            "seconds",
+            "cut",
+            "documents_in_index",
+            "files",
+            "left_out",
+            "types",
+        ),
+        *("bytes", "formats", "encodings", "text_columns"),
     }
     with ExactIndex.open(tmp_path / "index") as index:
         assert {f"{tmp_path}/a.csv:2", "b.md"} < set(index.ids())

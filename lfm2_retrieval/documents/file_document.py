@@ -1,0 +1,37 @@
+"""Documents that were read from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..datatypes import Document
+from .structure import Place, Places, Structure
+
+__all__ = ["FileDocument"]
+
+_EMPTY = Structure()
+
+
+@dataclass(frozen=True, slots=True)
+class FileDocument(Document):
+    """A document that was read from a file.
+
+    Parameters
+    ----------
+    id, text, metadata
+        As of every :class:`~lfm2_retrieval.Document`.
+    source
+        The file's path. A name that isn't UTF-8 is as `os.fsdecode` gives it.
+    format
+        What the file is: ``markdown``, ``pdf``, ``csv`` …
+    structure
+        What is known of the text.
+    """
+
+    source: str = ""
+    format: str = ""
+    structure: Structure = field(default=_EMPTY)
+
+    def place(self, start: int = 0, end: int | None = None) -> Place:
+        """Where a span of the text lies in the file."""
+        return Places(self.text, self.structure).of(start, len(self.text) if end is None else end)
