@@ -61,7 +61,7 @@ def command(  # noqa: PLR0917  (click passes names)
     counts = done.to_dict()
     if json_:
         facts = {"path": str(path), **counts, "documents_in_index": held}
-        print_json({**facts, **reading.report.to_dict()})
+        print_json({**reading.report.to_dict(), **facts})
     else:
         others = "".join(f", {name} {n:,}" for name, n in counts.items() if n and name != "added")
         click.echo(f"Added {counts['added']:,} documents{others}: {path} holds {held:,}")

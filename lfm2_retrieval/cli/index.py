@@ -168,7 +168,7 @@ def command(
         held, limit = len(retriever), retriever.encoder.document_length
     if json_:
         facts = {"documents": last.documents, "tokens": last.tokens, "seconds": last.seconds, "cut": last.cut}
-        print_json({"path": str(path), **facts, "documents_in_index": held, **reading.report.to_dict()})
+        print_json({"path": str(path), **reading.report.to_dict(), **facts, "documents_in_index": held})
         return
     click.echo(
         f"Indexed {last.documents:,} documents ({last.tokens:,} token vectors) in {last.seconds:,.1f} s, "
