@@ -21,10 +21,21 @@ from .workers import Limits
 
 if TYPE_CHECKING:
     from .file_document import FileDocument
+    from .passages import Passage, Passages, TokenCounter, TokenizerCounter, keep_numbers, split
     from .reader import DocumentReader, read
 
 # These need NumPy, which a command's help has no use for.
-_HOME = {"DocumentReader": ".reader", "FileDocument": ".file_document", "read": ".reader"}
+_HOME = {
+    "DocumentReader": ".reader",
+    "FileDocument": ".file_document",
+    "Passage": ".passages",
+    "Passages": ".passages",
+    "TokenCounter": ".passages",
+    "TokenizerCounter": ".passages",
+    "keep_numbers": ".passages",
+    "read": ".reader",
+    "split": ".passages",
+}
 
 __all__ = [
     "MAX_BYTES",
@@ -34,6 +45,8 @@ __all__ = [
     "FileDocument",
     "Heading",
     "Limits",
+    "Passage",
+    "Passages",
     "Place",
     "ReadOptions",
     "Reading",
@@ -41,10 +54,14 @@ __all__ = [
     "Region",
     "Structure",
     "TextKind",
+    "TokenCounter",
+    "TokenizerCounter",
     "folder_names",
+    "keep_numbers",
     "read",
     "read_documents",
     "read_lines",
+    "split",
 ]
 
 
