@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
+from os.path import splitext
 
 __all__ = [
     "DEPENDENCIES",
@@ -94,7 +94,8 @@ DEPENDENCIES = frozenset(("node_modules", "__pycache__", "site-packages"))
 
 def suffix(name: str) -> str:
     """A file's extension, in small letters, without ``.gz``."""
-    return Path(name.lower().removesuffix(".gz")).suffix
+    found = splitext(name.lower().removesuffix(".gz"))[1]  # noqa: PTH122  (called for each file)
+    return found if len(found) > 1 else ""
 
 
 def format_of(name: str, *, alone: bool) -> DocumentFormat | None:

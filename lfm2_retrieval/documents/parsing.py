@@ -159,7 +159,8 @@ def _document(data: bytes, kind: str) -> dict[str, Any]:
             raise Refused("encrypted") from error
         if "limit exceeded" in said:
             raise Refused("too long", said.rpartition("exceeded: ")[2][:200]) from error
-        raise Refused("broken", said[:200]) from error
+        parts = dict.fromkeys(said.removeprefix("ParsingError: ").split(": "))  # some are said twice
+        raise Refused("broken", ": ".join(parts)[:200]) from error
     text = _Text()
     if kind in ("xlsx", "ods"):
         names = list(result.metadata.get("sheet_names") or ())

@@ -33,6 +33,12 @@ __all__ = ["Reading", "read_documents"]
 _PARSER = "kreuzberg"
 _NEEDS_EXTRA = "of a format that needs an extra: pip install 'lfm2-retrieval[documents]'"
 
+_REMEDIES = {
+    "encrypted": "save it without its password",
+    "broken": "open it in the program that made it, and save it anew",
+    "changed while it was read": "read it once nobody writes to it",
+}
+
 
 def read_documents(
     paths: Iterable[str | os.PathLike[str]],
@@ -369,7 +375,9 @@ class Reading:
     def _refuse_answer(self, file: _File, answer: Mapping[str, Any]) -> None:
         if "refused" in answer:
             reason, detail = str(answer["refused"]), str(answer.get("detail") or "")
-            refuse(file.path, 1, f"{reason}: {detail}" if detail else reason, reason, detail)
+            why = f"{reason}: {detail}" if detail else reason
+            remedy = _REMEDIES.get(reason)
+            refuse(file.path, 1, f"{why}; {remedy}" if remedy else why, reason, detail)
 
 
 def _read_plain_lines(path: str, name: str, options: ReadOptions) -> Iterator[Row]:

@@ -159,6 +159,11 @@ class _Worker:
                 except OSError:
                     continue
 
+    def kill(self) -> None:
+        """End the process at once, from another thread than that which uses it."""
+        if (process := self._process) is not None:
+            process.kill()
+
     @staticmethod
     def _ending(process: subprocess.Popen[bytes]) -> bool:
         """Whether the process has closed its output, and so is about to end by itself."""
@@ -190,6 +195,7 @@ class Parsers:
         self._parser = parser
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._workers: list[_Worker] = []
         self._lock = threading.Lock()
         self._unfinished: set[Job] = set()
 
@@ -203,6 +209,7 @@ class Parsers:
                 worker = _Worker(self._parser, self._limits)
                 thread = threading.Thread(target=self._run, args=(worker,), name="parsing", daemon=True)
                 self._threads.append(thread)
+                self._workers.append(worker)
                 thread.start()
         self._jobs.put(job)
         return job
@@ -224,6 +231,8 @@ class Parsers:
                 job.cancelled.set()
         for _ in self._threads:
             self._jobs.put(None)
+        for worker in self._workers:
+            worker.kill()
         for thread in self._threads:
             thread.join(1.0)
 

@@ -1,5 +1,9 @@
 """What comes of each format that a parser reads (text, pages, sheets, headings), and of hostile files."""
 
+import io
+import struct
+import zipfile
+
 import made_files as made
 import pytest
 
@@ -99,6 +103,13 @@ def test_nothing_is_escaped(tmp_path):
     assert second.structure.headings == ()
 
 
+def pretend(archive, size):
+    """An archive whose largest file says that it has so many bytes."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        largest = max(entry.file_size for entry in opened.infolist())
+    return archive.replace(struct.pack("<I", largest), struct.pack("<I", size))
+
+
 ENCRYPTED = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O ({'a' * 32}) /U ({'b' * 32}) /P -4 >> /ID [(a)(b)]"
 HOSTILE = {
     "encrypted.pdf": (
@@ -115,8 +126,8 @@ HOSTILE = {
     "scan.pdf": (made.pdf([[], []]), "scanned pages without text; needs OCR"),
     "blank.docx": (made.docx([("Normal", "")]), "no text"),
     "archive.docx": (made.zipped({"a.txt": "x"}), "of a kind that is not read"),
-    "bomb.docx": (made.docx([("Normal", "A" * 200_000_000)]), "too long"),
-    "bomb.xlsx": (made.xlsx({"A": [["A" * 1_200_000_000]]}), "too long"),
+    "bomb.docx": (made.docx([("Normal", "A" * 105_000_000)]), "too long"),
+    "bomb.xlsx": (pretend(made.xlsx({"A": [["A" * 12_345]]}), 2 << 30), "too long"),
 }  # fmt: skip
 
 

@@ -359,7 +359,7 @@ def test_what_is_left_out_is_said(tmp_path):
         "hidden": [".env"],
         "binary": ["binary", "nul.txt"],
         "empty": ["blank.txt", "empty.md", "none.csv"],
-        "broken": ["doc.pdf (ParsingError: Invalid PDF)"],
+        "broken": ["doc.pdf (Invalid PDF)"],
         "no text": ["page.html"],
         "of a kind that is not read": ["image.png"],
         "in another encoding": ["odd.txt"],

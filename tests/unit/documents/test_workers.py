@@ -65,8 +65,9 @@ def test_no_process_stays(parsers, tmp_path):
     ask(parsers, tmp_path, "a")
     (tmp_path / "y.txt").write_text("sleep")
     parsers.submit({"path": str(tmp_path / "y.txt")})
+    time.sleep(0.2)
     parsers.close()
-    for _ in range(100):
+    for _ in range(20):
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         names = [Path(f"/proc/{pid}/cmdline") for pid in children]
         if not any(b"documents.worker" in name.read_bytes() for name in names if name.exists()):
