@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MOVED",
     "TextCommand",
+    "batch_option",
     "format_option",
     "input_option",
     "model_options",
@@ -76,6 +77,17 @@ def model_options(help: str) -> Decorator:
             show_default=True,
             help="Of the model's forward pass.",
         ),
+    )
+
+
+def batch_option() -> Decorator:
+    """The option ``--batch-size``, of all that encodes documents."""
+    return click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=256,
+        show_default=True,
+        help="Documents encoded at a time.",
     )
 
 

@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from ..documents import Reading, ReadOptions
-from ._input import MOVED, input_option, model_options, prefixes_beside, reading_options, tell, trust_option
+from ._input import (
+    MOVED,
+    batch_option,
+    input_option,
+    model_options,
+    prefixes_beside,
+    reading_options,
+    tell,
+    trust_option,
+)
 from ._output import print_json
 
 
@@ -26,7 +35,7 @@ from ._output import print_json
 @reading_options()
 @model_options(MOVED)
 @trust_option()
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@batch_option()
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def command(  # noqa: PLR0917  (click passes names)
     path: Path,

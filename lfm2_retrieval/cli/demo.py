@@ -23,7 +23,13 @@ _SHOWN = 4
 
 
 @click.command()
-@click.option("--language", type=click.Choice(_LANGUAGES), default="en", show_default=True)
+@click.option(
+    "--language",
+    type=click.Choice(_LANGUAGES),
+    default="en",
+    show_default=True,
+    help="Of documents and questions.",
+)
 @click.option(
     "-k", type=click.IntRange(min=1), default=2, show_default=True, help="Passages to show a question."
 )

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from ._extras import need, say_without
+from ._input import batch_option
 from ._options import together
 from ._output import print_json
 
@@ -62,15 +63,14 @@ _shared = together(
     click.option(
         "--depth", type=click.IntRange(min=100), default=100, show_default=True, help="Documents a query."
     ),
-    click.option(
-        "--batch-size", type=click.IntRange(min=1), default=256, help="Documents encoded at a time."
-    ),
-    click.option("--device", default="auto", show_default=True),
+    batch_option(),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option(
         "--dtype",
         type=click.Choice(["auto", "float32", "float16", "bfloat16", "int8"]),
         default="auto",
         show_default=True,
+        help="Of the model's forward pass.",
     ),
     click.option(
         "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
@@ -177,11 +177,13 @@ def beir(*, folders: tuple[Path, ...], split: str, **options: Any) -> None:
 @click.argument("run_b", type=click.Path(exists=True, path_type=Path))
 @click.option("--qrels", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="For run files.")
 @click.option("--system", help="Of folders: a name of --systems; A:B for two.  [default: exact]")
-@click.option("--measure", default="nDCG@10", show_default=True)
+@click.option("--measure", default="nDCG@10", show_default=True, help="By which to compare.")
 @click.option(
     "--most", type=click.IntRange(min=0), default=10, show_default=True, help="Changed queries to list."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."
+)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object.")
 def compare(
     *,

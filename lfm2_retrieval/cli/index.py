@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..documents import STDIN, Reading, ReadOptions
-from ._input import input_option, prefixes_beside, reading_options, tell, trust_option
+from ._input import batch_option, input_option, prefixes_beside, reading_options, tell, trust_option
 from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
     from ..indexes import Estimate
+    from ..ingest import Progress
 
 
 @click.command(options_metavar="")
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     help="Whether to keep words, to search by.  [default: as PATH does; else yes]",
 )
 @reading_options()
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@batch_option()
 @click.option(
     "--memory",
     default="2GB",
@@ -87,22 +88,11 @@ def command(
     path: Path,
     inputs: tuple[str, ...],
     more: tuple[str, ...],
-    model: str | None,
-    trust_model: bool,
-    tier: str | None,
     if_exists: Any,
-    fields: tuple[str, ...],
-    lexical: bool | None,
     format: str | None,
     options: ReadOptions,
-    batch_size: int,
-    memory: str,
-    device: str,
-    dtype: Any,
-    long_documents: Any,
-    document_length: int | None,
-    pool_factor: int | None,
     json_: bool,
+    **settings: Any,
 ) -> None:
     """Index the documents of FILEs in the folder PATH.
 
@@ -125,61 +115,50 @@ def command(
     if total is not None:
         tell(reading.report)
 
-    from ..ingest import Progress
-    from ..progress import progress_bar
-    from ..retriever import Retriever
-
-    last = Progress(0, 0, 0.0, 0)
     try:
-        with progress_bar(total, quiet=json_) as show:
-
-            def follow(done: Progress) -> None:
-                nonlocal last
-                if last.estimate is None and done.estimate is not None and not json_:
-                    _foretell(done.estimate)
-                last = done
-                show(done)
-
-            retriever = Retriever.index(
-                reading,
-                path,
-                model=model,
-                trust_model=trust_model,
-                tier=tier,
-                if_exists=if_exists,
-                fields=fields,
-                lexical=lexical,
-                device=device,
-                dtype=dtype,
-                batch_size=batch_size,
-                memory=memory,
-                n_documents=total,
-                on_progress=follow,
-                long_documents=long_documents,
-                document_length=document_length,
-                pool_factor=pool_factor,
-            )
+        done, held, limit = _index(reading, path, total, quiet=json_, if_exists=if_exists, **settings)
     except KeyboardInterrupt:
         click.echo(f"Interrupted: {_held(path):,} documents are safely indexed in {path}", err=True)
         ctx.exit(130)
     if total is None:
         tell(reading.report)
-    with retriever:
-        held, limit = len(retriever), retriever.encoder.document_length
     if json_:
-        facts = {"documents": last.documents, "tokens": last.tokens, "seconds": last.seconds, "cut": last.cut}
+        facts = {"documents": done.documents, "tokens": done.tokens, "seconds": done.seconds, "cut": done.cut}
         print_json({"path": str(path), **reading.report.to_dict(), **facts, "documents_in_index": held})
         return
     click.echo(
-        f"Indexed {last.documents:,} documents ({last.tokens:,} token vectors) in {last.seconds:,.1f} s, "
-        f"{last.documents_per_second:,.0f} documents/s: {path} holds {held:,}"
+        f"Indexed {done.documents:,} documents ({done.tokens:,} token vectors) in {done.seconds:,.1f} s, "
+        f"{done.documents_per_second:,.0f} documents/s: {path} holds {held:,}"
     )
-    if last.cut:
+    if done.cut:
         click.echo(
-            f"Warning: {last.cut:,} documents were longer than the {limit} tokens that are read and were "
+            f"Warning: {done.cut:,} documents were longer than the {limit} tokens that are read and were "
             "cut; --long-documents window reads all of a document",
             err=True,
         )
+
+
+def _index(
+    reading: Reading, path: Path, total: int | None, *, quiet: bool, **settings: Any
+) -> tuple[Progress, int, int]:
+    """Index, and show how far it is: the last progress, documents in the index, tokens read of each."""
+    from ..ingest import Progress
+    from ..progress import progress_bar
+    from ..retriever import Retriever
+
+    last = Progress(0, 0, 0.0, 0)
+    with progress_bar(total, quiet=quiet) as show:
+
+        def follow(done: Progress) -> None:
+            nonlocal last
+            if last.estimate is None and done.estimate is not None and not quiet:
+                _foretell(done.estimate)
+            last = done
+            show(done)
+
+        retriever = Retriever.index(reading, path, n_documents=total, on_progress=follow, **settings)
+    with retriever:
+        return last, len(retriever), retriever.encoder.document_length
 
 
 def _foretell(estimate: Estimate) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._input import model_options, trust_option
+from ._input import batch_option, model_options, trust_option
 from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("path", type=click.Path(path_type=Path))
 @model_options("nano, a folder or a name on the hub.  [default: today's model of the index's name]")
 @trust_option()
-@click.option("--batch-size", type=click.IntRange(min=1), default=256, show_default=True)
+@batch_option()
 @click.option(
     "--memory",
     default="2GB",

@@ -5,17 +5,13 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
+import make
 import numpy as np
 import pytest
 
 from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams, TokenEmbeddings
 from lfm2_retrieval.indexes.schema import FORMAT
-
-sys.path.insert(0, str(Path(__file__).parent))
-import make
 
 FORMATS = sorted(path.name for path in make.GOLDEN.glob("format-*"))
 WHOLE = [(name, tier) for name in FORMATS for tier in make.TIERS]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +11,6 @@ import torch
 
 pytest.importorskip("ir_measures")
 pytest.importorskip("pyarrow")
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/evaluation"))
-sys.path.insert(0, str(Path(__file__).parent))
 
 from pylate_evaluator import DIM, RECORDED, make, vectors
 from sentence_transformers import MultiVectorEncoder

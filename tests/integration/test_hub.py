@@ -13,9 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests.adapters
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit/evaluation"))
-
 from hub import FakeHub, Fault
 from small_sets import QRELS, documents, queries, write_nanobeir
 

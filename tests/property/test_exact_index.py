@@ -1,13 +1,8 @@
 """Random batches against a dict and a naive MaxSim in float64."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "indexes"))
 from support import naive_search, pairs
 
 from lfm2_retrieval import TokenEmbeddings

@@ -1,7 +1,6 @@
 """Random lives of an index against a plain dict, and a second reader against what it saw last."""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "indexes"))
 from support import naive_search, pairs
 
 from lfm2_retrieval import CompressedIndex, TokenEmbeddings

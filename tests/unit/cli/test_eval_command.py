@@ -1,13 +1,10 @@
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("ir_measures")
 pytest.importorskip("scipy")
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
 
 from small_sets import write_beir, write_nanobeir
 
