@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# OpenMP's threads sleep while they wait, here and in what tests start: several workers share the processors,
+# and threads that spin for one that isn't scheduled took most of the time. It is read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # A shell has what it runs in the background ignore Ctrl-C, which some tests send themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     *,
     path: Path,
     inputs: tuple[str, ...],

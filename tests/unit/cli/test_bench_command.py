@@ -16,7 +16,8 @@ def index(checkpoint, tmp_path_factory):
 
 
 def test_encoding_is_measured_in_each_dtype(run, checkpoint):
-    options = ["--model", checkpoint(), "--seconds", "0.001"]
+    tiny = checkpoint(layers=("conv",), hidden=8, heads=2, kv_heads=2, ffn=8, dim=8)
+    options = ["--model", tiny, "--seconds", "0.001"]
     found = json.loads(run("bench", "encode", *options, "--json").stdout)
     (one,) = found["runs"]
     assert one["dtype"] == "torch.float32"

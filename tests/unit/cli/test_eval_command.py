@@ -62,7 +62,8 @@ def test_throughput_is_measured_beside(run, folders, checkpoint, tmp_path, monke
     )
     monkeypatch.setattr(throughput, "matmul_peak", lambda *_: 1e12)
     out = tmp_path / "out"
-    chosen = ("--model", checkpoint(), "--out", out, "--json")
+    tiny = checkpoint(layers=("conv",), hidden=8, heads=2, kv_heads=2, ffn=8, dim=8)
+    chosen = ("--model", tiny, "--out", out, "--json")
     assert "throughput" not in json.loads(run("eval", "beir", folders / "set-en", *chosen).stdout)
     result = run("eval", "beir", folders / "set-en", *chosen, "--speed")
     content = json.loads(result.stdout)

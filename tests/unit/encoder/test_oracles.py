@@ -171,7 +171,7 @@ def test_documents_equal_the_reference(checkpoint: Make, shape: dict) -> None:
 @pytest.mark.parametrize("shape", [{}, {"bidirectional": True}])
 def test_alone_equals_in_a_batch(checkpoint: Make, shape: dict) -> None:
     encoder = Encoder.load(checkpoint(**shape))
-    texts = [*TEXTS, *(f"{t} {i}" for i in range(40) for t in TEXTS)]
+    texts = [*TEXTS, *(f"{t} {i}" for i in range(15) for t in TEXTS)]
     for encode in (encoder.encode_documents, encoder.encode_queries):
         together = encode(texts, on_cut=lambda count: None)
         backwards = encode(texts[::-1], on_cut=lambda count: None)

@@ -14,6 +14,9 @@ from lfm2_retrieval.evaluation import throughput
 from lfm2_retrieval.evaluation.environment import PeakMemory
 from lfm2_retrieval.evaluation.throughput import count_flops, matmul_peak, measure_throughput
 
+TINY = {"layers": ("conv",), "hidden": 8, "heads": 2, "kv_heads": 2, "ffn": 8, "dim": 8}
+"""A model that is fast: what is counted doesn't depend on it."""
+
 
 @pytest.mark.parametrize("lengths", [(20,), (7, 7, 7), (3, 40, 12)])
 def test_the_flops_are_those_that_torch_counts(checkpoint, lengths):
@@ -48,7 +51,7 @@ def test_skipped_tokens_are_read_too(checkpoint):
 
 
 def test_rows_have_batches_and_lengths(checkpoint):
-    encoder = Encoder.load(checkpoint())
+    encoder = Encoder.load(checkpoint(**TINY))
     found = measure_throughput(encoder, ["fox dog", "", "rain " * 30], seconds=0.001)
     assert {(row["what"], row["batch"]) for row in found["rows"]} == {
         *((what, batch) for what in ("query, 32 tokens", "document, 256 tokens") for batch in (1, 8, 32)),
@@ -64,13 +67,13 @@ def test_rows_have_batches_and_lengths(checkpoint):
 def test_nothing_measured_comes_from_the_cache(checkpoint, monkeypatch):
     found, get = [], _Cache.get
     monkeypatch.setattr(_Cache, "get", lambda self, key: found.append(get(self, key)) or found[-1])
-    measure_throughput(Encoder.load(checkpoint()), ["fox dog", "rain"], seconds=0.001)
+    measure_throughput(Encoder.load(checkpoint(**TINY)), ["fox dog", "rain"], seconds=0.001)
     assert found
     assert all(one is None for one in found)
 
 
 def test_the_peak_is_that_of_a_matrix_product(checkpoint, monkeypatch):
-    encoder = Encoder.load(checkpoint())
+    encoder = Encoder.load(checkpoint(**TINY))
     clock = itertools.count()  # a second between any two looks at it
     monkeypatch.setattr(throughput.time, "perf_counter", lambda: float(next(clock)))
     assert matmul_peak(encoder, 0.1) == 2 * 1024**3
@@ -80,7 +83,7 @@ def test_without_a_product_of_its_dtype_there_is_no_peak(checkpoint, monkeypatch
     def fails(*_):
         raise RuntimeError("not implemented")
 
-    encoder = Encoder.load(checkpoint())
+    encoder = Encoder.load(checkpoint(**TINY))
     monkeypatch.setattr(torch, "mm", fails)
     assert matmul_peak(encoder) is None
     found = measure_throughput(encoder, [], seconds=0.001)
