@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -28,15 +27,13 @@ from .linear import Kernels, resolve_kernels
 from .options import CONTEXT, OPTIONS, DocumentKeywords, DocumentOptions, check_whole
 from .packing import embed
 from .projection import Projection
+from .reading import DocumentReader
 from .settings import EncoderSettings
-from .streams import batched, in_order
+from .streams import batched
 from .texts import check_output, checked, count_cut, each_checked, report_cut
-from .tokenization import TextTokenizer, Tokens, columns
+from .tokenization import TextTokenizer
 from .values import read_json
 from .weights import fuse_weights
-
-if TYPE_CHECKING:
-    from .pooling import Clusters
 
 __all__ = ["Encoder"]
 
@@ -251,10 +248,7 @@ class Encoder:
         InvalidInputError
             If an option has a value it can't have.
         """
-        reader = self.with_options(**options)
-        tokens = reader._read(checked(texts))
-        report_cut(count_cut(tokens), len(tokens), "document", reader.document_length, on_cut)
-        return reader._embed(tokens, output)
+        return self.with_options(**options)._documents.encode(texts, output, on_cut)
 
     @check_keywords("Encoder.iter_documents", *OPTIONS)
     def iter_documents(
@@ -294,9 +288,8 @@ class Encoder:
             If an option has a value it can't have.
         """
         check_whole("batch_size", batch_size, 1)
-        reader = self.with_options(**options)
-        batches = batched(each_checked(texts), batch_size, len)
-        return reader._iterate(batches, output, on_cut)
+        reader = self.with_options(**options)._documents
+        return reader.stream(batched(each_checked(texts), batch_size, len), output, on_cut)
 
     def iter_batches(
         self,
@@ -305,29 +298,7 @@ class Encoder:
         output: Literal["float32", "float16"] = "float32",
     ) -> Generator[tuple[TokenEmbeddings, int], None, None]:
         """As :meth:`iter_documents`, for batches made by the caller: each with how many texts were cut."""
-
-        def read(texts: Sequence[str]) -> list[list[Tokens]]:
-            return self._read(checked(texts))
-
-        def embed(tokens: list[list[Tokens]], stop: threading.Event) -> tuple[TokenEmbeddings, int]:
-            return self._embed(tokens, output, stop), count_cut(tokens)
-
-        return in_order(batches, read, embed)
-
-    def _iterate(
-        self,
-        batches: Iterator[list[str]],
-        output: Literal["float32", "float16"],
-        on_cut: Callable[[int], None] | None,
-    ) -> Iterator[TokenEmbeddings]:
-        cuts = total = 0
-        for encoded, cut in self.iter_batches(batches, output=output):
-            cuts, total = cuts + cut, total + len(encoded)
-            if cut and on_cut is not None:
-                on_cut(cut)
-            yield from (encoded.select([i]) for i in range(len(encoded)))
-        if on_cut is None:
-            report_cut(cuts, total, "document", self.document_length, None)
+        return self._documents.batches(batches, output)
 
     def encode_queries(
         self,
@@ -348,7 +319,9 @@ class Encoder:
         Prefix, expansion and what the skiplist drops count, so these are more than the vectors that come out.
         """
         given = checked(texts)
-        read = [[one] for one in self._tokenizer.queries(given)] if queries else self._read(given)
+        read = (
+            [[one] for one in self._tokenizer.queries(given)] if queries else self._documents.sequences(given)
+        )
         return [[len(one.ids) for one in sequences] for sequences in read]
 
     def forget_queries(self) -> None:
@@ -386,17 +359,7 @@ class Encoder:
             int32 ``[n_members, 2]`` for each vector, first the member nearest to the mean, whose span
             ``TokenEmbeddings.spans`` has; one member where vectors are not pooled.
         """
-        [tokens] = self._read(checked([text]))
-        skip = self._tokenizer.document_skiplist
-        kept, _, spans = columns(tokens, skip)
-        if self.options.pool_factor == 1:
-            return list(spans[kept][:, None])
-        encoded = embed(self._engine, [tokens], self.dim, "float32", skip)
-        clusters = self._clusters(encoded)
-        members = [spans[kept][rows] for rows in clusters.members(encoded.embeddings)]
-        if stored is None:
-            return members
-        return [members[i] for i in clusters.most_like(encoded, stored)]
+        return self._documents.members(text, stored)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -427,29 +390,17 @@ class Encoder:
     def _limit(self) -> int:
         return min(self.config.max_positions, CONTEXT)
 
-    def _read(self, texts: list[str]) -> list[list[Tokens]]:
-        """The sequences of each document."""
-        if self.options.long_documents == "window":
-            causal = not self.config.bidirectional
-            return self._tokenizer.windows(texts, self.document_length, causal=causal)
-        return [[one] for one in self._tokenizer.documents(texts, self.document_length)]
-
-    def _embed(
-        self, tokens: list[list[Tokens]], output: str, stop: threading.Event | None = None
-    ) -> TokenEmbeddings:
-        """The vectors of documents, pooled where the options say so."""
-        check_output(output)
-        skip = self._tokenizer.document_skiplist
-        if self.options.pool_factor == 1:
-            return embed(self._engine, tokens, self.dim, output, skip, stop)
-        encoded = embed(self._engine, tokens, self.dim, "float32", skip, stop)
-        return self._clusters(encoded).pooled(encoded, output, normalize=self.settings.normalize)
-
-    @busy
-    def _clusters(self, encoded: TokenEmbeddings) -> Clusters:
-        from .pooling import Clusters  # numba's import takes a while, and few need it
-
-        return Clusters.find(encoded, self.options.pool_factor, self.options.protected_tokens)
+    @property
+    def _documents(self) -> DocumentReader:
+        return DocumentReader(
+            self._tokenizer,
+            self._engine,
+            self.options,
+            self.document_length,
+            self.dim,
+            causal=not self.config.bidirectional,
+            normalize=self.settings.normalize,
+        )
 
     @property
     def loader(self) -> Callable[[], Encoder]:
