@@ -14,41 +14,41 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import forks as _forks  # noqa: F401 - has to know which libraries were loaded before this one
+from .platform import forks as _forks  # noqa: F401 - has to know which libraries were loaded before this one
 
 if TYPE_CHECKING:
     from .datatypes import Document, Hit, Match, ScoreKind, SearchParams, TokenEmbeddings
     from .encoder import Encoder
-    from .indexes import CompressedIndex, ExactIndex
-    from .retriever import Retriever
+    from .indexes import Index
+    from .retriever import Retriever, rerank
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "CompressedIndex": ".indexes",
     "Document": ".datatypes",
     "Encoder": ".encoder",
-    "ExactIndex": ".indexes",
     "Hit": ".datatypes",
+    "Index": ".indexes",
     "Match": ".datatypes",
     "Retriever": ".retriever",
     "ScoreKind": ".datatypes",
     "SearchParams": ".datatypes",
     "TokenEmbeddings": ".datatypes",
+    "rerank": ".retriever",
 }
 
 __all__ = [
-    "CompressedIndex",
     "Document",
     "Encoder",
-    "ExactIndex",
     "Hit",
+    "Index",
     "Match",
     "Retriever",
     "ScoreKind",
     "SearchParams",
     "TokenEmbeddings",
     "__version__",
+    "rerank",
 ]
 
 

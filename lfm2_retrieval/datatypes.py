@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 
-from .display import to_json
+from .display.html import to_json
 from .errors import InvalidInputError, InvalidTypeError
 from .hits import Hit, Hits, Match, ScoreKind
 

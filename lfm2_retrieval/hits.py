@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from .display import html_table, to_json
+from .display.html import html_table, to_json
 
 __all__ = ["Hit", "Hits", "Match", "ScoreKind"]
 

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from .errors import InvalidTypeError
 
-__all__ = ["ELSEWHERE", "check_keywords", "refuse_unknown"]
+__all__ = ["ELSEWHERE", "check_keywords", "refuse_unknown", "shown_as"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,5 +85,15 @@ def check_keywords(name: str, *more: str) -> Callable[[Callable[P, R]], Callable
             return await cast(Any, function(*args, **kwargs))
 
         return cast(Any, checked_later) if inspect.iscoroutinefunction(function) else checked
+
+    return decorate
+
+
+def shown_as(other: Callable[..., Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Have ``help``, ``inspect`` and notebooks show the parameters of another function, to which all go."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        cast(Any, function).__signature__ = inspect.signature(other)
+        return function
 
     return decorate

@@ -22,7 +22,7 @@ import numpy as np
 
 from lfm2_retrieval import __version__
 from lfm2_retrieval.encoder.int8 import SAMPLE
-from lfm2_retrieval.machine import cpu_name
+from lfm2_retrieval.platform.machine import cpu_name
 
 from .encoding_systems import Loaded, Vectors, load_ours, load_peer
 

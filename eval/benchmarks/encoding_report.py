@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lfm2_retrieval.display.figures import COLOURS, drawing
+from lfm2_retrieval.display.markup import code
+from lfm2_retrieval.display.markup import markdown as escaped
 from lfm2_retrieval.errors import MissingExtraError
-from lfm2_retrieval.figures import COLOURS, drawing
-from lfm2_retrieval.markup import code
-from lfm2_retrieval.markup import markdown as escaped
 
 __all__ = ["markdown_encoding", "write_encoding"]
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lfm2_retrieval.datatypes import TokenEmbeddings
-from lfm2_retrieval.indexes import CompressedIndex, policy
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.compaction import policy
 
 __all__ = ["measure", "write"]
 
@@ -49,7 +50,7 @@ def measure(n_documents: int = 100_000, report: Callable[[str], None] = lambda _
     }
     folder = Path(tempfile.mkdtemp(prefix="lfm2-living-"))
     try:
-        with CompressedIndex.create(folder / "index", _DIM) as index:
+        with Index.create(folder / "index", _DIM) as index:
             facts["commits_of_1000"] = _fill(index, n_documents, topics, rng, report)
             report("compressing")
             policy.SEGMENT_TOKENS, before = n_documents * _LENGTH // _SEGMENTS, policy.SEGMENT_TOKENS
@@ -91,7 +92,7 @@ def write(facts: dict[str, Any], folder: Path) -> None:
 
 
 def _fill(
-    index: CompressedIndex,
+    index: Index,
     n: int,
     topics: np.ndarray[Any, Any],
     rng: np.random.Generator,
@@ -118,7 +119,7 @@ def _draw(n: int, topics: np.ndarray[Any, Any], rng: np.random.Generator) -> Tok
     return TokenEmbeddings(vectors, np.arange(0, n * _LENGTH + 1, _LENGTH))
 
 
-def _search(index: CompressedIndex, queries: TokenEmbeddings) -> dict[str, float]:
+def _search(index: Index, queries: TokenEmbeddings) -> dict[str, float]:
     one_by_one = [queries.select([i]) for i in range(len(queries))]
     for query in one_by_one[:5]:
         index.search(query)
@@ -127,7 +128,7 @@ def _search(index: CompressedIndex, queries: TokenEmbeddings) -> dict[str, float
 
 
 def _open(path: Path) -> None:
-    CompressedIndex.open(path).close()
+    Index.open(path).close()
 
 
 def _timed(action: Callable[[], Any]) -> float:

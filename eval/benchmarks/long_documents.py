@@ -12,13 +12,13 @@ import numpy as np
 
 from lfm2_retrieval import __version__
 from lfm2_retrieval.datatypes import SearchParams, TokenEmbeddings
+from lfm2_retrieval.display.markup import markdown as escaped
 from lfm2_retrieval.encoder import DocumentOptions, Encoder
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation.datasets import Dataset, beir_ref
 from lfm2_retrieval.evaluation.environment import describe_environment
 from lfm2_retrieval.evaluation.metrics import evaluate
-from lfm2_retrieval.indexes import CompressedIndex, Tier
-from lfm2_retrieval.markup import markdown as escaped
+from lfm2_retrieval.indexes import Index, Tier
 
 from .plots import plot_documents
 from .report import table, write_files
@@ -117,7 +117,7 @@ def _row(
     ids, texts = list(dataset.documents), list(dataset.documents.values())
     seconds = cpu = 0.0
     cuts: list[int] = []
-    with CompressedIndex.create(None, encoder.dim, tier=Tier.EXACT) as store:
+    with Index.create(None, encoder.dim, tier=Tier.EXACT) as store:
         with store.writer() as writer:
             for start in range(0, len(texts), _BATCH):
                 began, began_cpu = time.perf_counter(), time.process_time()

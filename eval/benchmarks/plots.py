@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lfm2_retrieval.figures import COLOURS, drawing, latency_axis, legend_below, plain_ticks, recall_axis
+from lfm2_retrieval.display.figures import (
+    COLOURS,
+    drawing,
+    latency_axis,
+    legend_below,
+    plain_ticks,
+    recall_axis,
+)
 
 __all__ = ["depths", "plot_documents", "plot_growth", "plot_report"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lfm2_retrieval.display.markup import markdown as escaped
 from lfm2_retrieval.errors import MissingExtraError
-from lfm2_retrieval.markup import markdown as escaped
 
 from .plots import depths, plot_growth, plot_report
 

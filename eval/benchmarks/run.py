@@ -19,7 +19,7 @@ from lfm2_retrieval import __version__
 from lfm2_retrieval.datatypes import TokenEmbeddings
 from lfm2_retrieval.errors import MissingExtraError
 from lfm2_retrieval.evaluation import evaluate
-from lfm2_retrieval.machine import cpu_name
+from lfm2_retrieval.platform.machine import cpu_name
 
 from .systems import BRUTE, ONE_THREAD, System, Worker
 from .worker import DRAWN

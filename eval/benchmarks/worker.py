@@ -122,7 +122,7 @@ class Lfm2:
     def build(self, documents: Vectors, folder: str, tier: str, filtered: bool = False) -> dict[str, int]:
         """Add everything in one commit, then compress; to be filtered, with metadata."""
         dim = documents.read(0, 1).shape[1]
-        with self._kind(tier).create(folder, dim, **({} if tier == "exact" else {"tier": tier})) as index:
+        with self._indexes.Index.create(folder, dim, tier=tier) as index:
             with index.writer() as writer:
                 for start, vectors, offsets in documents.batches():
                     numbers = start + np.arange(len(offsets) - 1)
@@ -135,7 +135,7 @@ class Lfm2:
 
     def open(self, folder: str, documents: Vectors, tier: str) -> None:
         """Open the index."""
-        self._index = self._kind(tier).open(folder)
+        self._index = self._indexes.Index.open(folder)
 
     def search(
         self, query: Any, k: int, below: int | None = None, **options: Any
@@ -145,9 +145,6 @@ class Lfm2:
         where = None if below is None else {"draw": {"$lt": below}}
         (hits,) = self._index.search(asked, self._types.SearchParams(k, **options), where=where)
         return [int(hit.id) for hit in hits], [hit.score for hit in hits]
-
-    def _kind(self, tier: str) -> Any:
-        return self._indexes.ExactIndex if tier == "exact" else self._indexes.CompressedIndex
 
 
 class FastPlaid:

@@ -13,9 +13,7 @@ from ..printable import without_hidden
 
 if TYPE_CHECKING:
     from ..datatypes import Hit
-    from ..indexes import Entry
-    from ..indexes.answerable import MinScore
-    from ..indexes.filters import Where
+    from ..indexes import Entry, MinScore, Where
 
 __all__ = [
     "describe_min_score",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..figures import COLOURS, drawing, latency_axis, recall_axis
+from ..display.figures import COLOURS, drawing, latency_axis, recall_axis
 
 if TYPE_CHECKING:
     from ..indexes import Tuning
@@ -29,7 +29,7 @@ def plot_tuning(tuning: Tuning, path: Path) -> None:
     MissingExtraError
         Without matplotlib.
     """
-    from ..indexes.recall import in_words
+    from ..indexes import in_words
 
     with drawing((5.2, 3.6), path) as figure:
         axes = figure.subplots()

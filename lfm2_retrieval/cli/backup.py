@@ -19,9 +19,9 @@ def command(path: Path, destination: Path) -> None:
     and every file is held to its checksum. An interrupted backup leaves DESTINATION.partial, which
     isn't an index and which the next one replaces.
     """
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         index.backup(destination)
-    with CompressedIndex.open(destination) as copy:
+    with Index.open(destination) as copy:
         click.echo(f"{len(copy):,} documents in {destination}", err=True)

@@ -87,11 +87,11 @@ def search(*, path: Path, k: int, file: Path | None, sample: int, json_: bool, *
     `tune` does that.
     """
     from ..datatypes import SearchParams
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
     if model["model"] is not None and file is None:
         raise click.UsageError("--model goes with --queries")
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         queries = None if file is None else encode_questions(path, file, **model)
         ways = {"search": SearchParams(k), "exact": SearchParams(k, exact=True)}
         found = {

@@ -26,9 +26,9 @@ def command(*, path: Path, lexical: bool | None, fields: tuple[str, ...], json_:
 
     In one commit; prints what that is now.
     """
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         if lexical is not None or fields:
             index.configure(lexical=lexical, fields=fields)
         words, declared = bool(index.settings.get("lexical")), list(index.settings.get("fields") or ())

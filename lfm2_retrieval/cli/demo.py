@@ -14,8 +14,8 @@ from ._output import format_hit, print_json
 if TYPE_CHECKING:
     from ..datatypes import Hit
     from ..evaluation import Collection
-    from ..ingest import Progress
     from ..retriever import Retriever
+    from ..retriever.ingest import Progress
 
 _COLLECTIONS = Path(__file__).parent.parent / "collections"
 _LANGUAGES = ("en", "de", "es", "fr", "ar", "zh", "ja", "ko")
@@ -41,9 +41,9 @@ def command(language: str, k: int, json_: bool) -> None:
     where the output is no terminal.
     """
     from ..evaluation import load_collection
-    from ..ingest import Progress
-    from ..progress import progress_bar
     from ..retriever import Retriever
+    from ..retriever.ingest import Progress
+    from ..retriever.progress import progress_bar
 
     collection = load_collection(_COLLECTIONS / f"demo-{language}")
     documents = list(collection.corpus())

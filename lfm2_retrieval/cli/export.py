@@ -27,13 +27,13 @@ def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
     """
     if embeddings is not None and embeddings.suffix == ".parquet":
         need("writing Parquet", "eval", "pyarrow")
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
     from ..indexes.export import export_documents, export_embeddings, json_line
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         to_file = output is not None and str(output) != "-"
 
-        def write(held: CompressedIndex) -> None:
+        def write(held: Index) -> None:
             if embeddings is not None:
                 n_tokens = export_embeddings(held, embeddings)
                 click.echo(f"{n_tokens:,} vectors in {embeddings}", err=True)

@@ -20,9 +20,9 @@ def command(path: Path, ids: tuple[str, ...], json_: bool) -> None:
     IDs that begin with a dash go behind --.
     """
     from ..errors import UnknownIdError
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         found = index.get_many(ids)
     for entry in found:
         if entry is not None:

@@ -179,14 +179,13 @@ def _check(reading: Reading, existing: Path | None) -> int | None:
     None if some can be read only once (the standard input, pipes).
     """
     from ..errors import DuplicateIdError
-    from ..indexes import ExactIndex
-    from ..indexes.catalogue import is_vacant
+    from ..indexes import Index, is_vacant
 
     if existing is not None and is_vacant(existing):
         existing = None
     files = [file for file in reading.paths if file != STDIN and not _is_stream(Path(file))]
     seen: set[str] = set()
-    with nullcontext() if existing is None else ExactIndex.open(existing) as held:
+    with nullcontext() if existing is None else Index.open(existing) as held:
         if held is not None:
             reading.prefixes = prefixes_beside(reading.folders, held)
         numbers = Counter[str]()
@@ -207,10 +206,10 @@ def _is_stream(path: Path) -> bool:
 
 def _held(path: Path) -> int:
     from ..errors import RetrievalError
-    from ..indexes import ExactIndex
+    from ..indexes import Index
 
     try:
-        with ExactIndex.open(path) as index:
+        with Index.open(path) as index:
             return len(index)
     except RetrievalError:
         return 0

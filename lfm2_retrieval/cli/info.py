@@ -27,10 +27,9 @@ def command(path: Path, json_: bool) -> None:
 
     The size is told by part, and by when searches read it. The recall is there once it was measured.
     """
-    from ..indexes import CompressedIndex
-    from ..indexes.schema import FORMAT
+    from ..indexes import FORMAT, Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         settings, sizes, tokens, documents, codec, outgrown = index.at_once(
             lambda held: (
                 held.settings,
@@ -126,8 +125,7 @@ def _size_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _recall_lines(settings: Mapping[str, Any], documents: int) -> list[tuple[str, str]]:
-    from ..indexes.answerable import MinScore
-    from ..indexes.recall import in_words
+    from ..indexes import MinScore, in_words
 
     lines = []
     if recall := settings.get("recall"):

@@ -11,7 +11,7 @@ import click
 from ._output import document_json, format_document, print_json, where_option
 
 if TYPE_CHECKING:
-    from ..indexes.filters import Where
+    from ..indexes import Where
 
 _SHOWN = 80
 
@@ -30,9 +30,9 @@ def command(path: Path, where: Where | None, limit: int | None, json_: bool) -> 
 
     With --json, texts are whole, and index and add read the output again.
     """
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         for entry in islice(index.documents(where), limit):
             if json_:
                 print_json(document_json(entry))

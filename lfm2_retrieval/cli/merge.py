@@ -30,9 +30,9 @@ def command(path: Path, memory: str, retrain: bool | None, json_: bool) -> None:
 
     Others may search and add meanwhile. What they still read stays on disk until they go on.
     """
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         before = sum(index.size_bytes().values()), len(index.segments)
         index.merge(retrain=retrain, memory=memory)
         after = sum(index.size_bytes().values()), len(index.segments)

@@ -12,7 +12,7 @@ from ._input import batch_option, model_options, trust_option
 from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
-    from ..ingest import Progress
+    from ..retriever.ingest import Progress
 
 
 @click.command()
@@ -34,8 +34,8 @@ def command(*, path: Path, json_: bool, **options: Any) -> None:
     old index is searched until the new one is complete, and stays if this is interrupted; others can't add
     meanwhile. Until it is done it takes more disk, which is told before.
     """
-    from ..progress import progress_bar
     from ..retriever import Retriever
+    from ..retriever.progress import progress_bar
 
     total = _tell_disk(path)
     last: Progress | None = None
@@ -62,9 +62,9 @@ def command(*, path: Path, json_: bool, **options: Any) -> None:
 
 def _tell_disk(path: Path) -> int:
     """Say what it will take on disk beside what is there; how many documents there are."""
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         count = len(index)
         need, free = index.estimate(index.n_tokens, count).bytes_meanwhile, shutil.disk_usage(path).free
     click.echo(

@@ -36,14 +36,14 @@ def command(
 
     Files are read as by `index`.
     """
-    from ..retriever import Retriever
+    from ..retriever import rerank
 
     if query is None:
         query, query_option = query_option, None
     if query is None or query_option is not None:
         raise click.UsageError("give one query: QUERY or -q")
     reading = Reading(inputs, format, options)
-    hits = Retriever.rerank(query, reading, k=k, model=model, device=device, dtype=dtype)
+    hits = rerank(query, reading, k=k, model=model, device=device, dtype=dtype)
     tell(reading.report)
     if json_:
         print_json({"query": query, "hits": hits.to_dicts()})

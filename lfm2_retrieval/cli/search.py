@@ -11,7 +11,7 @@ from ._input import MOVED, TextCommand, model_options, trust_option
 from ._output import format_hit, print_json, where_option
 
 if TYPE_CHECKING:
-    from ..indexes.filters import Where
+    from ..indexes import Where
 
 
 def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:

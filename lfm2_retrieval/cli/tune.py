@@ -18,8 +18,7 @@ from ._terminal import console
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
-    from ..indexes import CompressedIndex, Recall, Tuning
-    from ..indexes.answerable import MinScore
+    from ..indexes import Index, MinScore, Recall, Tuning
 
 _PLOTS = (".png", ".svg", ".pdf")
 
@@ -88,9 +87,9 @@ def command(
         raise click.UsageError("--model and --trust-model go with --queries")
     if plot is not None:
         need("drawing a picture", "bench", "matplotlib")
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         how = {"model": model, "trust_model": trust_model, "device": device, "dtype": dtype}
         queries = None if file is None else encode_questions(path, file, **how)
         with _status(quiet=json_) as show:
@@ -111,9 +110,9 @@ def _learn(
     path: Path, queries: TokenEmbeddings | None, keep: float, show: Callable[[str], None], how: Any
 ) -> MinScore | None:
     """The threshold for ``--min-score auto``; None, and why, where the index's model isn't at hand."""
-    from ..answering import learn_from
     from ..errors import CheckpointError, InvalidInputError, ModelMismatchError, UntrustedModelError
     from ..retriever import Retriever
+    from ..retriever.answering import learn_from
 
     with Retriever.open(path, **how) as retriever:
         try:
@@ -149,8 +148,8 @@ def _facts(tuning: Tuning) -> dict[str, Any]:
     }
 
 
-def _print(tuning: Tuning, index: CompressedIndex) -> None:
-    from ..indexes.recall import in_words
+def _print(tuning: Tuning, index: Index) -> None:
+    from ..indexes import in_words
 
     best = tuning.best
     learnt = (

@@ -16,8 +16,8 @@ def command(path: Path) -> None:
 
     What is damaged is an error. `repair --dry-run` says what would be lost.
     """
-    from ..indexes import CompressedIndex
+    from ..indexes import Index
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         index.verify()
         click.echo(f"{len(index):,} documents; every byte is as it was written.")

@@ -107,7 +107,7 @@ class FileRules:
         return None
 
     def _read(self, folder: Path) -> GitIgnoreSpec | None:
-        from ..plain_files import read_regular
+        from ..platform.plain_files import read_regular
 
         try:
             with read_regular(folder / _NAME, follow=True) as stream:

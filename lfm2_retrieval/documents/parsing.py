@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..json_values import plain
-from ..plain_files import is_hollow, read_regular
+from ..platform.plain_files import is_hollow, read_regular
 from .lines import MAX_BYTES
 from .sniffing import RICH, archive_kind, rich_kind, sniff
 from .structure import Heading, Region, Structure, TextKind

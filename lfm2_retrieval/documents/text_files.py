@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NoReturn
 
-from ..plain_files import NotRegularError, is_hollow, read_regular
+from ..platform.plain_files import NotRegularError, is_hollow, read_regular
 from . import lines
 from .encodings import decode_text, detect_encoding
 from .formats import text_kind

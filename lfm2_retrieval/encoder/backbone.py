@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..forks import cached_property
+from ..platform.forks import cached_property
 from .attention import Sequences, attend
 from .config import BackboneConfig
 from .linear import silu_linear

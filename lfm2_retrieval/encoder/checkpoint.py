@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError, InvalidTypeError, ModelNotFoundError, remedy
 from ..hub import fetch
-from ..plain_files import is_hollow, is_regular, read_regular
+from ..platform.plain_files import is_hollow, is_regular, read_regular
 from ..printable import quoted
 from .panics import understood
 from .values import Values, read_json

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 
 from ..errors import ForkedProcessError, InvalidInputError
-from ..forks import settle
+from ..platform.forks import settle
 
 __all__ = ["Precision", "find_device", "find_dtype", "settle_torch"]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
 from ..errors import CheckpointError, InvalidInputError
-from ..forks import busy, cached_property
 from ..keywords import check_keywords
+from ..platform.forks import busy, cached_property
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, is_hub_name, read_tensors
 from .config import BackboneConfig

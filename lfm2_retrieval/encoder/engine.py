@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ForkedProcessError
-from ..forks import Lock, busy
+from ..platform.forks import Lock, busy
 from .backbone import Backbone, PackedBatch
 from .devices import settle_torch
 from .int8 import quantize

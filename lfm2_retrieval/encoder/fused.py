@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..concurrency import split
+from ..platform.concurrency import split
 from .attention import attend
 
 __all__ = ["Int8Attention", "Int8Linear", "Int8ShortConv", "Int8SwiGLU", "round_rows"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer, normalizers
 
 from ..errors import CheckpointError
-from ..plain_files import is_hollow, is_regular
+from ..platform.plain_files import is_hollow, is_regular
 from .multiplying import MOST_TIMES, check_tokenizer
 from .panics import understood
 from .pieces import pieces

@@ -11,7 +11,7 @@ from types import NoneType
 from typing import Any, TypeVar
 
 from ..errors import CheckpointError
-from ..plain_files import NotRegularError, read_regular
+from ..platform.plain_files import NotRegularError, read_regular
 from ..printable import quoted
 
 __all__ = ["Values", "read_file", "read_json"]

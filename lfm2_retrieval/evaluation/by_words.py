@@ -12,7 +12,7 @@ import numpy as np
 from .. import __version__
 from ..datatypes import SearchParams, TokenEmbeddings
 from ..errors import MissingExtraError
-from ..indexes import ExactIndex
+from ..indexes import Index
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,7 +45,7 @@ class Lexical:
 
     def __init__(self, documents: Mapping[str, str]) -> None:
         began = time.perf_counter()
-        self._index = ExactIndex.create(None, 1)
+        self._index = Index.create(None, 1, tier="exact")
         # No vectors; an id may be what no index takes.
         nothing = TokenEmbeddings(np.zeros((0, 1), np.float32), np.zeros(len(documents) + 1, np.int64))
         self._ids = list(documents)

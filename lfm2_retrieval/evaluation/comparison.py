@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..display.markup import markdown as escaped
 from ..documents import read_lines
 from ..errors import InvalidInputError
-from ..markup import markdown as escaped
 from .collections import read_qrels
 from .metrics import evaluate_queries
 from .results import read_queries, read_results

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..concurrency import cpus
-from ..machine import cpu_name
+from ..platform.concurrency import cpus
+from ..platform.machine import cpu_name
 
 __all__ = ["PeakMemory", "describe_environment"]
 

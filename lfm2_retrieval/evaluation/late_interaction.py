@@ -11,7 +11,7 @@ import numpy as np
 
 from ..datatypes import SearchParams, TokenEmbeddings
 from ..encoder import Encoder
-from ..indexes import CompressedIndex, Tier
+from ..indexes import Index, Tier
 from .by_words import Ranked
 from .compat import Compat, is_searched, padded, with_zeros
 from .systems import SYSTEMS
@@ -60,9 +60,7 @@ class LateInteraction:
         seed: int = 0,
     ) -> None:
         self.encoder = encoder
-        self.stores = {
-            name: CompressedIndex.create(None, encoder.dim, tier=_tier(name), seed=seed) for name in indexes
-        }
+        self.stores = {name: Index.create(None, encoder.dim, tier=_tier(name), seed=seed) for name in indexes}
         self.facts: dict[str, Any] = {"documents": len(documents)}
         try:
             searched = [item for item in documents.items() if is_searched(item[1], compat)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..figures import COLOURS, drawing, require_matplotlib
+from ..display.figures import COLOURS, drawing, require_matplotlib
 from .systems import SYSTEMS
 from .tables import NAMES, Content, bytes_per_token, languages, mean_of, stayed_exact, systems
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from .. import markup
+from ..display import markup
+from ..display.markup import markdown as escaped
+from ..display.markup import unmarked
 from ..errors import MissingExtraError
-from ..markup import markdown as escaped
-from ..markup import unmarked
 from ..printable import printable
 from .published import load_published
 from .results import means_of, read_results

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..markup import markdown as escaped
+from ..display.markup import markdown as escaped
 from .metrics import MEASURES
 from .published import MISS, Published, differences
 from .speed import encoder_speed, speed

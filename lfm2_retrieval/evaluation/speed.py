@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..markup import markdown as escaped
+from ..display.markup import markdown as escaped
 from .tables import NAMES, Content, Section, Table
 
 __all__ = ["encoder_speed", "speed"]

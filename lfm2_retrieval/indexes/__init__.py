@@ -1,22 +1,45 @@
 """Token vectors on disk, and search in them. The on-disk format is described in ``indexes/FORMAT.md``."""
 
-from .codec import Tier
-from .compressed import CompressedIndex
-from .exact import ExactIndex
-from .policy import DriftWarning, Estimate
-from .recall import Recall
-from .rows import Entry
-from .tuning import Tuning
-from .writer import Writer
+from .catalogue.location import is_index, is_vacant
+from .catalogue.rows import Entry, check_ids, encode_metadata, known_ids, unknown_ids
+from .catalogue.schema import FORMAT
+from .catalogue.settings import CONTENT, RESERVED
+from .commits.writer import OnConflict, Writer
+from .compaction.policy import DriftWarning, Estimate, parse_memory
+from .filters.fields import check_fields
+from .filters.where import Where, parse_where
+from .index import Index
+from .quantization.codec import Tier
+from .search.min_score import MinScore, learn_min_score
+from .tuning.recall import Recall, in_words
+from .tuning.tune import Tuning
+from .upkeep import RunUpkeep
 
 __all__ = [
-    "CompressedIndex",
+    "CONTENT",
+    "FORMAT",
+    "RESERVED",
     "DriftWarning",
     "Entry",
     "Estimate",
-    "ExactIndex",
+    "Index",
+    "MinScore",
+    "OnConflict",
     "Recall",
+    "RunUpkeep",
     "Tier",
     "Tuning",
+    "Where",
     "Writer",
+    "check_fields",
+    "check_ids",
+    "encode_metadata",
+    "in_words",
+    "is_index",
+    "is_vacant",
+    "known_ids",
+    "learn_min_score",
+    "parse_memory",
+    "parse_where",
+    "unknown_ids",
 ]

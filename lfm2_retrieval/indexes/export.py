@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from ..errors import IndexWriteError, InvalidInputError, MissingExtraError, RetrievalError
-from .arrays import fsync_folder
-from .workshop import refuse_inside
+from .segments.files import fsync_folder, refuse_inside
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
-    from .exact import ExactIndex
-    from .rows import Entry
+    from .catalogue.rows import Entry
+    from .index import Index
 
 __all__ = ["export_documents", "export_embeddings", "json_line"]
 
@@ -32,7 +31,7 @@ def json_line(entry: Entry) -> str:
     return line.replace("\x7f", "\\u007f") + "\n"  # a terminal may be where it goes
 
 
-def export_documents(index: ExactIndex, path: Path) -> int:
+def export_documents(index: Index, path: Path) -> int:
     """Write all documents to a JSON Lines file, in order of insertion; how many there are.
 
     Raises
@@ -44,7 +43,7 @@ def export_documents(index: ExactIndex, path: Path) -> int:
     """
     refuse_inside(index.path, path)
 
-    def write(held: ExactIndex) -> int:
+    def write(held: Index) -> int:
         count = 0
         with _replacing(path) as file:
             for count, entry in enumerate(held.documents(), 1):  # noqa: B007
@@ -54,7 +53,7 @@ def export_documents(index: ExactIndex, path: Path) -> int:
     return index.at_once(write)
 
 
-def export_embeddings(index: ExactIndex, path: Path) -> int:
+def export_embeddings(index: Index, path: Path) -> int:
     """Write all vectors as stored, in float32 and in the order of the documents; how many there are.
 
     Parameters
@@ -84,13 +83,13 @@ def export_embeddings(index: ExactIndex, path: Path) -> int:
     raise InvalidInputError(f"{path}: its name must end in .npy or .parquet, which says how to write it")
 
 
-def _pages(index: ExactIndex) -> Iterator[tuple[list[str], TokenEmbeddings]]:
+def _pages(index: Index) -> Iterator[tuple[list[str], TokenEmbeddings]]:
     stream = (entry.id for entry in index.documents())
     while ids := list(islice(stream, _AT_ONCE)):
         yield ids, index.embeddings(ids)
 
 
-def _export_npy(index: ExactIndex, path: Path) -> int:
+def _export_npy(index: Index, path: Path) -> int:
     offsets = np.zeros(len(index) + 1, np.int64)
     at = 0
     with _replacing(path.with_suffix(".offsets.npy")) as second:
@@ -106,7 +105,7 @@ def _export_npy(index: ExactIndex, path: Path) -> int:
     return int(offsets[-1])
 
 
-def _export_parquet(index: ExactIndex, path: Path) -> int:
+def _export_parquet(index: Index, path: Path) -> int:
     try:
         import pyarrow as pa
         from pyarrow import parquet

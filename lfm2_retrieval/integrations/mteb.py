@@ -9,7 +9,7 @@ from typing import Any
 from ..datatypes import SearchParams
 from ..encoder import Encoder
 from ..errors import InvalidInputError, MissingExtraError
-from ..indexes import ExactIndex
+from ..indexes import Index
 
 __all__ = ["LFM2Search"]
 
@@ -52,7 +52,7 @@ class LFM2Search:
                 "similarity_fn_name": "MaxSim",
             }
         )
-        self._index: ExactIndex | None = None
+        self._index: Index | None = None
 
     def index(self, corpus: Any, **_: Any) -> None:
         """Encode and index a corpus; the one before is forgotten.
@@ -64,7 +64,7 @@ class LFM2Search:
         """
         self.close()
         documents = [(str(row["id"]), _text(row)) for row in corpus]
-        index = ExactIndex.create(None, self.encoder.dim)
+        index = Index.create(None, self.encoder.dim, tier="exact")
         try:
             with index.writer() as writer:
                 for start in range(0, len(documents), self.batch_size):

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import IndexExistsError, InvalidInputError
-from ..indexes import CompressedIndex
-from ..indexes.catalogue import is_vacant
+from ..indexes import Index, is_vacant
 
 __all__ = ["ColBERT", "LFM2Index", "Result"]
 
@@ -80,7 +79,7 @@ class LFM2Index:
         self.path = Path(index_folder) / index_name
         self.params = params or SearchParams()
         self._override, self._options = override, options
-        self._index = None if override or is_vacant(self.path) else CompressedIndex.open(self.path)
+        self._index = None if override or is_vacant(self.path) else Index.open(self.path)
 
     def add_documents(
         self, documents_ids: Id | Iterable[Id], documents_embeddings: Embeddings, **_: Any
@@ -111,15 +110,15 @@ class LFM2Index:
         self._index.add([str(id) for id in ids], texts, metadata=metadata)
         return self
 
-    def _make(self, dim: int) -> CompressedIndex:
+    def _make(self, dim: int) -> Index:
         """A new index; where another process has made one meanwhile, and none is to be replaced, that."""
         if_exists: Literal["error", "overwrite"] = "overwrite" if self._override else "error"
         try:
-            return CompressedIndex.create(self.path, dim, if_exists=if_exists, **self._options)
+            return Index.create(self.path, dim, if_exists=if_exists, **self._options)
         except IndexExistsError:
             if self._override:
                 raise
-            return CompressedIndex.open(self.path)
+            return Index.open(self.path)
 
     def remove_documents(self, documents_ids: Sequence[Id]) -> LFM2Index:
         """Not yet: the index can't delete.

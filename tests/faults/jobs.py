@@ -14,8 +14,8 @@ from pathlib import Path
 from model import check_search, columns, held
 
 from lfm2_retrieval.errors import DuplicateIdError, StoredIndexError
-from lfm2_retrieval.indexes import CompressedIndex
-from lfm2_retrieval.indexes.repair import repair
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.recovery.repair import repair
 
 
 class Diary:
@@ -64,7 +64,7 @@ def outcomes(path, before):
 def add(folder, diary, state, seed, commits=3):
     """Commits of one to four documents, in one writer or several."""
     rng = random.Random(seed)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         for number in range(commits):
             new = [(f"d{seed}-{number}-{i}", rng.randrange(10)) for i in range(rng.randint(1, 4))]
             diary.begin(state + new)
@@ -76,7 +76,7 @@ def add(folder, diary, state, seed, commits=3):
 def stream(folder, diary, state, seed, commits=3):
     """One writer that commits now and then."""
     rng = random.Random(seed)
-    with CompressedIndex.open(folder) as index, index.writer() as writer:
+    with Index.open(folder) as index, index.writer() as writer:
         for number in range(commits):
             for part in range(3):
                 new = [(f"s{seed}-{number}-{part}-{i}", rng.randrange(10)) for i in range(2)]
@@ -90,7 +90,7 @@ def stream(folder, diary, state, seed, commits=3):
 def replace(folder, diary, state, seed):
     """Everything in the place of everything."""
     new = [(f"r{seed}-{i}", i) for i in range(5)]
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         diary.begin(new)
         with index.writer(replace={"dim": index.dim}) as writer:
             writer.add(*columns(new))
@@ -99,7 +99,7 @@ def replace(folder, diary, state, seed):
 
 def build(folder, diary, state, seed):
     """Compress: the content stays."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         diary.begin(state)
         index.build(force=True, retrain=seed % 3 == 0)
         diary.done()
@@ -107,7 +107,7 @@ def build(folder, diary, state, seed):
 
 def tune(folder, diary, state, seed):
     """Commits of settings."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         diary.begin(state)
         index.tune(0.9, sample=4)
         diary.done()
@@ -115,7 +115,7 @@ def tune(folder, diary, state, seed):
 
 def add_again(folder, diary, state, seed):
     """Adds, and after an error once more, through the same index: an error is not the end of it."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         for number in range(2):
             new = [(f"a{seed}-{number}-{i}", i) for i in range(5)]
             diary.begin(state + new)
@@ -139,7 +139,7 @@ def group_of(name, number):
 
 def write_groups(folder, diary, name, seconds):
     """Until the time is up: a commit adds a group and deletes an old one; now and then, a merge."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         number, end = 0, time.monotonic() + seconds
         while time.monotonic() < end:
             with index.transaction(timeout=60):
@@ -155,7 +155,7 @@ def write_groups(folder, diary, name, seconds):
 def read_groups(folder, diary, names, seconds):
     """Until the time is up: what is read is one commit, whole, and never an older one than before."""
     seen, count, states = dict.fromkeys(names, 0), 0, set()
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             index.refresh()
@@ -180,7 +180,7 @@ def write_numbers(folder, diary, name, commits, seconds=0.0):
     """Documents without ids beside some with numbers of their own; tells which ids they got and kept."""
     rng = random.Random(name)
     kept, deleted, number, end = [], [], 0, time.monotonic() + seconds
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         while number < commits or time.monotonic() < end:
             wanted = [None] * rng.randint(1, 3)
             if number % 5 == 4:  # somebody's own, soon to be reached by the others; no two processes have one
@@ -209,7 +209,7 @@ def write_numbers(folder, diary, name, commits, seconds=0.0):
 def delete(folder, diary, state, seed):
     """Some documents, then some more."""
     rng = random.Random(seed)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         for _ in range(2):
             gone = {id for id, _ in rng.sample(state, min(3, len(state)))}
             state = [one for one in state if one[0] not in gone]
@@ -226,7 +226,7 @@ def renewed(state, chosen, seed):
 def update(folder, diary, state, seed):
     """New versions of some documents, by ``add`` and by ``update``."""
     rng = random.Random(seed)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         for number in range(2):
             chosen = {id for id, _ in rng.sample(state, min(4, len(state)))}
             state = renewed(state, chosen, seed + number)
@@ -242,7 +242,7 @@ def update(folder, diary, state, seed):
 def transaction(folder, diary, state, seed):
     """All kinds of changes in one commit."""
     rng = random.Random(seed)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         gone, changed = rng.sample([id for id, _ in state], 2)
         new = [(f"t{seed}-{i}", i) for i in range(3)]
         after = renewed([one for one in state if one[0] != gone], {changed}, seed) + new
@@ -256,7 +256,7 @@ def transaction(folder, diary, state, seed):
 
 def merge(folder, diary, state, seed):
     """Rewrite segments and reclaim space: the content stays."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         diary.begin(state)
         index.merge()
         diary.done()
@@ -264,7 +264,7 @@ def merge(folder, diary, state, seed):
 
 def backup(folder, diary, state, seed):
     """A copy beside the index."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         diary.begin(state)
         index.backup(Path(folder).with_name("backup"))
         diary.done()
@@ -286,7 +286,7 @@ def warm_up():
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        with CompressedIndex.create(path, 16) as index:
+        with Index.create(path, 16) as index:
             state = [(f"long{i}", i) for i in range(70)]
             index.add(*columns(state))
             index.build(force=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from jobs import outcomes
 from model import check, columns
 
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 
 
 class Life:
@@ -26,7 +26,7 @@ class Life:
         shutil.rmtree(self.place, ignore_errors=True)
         self.state = [(f"long{i}", i) for i in range(66)]
         if not self._fresh.exists():
-            with CompressedIndex.create(self._fresh, 16) as index:
+            with Index.create(self._fresh, 16) as index:
                 index.add(*columns(self.state[:-6]))
                 index.build(force=True)
                 index.add(*columns(self.state[-6:]))
@@ -42,10 +42,10 @@ class Life:
         states, acknowledged, errors = outcomes(self.diary, self.state)
         copy = self.folder.with_name("backup")
         if copy.exists():  # then it is whole
-            with CompressedIndex.open(copy) as index:
+            with Index.open(copy) as index:
                 check(index, [self.state])
             shutil.rmtree(copy)
-        with CompressedIndex.open(self.folder) as index:
+        with Index.open(self.folder) as index:
             self.state = check(index, states)
             probe = [(f"probe{self._number}", self._number % 10)]
             index.add(*columns(probe))

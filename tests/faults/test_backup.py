@@ -7,14 +7,15 @@ import pytest
 from model import check, columns
 
 from lfm2_retrieval.errors import DamagedIndexError, IndexExistsError, IndexWriteError, InvalidInputError
-from lfm2_retrieval.indexes import CompressedIndex, workshop
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.recovery import staging
 
 STATE = [(f"long{i}", i) for i in range(66)]
 
 
 @pytest.fixture
 def index(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", 16) as made:
+    with Index.create(tmp_path / "index", 16) as made:
         made.add(*columns(STATE))
         made.build(force=True)
         made.add(*columns([("a", 1), ("b", 2)]))
@@ -24,7 +25,7 @@ def index(tmp_path):
 
 def test_a_backup_is_the_same_index(index, tmp_path):
     index.backup(tmp_path / "deep" / "copy")
-    with CompressedIndex.open(tmp_path / "deep" / "copy") as copy:
+    with Index.open(tmp_path / "deep" / "copy") as copy:
         state = check(copy, [[*STATE, ("b", 2)]])
         copy.add(*columns([("c", 3)]))
         check(copy, [[*state, ("c", 3)]])
@@ -57,10 +58,10 @@ def test_what_an_interrupted_backup_left_is_replaced(index, tmp_path):
     (tmp_path / "copy" / "index.db").rename(tmp_path / "copy" / "index.db.new")
     (tmp_path / "copy").rename(tmp_path / "copy.partial")
     with pytest.raises(DamagedIndexError):
-        CompressedIndex.open(tmp_path / "copy.partial")
+        Index.open(tmp_path / "copy.partial")
     index.backup(tmp_path / "copy")
     assert not (tmp_path / "copy.partial").exists()
-    with CompressedIndex.open(tmp_path / "copy") as copy:
+    with Index.open(tmp_path / "copy") as copy:
         check(copy, [[*STATE, ("b", 2)]])
 
 
@@ -78,7 +79,7 @@ def test_a_full_disk_leaves_nothing(index, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(workshop.os, "fsync", full)
+    monkeypatch.setattr(staging.os, "fsync", full)
     with pytest.raises(IndexWriteError, match="No space"):
         index.backup(tmp_path / "copy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index"]
@@ -91,7 +92,7 @@ def test_backups_while_others_write(index, tmp_path):
     def write():
         try:
             number = 0
-            with CompressedIndex.open(index.path) as writer:
+            with Index.open(index.path) as writer:
                 while not done.is_set():
                     with writer.transaction():
                         writer.add(*columns([(f"w{number}-{i}", i) for i in range(3)]))
@@ -109,7 +110,7 @@ def test_backups_while_others_write(index, tmp_path):
     try:
         for _ in range(8):
             index.backup(tmp_path / "copy")
-            with CompressedIndex.open(tmp_path / "copy") as copy:
+            with Index.open(tmp_path / "copy") as copy:
                 copy.verify()
                 new = [id for id in copy.ids() if id.startswith("w")]
                 assert len({id.split("-")[0] for id in new}) <= 1

@@ -11,7 +11,7 @@ import pytest
 from life import Life
 from report import report
 
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 
 
 def crowd(zygote, folder, seconds, n_readers=8):
@@ -36,7 +36,7 @@ def crowd(zygote, folder, seconds, n_readers=8):
     told = [json.loads(Path(one["diary"]).read_text()) for one in requests]
     assert not any("failed" in one for one in told), told
     assert set(statuses) == {0}
-    with CompressedIndex.open(life.folder) as index:
+    with Index.open(life.folder) as index:
         index.verify()
     commits = [one["begin"] for one in told[:2]]
     looks = [one["begin"] for one in told[2:]]
@@ -79,7 +79,7 @@ def numbering(zygote, folder, commits, seconds=0.0, n_writers=4):
     kept = [id for one in told for id in one["begin"][0]]
     deleted = [id for one in told for id in one["begin"][1]]
     assert len(set(kept)) == len(kept)
-    with CompressedIndex.open(life.folder) as index:
+    with Index.open(life.folder) as index:
         assert set(index.ids()) == {*kept, *(id for id, _ in life.state)}
         index.verify()
     return {"documents": len(kept), "deleted": len(deleted)}
@@ -127,7 +127,7 @@ def begin(folder, if_exists, n_processes):
     go.touch()
     errors = [one.communicate()[1] for one in children]
     assert [one.returncode for one in children] == [0] * n_processes, errors
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         index.verify()
         return sorted(entry.text for entry in index)
 

@@ -14,7 +14,7 @@ from report import EVERY, report
 
 from lfm2_retrieval import TokenEmbeddings
 from lfm2_retrieval.errors import RetrievalError
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 
 STATE = [(f"d{i}", i) for i in range(8)]
 GOLDEN = Path(__file__).parents[2] / "indexes" / "golden" / "format-1" / "balanced"
@@ -25,7 +25,7 @@ TOGETHER = 64
 def make(folder, journal):
     """Segments, a tombstone, a changed document; ``journal`` keeps the newest commits out of index.db."""
     work = folder.with_name("work")
-    with CompressedIndex.create(work, 16, settings={"mine": "x" * 40}) as index:
+    with Index.create(work, 16, settings={"mine": "x" * 40}) as index:
         index.add(*columns(STATE[:5]))
         index.add(*columns(STATE[5:]))
         if journal:
@@ -77,7 +77,7 @@ def link_or_copy(source, target):
 def verdict(folder, expected):
     """What becomes of an index with changed bytes: found, or harmless; an AssertionError if neither."""
     try:
-        with CompressedIndex.open(folder) as index:
+        with Index.open(folder) as index:
             index.verify()
             assert content(index) == expected
             with index.writer() as writer:
@@ -100,7 +100,7 @@ class Flips:
         self.counts = {}
         self._folder, self._scratch, self._rng = folder, scratch, rng
         lay_out(folder, scratch, {})
-        with CompressedIndex.open(scratch) as index:
+        with Index.open(scratch) as index:
             self._expected = content(index)
 
     def each(self, places):

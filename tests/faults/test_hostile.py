@@ -14,7 +14,7 @@ import pytest
 from model import columns
 
 from lfm2_retrieval.errors import RetrievalError, StoredIndexError
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 
 STATE = [(f"long{i}", i) for i in range(66)]
 
@@ -23,7 +23,7 @@ STATE = [(f"long{i}", i) for i in range(66)]
 def made(tmp_path_factory):
     """An index with a codec, a compressed segment and an fp16 one, with the catalogue's journal empty."""
     folder = tmp_path_factory.mktemp("hostile") / "index"
-    with CompressedIndex.create(folder, 16) as index:
+    with Index.create(folder, 16) as index:
         index.add(*columns(STATE))
         index.build(force=True)
         index.add(*columns([("a", 1), ("b", 2)]))
@@ -46,7 +46,7 @@ def execute(folder, *statements):
 
 def use(folder):
     """All that a reader and a writer do with an index."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.verify()
         index.ids()
         index.search(columns(STATE)[1].select([0]), where={"version": {"$gte": 0}})
@@ -90,7 +90,7 @@ def test_what_a_writer_makes_is_never_made_through_a_link(folder, tmp_path, name
     path.symlink_to(target if name in ("building", "readers") else victim)
     try:
         use(folder)
-        with CompressedIndex.open(folder) as index:
+        with Index.open(folder) as index:
             index.build(force=True)
     except (RetrievalError, OSError):
         pass
@@ -173,7 +173,7 @@ def test_pages_without_end_are_given_up(folder, table):
 
 def test_huge_sizes_are_refused_before_memory_is_taken(folder):
     """Files with holes as large as they are declared, and every checksum of the catalogue right."""
-    from lfm2_retrieval.indexes.rows import checksum
+    from lfm2_retrieval.indexes.catalogue.rows import checksum
 
     connection = sqlite3.connect(folder / "index.db")
     (row,) = connection.execute(
@@ -207,7 +207,7 @@ BOMBS = ["[" * 100_000, '{"a":' * 100_000, "1e999", "9" * 5000, "NaN", '"' + "x"
 @pytest.mark.parametrize("place", ["settings", "files", "facts", "metadata", "tuned", "encoder"])
 def test_json_bombs_are_errors_of_ours(folder, place, value):
     """With checksums that are right: no flipped bit, but somebody's work."""
-    from lfm2_retrieval.indexes import rows
+    from lfm2_retrieval.indexes.catalogue import rows
 
     connection = sqlite3.connect(folder / "index.db")
     if place in ("settings", "tuned", "encoder"):
@@ -259,7 +259,7 @@ SQL = [
 
 
 def test_sql_in_ids_texts_and_metadata_is_text(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", 16) as index:
+    with Index.create(tmp_path / "index", 16) as index:
         vectors = columns([("a", 1)])[1]
         for number, text in enumerate(SQL):
             index.add([text], vectors, [text], [{text: text, "n": number}])

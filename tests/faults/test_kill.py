@@ -10,8 +10,8 @@ from report import report
 from zygote import KILL
 
 from lfm2_retrieval.errors import DamagedIndexError
-from lfm2_retrieval.indexes import CompressedIndex
-from lfm2_retrieval.indexes.repair import repair
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.recovery.repair import repair
 
 ANY = 127
 JOBS = ["add", "stream", "replace", "delete", "update", "transaction", "build", "merge", "tune", "backup"]
@@ -81,10 +81,10 @@ def kill_repairs(zygote, folder, step):
         if (place / "index.damaged").exists():
             assert index.exists() or (place / "index.repaired").exists()
         else:
-            with CompressedIndex.open(index) as opened, pytest.raises(DamagedIndexError):
+            with Index.open(index) as opened, pytest.raises(DamagedIndexError):
                 opened.verify()
         repair(index)
-        with CompressedIndex.open(index) as opened:
+        with Index.open(index) as opened:
             opened.verify()
             assert sorted(opened.ids()) == sorted(id for id, _ in life.state)
         shutil.rmtree(place)

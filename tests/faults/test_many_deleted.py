@@ -5,7 +5,7 @@ import pytest
 from report import report
 
 from eval.benchmarks.synthetic import SyntheticCorpus, draw_queries
-from lfm2_retrieval import CompressedIndex, ExactIndex, TokenEmbeddings
+from lfm2_retrieval import Index, TokenEmbeddings
 
 K = 10
 
@@ -35,7 +35,7 @@ def survive(folder, tier, which, corpus, n_queries):
     queries = TokenEmbeddings.concatenate(
         [draw_queries(some, n_queries // 2, 12, rng) for some in (documents.select(left), documents)]
     )
-    with ExactIndex.create(folder / "exact", corpus.dim) as index:
+    with Index.create(folder / "exact", corpus.dim, tier="exact") as index:
         add(index, documents, left)
         exact = ids(index, queries)
 
@@ -43,11 +43,11 @@ def survive(folder, tier, which, corpus, n_queries):
         pairs = zip(ids(index, queries), exact, strict=True)
         return np.array([len(found & best) / K for found, best in pairs])
 
-    with CompressedIndex.create(folder / "alone", corpus.dim, tier=tier) as index:
+    with Index.create(folder / "alone", corpus.dim, tier=tier) as index:
         add(index, documents, left)
         index.build(force=True)
         alone = recall(index)
-    with CompressedIndex.create(folder / "index", corpus.dim, tier=tier) as index:
+    with Index.create(folder / "index", corpus.dim, tier=tier) as index:
         add(index, documents, range(n))
         index.build(force=True)
         with index.writer() as writer:  # which doesn't merge in passing

@@ -12,7 +12,8 @@ import pytest
 from model import check, columns
 
 from lfm2_retrieval.errors import IndexWriteError, RetrievalError, StoredIndexError
-from lfm2_retrieval.indexes import CompressedIndex, lock
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.catalogue import lock
 
 STATE = [(f"long{i}", i) for i in range(66)]
 NOBODY = 65534
@@ -20,7 +21,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def folder(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", 16) as index:
+    with Index.create(tmp_path / "index", 16) as index:
         index.add(*columns(STATE))
     return tmp_path / "index"
 
@@ -59,12 +60,12 @@ def reachable(path):
 
 
 def read_all(folder):
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         return len(check(index, [STATE]))
 
 
 def write_one(folder):
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.add(*columns([("new", 1)]))
 
 
@@ -76,16 +77,16 @@ def test_an_ordinary_user_reads_what_only_another_may_write(folder):
     assert answer["error"] in ("StoredIndexError", "IndexWriteError"), answer
     assert str(folder) in answer["message"]
     assert sorted(path.name for path in folder.iterdir()) == before
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.add(*columns([("new", 1)]))
 
 
 def test_an_ordinary_user_reads_while_the_owner_has_it_open(folder):
     """The journal then holds commits that only its reader can see."""
     reachable(folder)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.add(*columns([("new", 1)]))
-        answer = as_nobody(lambda: CompressedIndex.open(folder).ids()[-1:])
+        answer = as_nobody(lambda: Index.open(folder).ids()[-1:])
     assert answer == {"found": ["new"]} or answer["error"] in ("StoredIndexError", "DamagedIndexError")
     if "message" in answer:
         assert "can't be written" in answer["message"] or "read" in answer["message"], answer
@@ -120,7 +121,7 @@ def test_read_only_media(folder, tmp_path):
         assert read_all(place) == len(STATE)
         with pytest.raises(StoredIndexError):
             write_one(place)
-        with CompressedIndex.open(place) as index:
+        with Index.open(place) as index:
             index.verify()
             assert index.get("long3").metadata["version"] == 3
             with pytest.raises(StoredIndexError):
@@ -138,7 +139,7 @@ def test_a_disk_that_fills_up(folder, tmp_path, room):
     with mounted(place, "-t", "tmpfs", "-o", f"size={used + room}k", "tmpfs"):
         shutil.copytree(folder, place / "index")
         state, full = list(STATE), 0
-        with CompressedIndex.open(place / "index") as index:
+        with Index.open(place / "index") as index:
             for number in range(60):
                 new = [(f"long-{number}", number)]
                 try:
@@ -157,7 +158,7 @@ def test_a_disk_that_fills_up(folder, tmp_path, room):
                 if number % 5 == 0:
                     check(index, [state])
         assert full
-        with CompressedIndex.open(place / "index") as index:
+        with Index.open(place / "index") as index:
             check(index, [state])
 
 
@@ -165,7 +166,7 @@ def test_a_moved_index_is_the_same(folder, tmp_path):
     moved = tmp_path / "other" / "name with spaces and ümlauts?#%"
     moved.parent.mkdir()
     folder.rename(moved)
-    with CompressedIndex.open(moved) as index:
+    with Index.open(moved) as index:
         check(index, [STATE])
         index.add(*columns([("new", 1)]))
         check(index, [[*STATE, ("new", 1)]])
@@ -173,7 +174,7 @@ def test_a_moved_index_is_the_same(folder, tmp_path):
 
 def test_an_index_moved_while_it_is_open(folder, tmp_path):
     """Reading goes on or ends in an error of ours; nothing is written to either place."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         folder.rename(tmp_path / "moved")
         try:
             assert len(index.ids()) == len(STATE)
@@ -181,7 +182,7 @@ def test_an_index_moved_while_it_is_open(folder, tmp_path):
         except (RetrievalError, FileNotFoundError):
             pass
     assert not folder.exists()
-    with CompressedIndex.open(tmp_path / "moved") as index:
+    with Index.open(tmp_path / "moved") as index:
         index.verify()
 
 
@@ -193,7 +194,7 @@ def test_a_file_system_without_locks(folder, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(lock.fcntl, "flock", none)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         check(index, [STATE])
         with pytest.raises(StoredIndexError, match="no locks"):
             index.add(*columns([("new", 1)]))

@@ -11,7 +11,7 @@ from life import Life
 from model import check, columns
 from report import EVERY, report
 
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 
 JOBS = ["add", "stream", "replace", "delete", "update", "transaction", "build", "merge"]
 
@@ -41,7 +41,7 @@ def lose_power(zygote, folder, job, chosen, seed=0):
             left = folder / "left"
             disk.save(left, fate)
             possible = states[disk.acknowledged : disk.acknowledged + 2]
-            with CompressedIndex.open(left) as index:
+            with Index.open(left) as index:
                 found = check(index, possible)
                 index.add(*columns([("after", 1)]))
                 assert index.ids() == [*(id for id, _ in found), "after"]

@@ -11,8 +11,8 @@ from model import check_search, columns, held, metadata, text, vectors
 
 from lfm2_retrieval import TokenEmbeddings
 from lfm2_retrieval.errors import DamagedIndexError, IndexNotFoundError
-from lfm2_retrieval.indexes import CompressedIndex
-from lfm2_retrieval.indexes.repair import repair
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.recovery.repair import repair
 
 FIRST = [(f"long{i}", i) for i in range(66)]
 LATER = [(f"d{i}", i) for i in range(30)]
@@ -20,7 +20,7 @@ LATER = [(f"d{i}", i) for i in range(30)]
 
 def make(folder, tier):
     """A compressed segment, fp16 ones, tombstones, a changed document and some settings."""
-    with CompressedIndex.create(folder, 16, tier=tier, settings={"mine": [1]}) as index:
+    with Index.create(folder, 16, tier=tier, settings={"mine": [1]}) as index:
         index.add(*columns(FIRST))
         index.build(force=True)
         index.add(*columns(LATER[:20]))
@@ -78,7 +78,7 @@ def repaired(folder, state, **options):
     assert digest(report.original) == before
     assert (told.problems, told.lost) == (report.problems, report.lost)
     missing = set(report.lost)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.verify()
         found = {entry.id: entry for entry in index.documents()}
         left = [one for one in state if one[0] not in missing]
@@ -234,7 +234,7 @@ def test_a_journal_with_a_flipped_bit(copied, tmp_path):
     """SQLite silently drops all commits from there on; a repair finds them."""
     folder, state = copied()
     other = tmp_path / "other"
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.add(*columns([("new1", 1)]))
         index.add(*columns([("new2", 2)]))
         shutil.copytree(folder, other)
@@ -277,7 +277,7 @@ def test_damage_gets_no_new_checksums(copied):
     folder, _ = copied()
     path = segments(folder, "vectors.npy")[0]
     flip(path, -1)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         for work in (index.merge, lambda: index.build(force=True)):
             with pytest.raises(DamagedIndexError, match="vectors"):
                 work()
@@ -288,7 +288,7 @@ def test_damage_gets_no_new_checksums(copied):
 def test_nothing_left_is_an_error(tmp_path):
     with pytest.raises(IndexNotFoundError):
         repair(tmp_path / "nothing")
-    with CompressedIndex.create(tmp_path / "index", 16) as index:
+    with Index.create(tmp_path / "index", 16) as index:
         index.add(*columns(LATER))
     (tmp_path / "index" / "index.db").unlink()
     with pytest.raises(DamagedIndexError, match="backup"):
@@ -300,5 +300,5 @@ def test_an_interrupted_exchange_is_brought_to_its_end(copied):
     folder, state = copied()
     folder.rename(folder.with_name("index.repaired"))
     assert "interrupted" in repair(folder).problems[0]
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         assert held(index)[0] == state

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lfm2_retrieval import Retriever
-from lfm2_retrieval.indexes import rows
+from lfm2_retrieval.indexes.catalogue import rows
 
 SECONDS = 300.0
 MEGABYTES = 400

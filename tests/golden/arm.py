@@ -10,7 +10,7 @@ import re
 import llvmlite.binding as llvm
 import numpy as np
 
-from lfm2_retrieval.indexes import _search_kernels
+from lfm2_retrieval.indexes.kernels import shortlist
 
 TRIPLE = "aarch64-unknown-linux-gnu"
 LAYOUT = "e-m:e-i8:8:32-i16:16:32-i64:64-i128:128-n32:64-S128"
@@ -30,7 +30,7 @@ def to_arm(kernel) -> str:
 def main() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    kernels = _search_kernels.for_lanes(16)
+    kernels = shortlist.for_lanes(16)
     table, ids = np.zeros((4, 16), np.int16), np.zeros(3, np.uint16)
     where = np.zeros(1, np.int64), np.full(1, 3), np.zeros(1, np.int32)
     kernels.estimate(np.zeros((4, 16), np.int8), ids, *where)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.schema import FORMAT
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
+from lfm2_retrieval.indexes.catalogue.schema import FORMAT
 
 GOLDEN = Path(__file__).parents[2] / "indexes" / "golden"
 DIM = 6  # no multiple of what a byte of code holds
@@ -53,9 +53,7 @@ def make(folder: Path, tier: str) -> None:
     rng = np.random.default_rng(7)
     unit = tier != "accurate"
     sizes = (N_LOOSE, N_LOOSE) if tier == "exact" else (N_COMPRESSED, N_LOOSE)
-    with CompressedIndex.create(
-        folder, DIM, tier=tier, settings={"made_by": "tests/golden/make.py"}
-    ) as index:
+    with Index.create(folder, DIM, tier=tier, settings={"made_by": "tests/golden/make.py"}) as index:
         first = 0
         for size in sizes:
             numbers = range(first, first + size)
@@ -72,7 +70,7 @@ def make(folder: Path, tier: str) -> None:
 
 def expect(folder: Path, queries: TokenEmbeddings) -> dict[str, object]:
     """What a search finds, by default and exactly."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         return {
             "documents": len(index),
             "tokens": index.n_tokens,

@@ -10,8 +10,8 @@ import make
 import numpy as np
 import pytest
 
-from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes.schema import FORMAT
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
+from lfm2_retrieval.indexes.catalogue.schema import FORMAT
 
 FORMATS = sorted(path.name for path in make.GOLDEN.glob("format-*"))
 WHOLE = [(name, tier) for name in FORMATS for tier in make.TIERS]
@@ -30,7 +30,7 @@ def asked(facts):
 def opened(request, tmp_path):
     name, tier = request.param
     shutil.copytree(make.GOLDEN / name / tier, tmp_path / "index")
-    with CompressedIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         yield index, expected(name), tier
 
 
@@ -72,7 +72,7 @@ def test_a_golden_index_can_be_added_to(opened):
     before = [[hit.id for hit in hits] for hits in index.search(asked(facts), SearchParams(8, exact=True))]
     index.add(["far"], TokenEmbeddings(np.full((1, make.DIM), 1e-3, np.float32), np.array([0, 1])))
     index.build(force=True)
-    with ExactIndex.open(index.path) as again:
+    with Index.open(index.path) as again:
         assert len(again) == len(index.ids()) == len(index)
         again.verify()
     after = [[hit.id for hit in hits] for hits in index.search(asked(facts), SearchParams(8, exact=True))]

@@ -123,7 +123,7 @@ def index_and_search(dtype):
 
 
 def build_and_search(dtype):
-    from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+    from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 
     vectors = np.random.default_rng(1).standard_normal((4500, 16)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -131,7 +131,7 @@ def build_and_search(dtype):
     queries = embeddings.select([3, 4])
     with (
         tempfile.TemporaryDirectory() as folder,
-        CompressedIndex.create(Path(folder, "index"), 16) as index,
+        Index.create(Path(folder, "index"), 16) as index,
     ):
         index.add([str(i) for i in range(500)], embeddings)
         exact = index.search(queries, 3)

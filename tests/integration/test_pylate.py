@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lfm2_retrieval import ExactIndex, SearchParams
+from lfm2_retrieval import Index, SearchParams
 from lfm2_retrieval.errors import DuplicateIdError, InvalidInputError, StoredIndexError
 from lfm2_retrieval.integrations.pylate import ColBERT, LFM2Index
 
@@ -115,7 +115,7 @@ def test_it_is_kept_and_opened(index, tmp_path):
     again = LFM2Index(str(tmp_path), "colbert", params=SearchParams(exact=True))
     check(again(QUERIES), *map(expected, QUERIES))
     again.add_documents(["f"], DOCUMENTS[:1])
-    with ExactIndex.open(tmp_path / "colbert") as plain:
+    with Index.open(tmp_path / "colbert") as plain:
         assert plain.ids() == [*IDS, "f"]
 
 

@@ -16,55 +16,48 @@ import lfm2_retrieval
 ROOT = Path(lfm2_retrieval.__file__).parent
 NAMES = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 
-BELOW: dict[str, set[str]] = {}
-"""What each part may import of the others; the package itself (``__version__``) is open to all."""
-BELOW["errors"] = BELOW["titles"] = BELOW["hub"] = BELOW["interrupts"] = BELOW["concurrency"] = set()
-BELOW["display"] = BELOW["machine"] = set()
-BELOW["keywords"] = {"errors"}
-BELOW["hits"] = {"display"}
-BELOW["forks"] = {"errors"}
-BELOW["datatypes"] = {"errors", "display", "hits"}
-BELOW["documents"] = {"errors", "datatypes", "json_values", "titles"}
-BELOW["indexes"] = {"errors", "datatypes", "concurrency", "forks", "json_values"}
-BELOW["encoder"] = {"errors", "datatypes", "hub", "concurrency", "forks", "keywords"}
-BELOW["explain"] = {"errors", "datatypes"}
-BELOW["json_values"] = {"errors"}
-BELOW["frames"] = {"errors", "datatypes"}
-BELOW["records"] = {"errors", "datatypes", "json_values", "titles"}
-BELOW["ingest"] = BELOW["records"] | {"encoder", "indexes", "interrupts", "frames", "records"}
-BELOW["ingest"] |= {"recorded"}
-BELOW["progress"] = {"ingest"}
-BELOW["reindexing"] = BELOW["ingest"] | {"ingest", "progress"}
-BELOW["answering"] = {"errors", "datatypes", "encoder", "indexes"}
-BELOW["reranking"] = {"errors", "datatypes", "encoder", "explain"}
-BELOW["searching"] = BELOW["ingest"] | {"explain", "ingest", "keywords", "reranking"}
-BELOW["recorded"] = {"errors", "encoder"}
-BELOW["change_run"] = BELOW["ingest"] | {"ingest"}
-BELOW["changes"] = BELOW["change_run"] | {"change_run"}
-BELOW["target"] = {"errors", "encoder", "indexes", "recorded"}
-BELOW["retriever"] = BELOW["searching"] | {
-    "documents",
-    "searching",
-    "changes",
-    "forks",
-    "progress",
-    "display",
-    "reindexing",
-    "target",
-    "answering",
+GROUND = {"errors", "printable", "platform", "display", "json_values", "keywords", "datatypes", "hits", "hub"}
+"""What every part above may import; among themselves they import as ``BELOW`` says."""
+BELOW: dict[str, set[str]] = {
+    "platform": {"errors"},
+    "display": {"errors", "printable"},
+    "printable": set(),
+    "errors": {"printable"},
+    "json_values": {"errors"},
+    "keywords": {"errors"},
+    "hub": set(),
+    "titles": set(),
+    "hits": {"display"},
+    "datatypes": {"errors", "display", "hits"},
+    "frames": GROUND,
+    "records": GROUND | {"titles"},
+    "documents": GROUND | {"titles"},
+    "indexes": GROUND - {"hub"},
+    "encoder": GROUND,
 }
-BELOW["retriever"] |= {"recorded"}
+"""What each part may import of the others; the package itself (``__version__``) is open to all."""
+BELOW["retriever"] = GROUND | {"titles", "frames", "records", "documents", "indexes", "encoder"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
-BELOW["figures"] = {"errors"}
-BELOW["evaluation"] = BELOW["integrations"] | {"hub", "figures", "concurrency", "machine"}
-BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server", "figures"}
+BELOW["evaluation"] = BELOW["integrations"]
+BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server"}
 BELOW["__main__"] = {"cli"}
-BELOW["__init__"] = {"forks", "errors", "datatypes", "encoder", "indexes", "retriever"}
-BELOW = {part: below | {"printable", "plain_files"} for part, below in BELOW.items()}
-BELOW["evaluation"] |= {"markup"}
-BELOW["markup"] = {"printable"}
-BELOW |= {"printable": set(), "plain_files": {"errors"}}
-BELOW["errors"] = {"printable"}
+BELOW["__init__"] = {"platform", "errors", "datatypes", "encoder", "indexes", "retriever"}
+
+LEVELS = (
+    ("access", "stored_text", "kernels"),
+    ("filters", "analysis", "quantization"),
+    ("segments",),
+    ("catalogue",),
+    ("commits",),
+    ("compaction", "search", "recovery"),
+    ("tuning", "making"),
+    ("views",),
+    ("upkeep", "reader"),
+    ("transactions",),
+    ("index",),
+    ("export", "__init__"),
+)
+"""The parts of ``indexes`` from the ground up: each may import what is on levels below its own."""
 
 FOREIGN = {"indexes": {"torch", "transformers", "sentence_transformers"}, "encoder": {"faiss", "sqlite3"}}
 HEAVY = {"torch", "faiss", "numba", "transformers", "sentence_transformers", "sklearn", "scipy"}
@@ -104,6 +97,33 @@ def test_imports_point_down(part):
             assert parts[0] not in FOREIGN.get(part, set()), f"{file} imports {name}"
 
 
+def test_imports_point_down_within_indexes():
+    levels = {part: level for level, parts in enumerate(LEVELS) for part in parts}
+    folder = ROOT / "indexes"
+    parts = {
+        path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert parts == set(levels)
+    for file in folder.rglob("*.py"):
+        part = file.relative_to(folder).parts[0].removesuffix(".py")
+        for name in imported(file):
+            _, *inner = name.removeprefix("lfm2_retrieval.").split(".")
+            if name.startswith("lfm2_retrieval.indexes.") and inner[0] in set(levels) - {part}:
+                assert levels[inner[0]] < levels[part], f"{file} imports {name}"
+
+
+def test_indexes_are_imported_by_their_package():
+    """What others use of ``indexes`` it gives itself, so that its folders can move; but what loads much."""
+    lazily = {"export", "recovery"}
+    for file in ROOT.rglob("*.py"):
+        if file.relative_to(ROOT).parts[0] != "indexes":
+            deep = {
+                name.split(".")[2] for name in imported(file) if name.startswith("lfm2_retrieval.indexes.")
+            }
+            modules = {path.stem for path in (ROOT / "indexes").iterdir()}
+            assert deep & modules <= lazily, file
+
+
 def test_the_package_is_light():
     assert not loaded_by("import lfm2_retrieval, lfm2_retrieval.errors") & (
         HEAVY | {"numpy", "rich", "click"}
@@ -124,8 +144,8 @@ for arguments in ("--help", "index --help", "bench search --help", "eval nanobei
 def test_models_and_info_load_no_torch(tmp_path):
     code = f"""
 from lfm2_retrieval.cli import main
-from lfm2_retrieval.indexes import ExactIndex
-ExactIndex.create({str(tmp_path / "index")!r}, 8).close()
+from lfm2_retrieval.indexes import Index
+Index.create({str(tmp_path / "index")!r}, 8).close()
 main(["models"], standalone_mode=False)
 main(["info", {str(tmp_path / "index")!r}], standalone_mode=False)
 """

@@ -7,7 +7,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfm2_retrieval.indexes.lexical import _folded, query_words, terms, words
+from lfm2_retrieval.indexes.analysis.words import _folded, query_words, terms, words
 
 ALPHABET = (
     "abCÉß01 \u0301\u0316-+#._&@/:'·"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.datatypes import ScoreKind
-from lfm2_retrieval.indexes.policy import FEWEST_TOKENS
+from lfm2_retrieval.indexes.compaction.policy import FEWEST_TOKENS
 
 TIERS = ("compact", "balanced", "accurate")
 SCORED = 1e-5
@@ -93,7 +93,7 @@ def stored(index):
     """id → float64 vectors as the index has them, in order of insertion; empty documents left out."""
     found = {}
     ids = {}
-    with index._catalogue.reading() as connection:
+    with index._views.catalogue.reading() as connection:
         for key, id in connection.execute("SELECT key, id FROM documents WHERE died IS NULL"):
             ids[key] = id.decode()
     for part in index._snapshot().parts:
@@ -169,7 +169,7 @@ def test_a_compressed_index_tells_the_truth_about_what_it_stores(recipe, k, coun
     order = {name: number for number, name in enumerate(names)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        with CompressedIndex.create(path, dim, tier=recipe.tier, seed=recipe.seed) as index:
+        with Index.create(path, dim, tier=recipe.tier, seed=recipe.seed) as index:
             with index.writer() as writer:
                 writer.add(names, pack(documents, dim))
             check_against_given(index, documents, queries, k)
@@ -179,7 +179,7 @@ def test_a_compressed_index_tells_the_truth_about_what_it_stores(recipe, k, coun
             assert set(stored(index)) == {
                 name for name, one in zip(names, documents, strict=True) if len(one)
             }
-        with CompressedIndex.open(path) as index:
+        with Index.open(path) as index:
             assert check(index, queries, k, order) == before
             more = [documents[1], rng.standard_normal((4, dim)).astype(np.float32), documents[0][:0]]
             late = ["late0", "late1", "late2"]
@@ -210,7 +210,7 @@ def check_against_given(index, documents, queries, k):
 @given(recipe=RECIPES)
 def test_what_is_stored_is_near_what_was_given(recipe):
     dim, documents = recipe.dim, recipe.documents()
-    with CompressedIndex.create(None, dim, tier=recipe.tier, seed=recipe.seed) as index:
+    with Index.create(None, dim, tier=recipe.tier, seed=recipe.seed) as index:
         with index.writer() as writer:
             writer.add([f"d{number}" for number in range(len(documents))], pack(documents, dim))
         assert index.build(force=True)
@@ -232,7 +232,7 @@ def test_the_same_seed_and_vectors_give_the_same_bytes(recipe):
     try:
         for number in range(2):
             path = folder / str(number)
-            with CompressedIndex.create(path, dim, tier=recipe.tier, seed=recipe.seed) as index:
+            with Index.create(path, dim, tier=recipe.tier, seed=recipe.seed) as index:
                 with index.writer() as writer:
                     writer.add([f"d{i}" for i in range(len(documents))], pack(documents, dim))
                 assert index.build(force=True)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support import naive_search, pairs
 
 from lfm2_retrieval import TokenEmbeddings
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 
 DIM = 4
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12)  # NUL and lone surrogates included
@@ -51,7 +51,7 @@ def test_an_index_is_a_dict_with_maxsim(tmp_path_factory, batches, queries, k, g
     path = tmp_path_factory.mktemp("property") / "index"
     expected = {}
     packed = pack(queries)
-    with ExactIndex.create(path, DIM) as index, index.writer() as writer:
+    with Index.create(path, DIM, tier="exact") as index, index.writer() as writer:
         for batch in batches:
             new = {id: document for id, document in batch.items() if id not in expected}
             vectors, texts, metadata = zip(*new.values(), strict=True) if new else ((), (), ())
@@ -61,5 +61,5 @@ def test_an_index_is_a_dict_with_maxsim(tmp_path_factory, batches, queries, k, g
             expected.update(new)
         writer.commit()
         check(index, expected, packed, k)
-    with ExactIndex.open(path) as index:
+    with Index.open(path) as index:
         check(index, expected, packed, k)

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
-from lfm2_retrieval.indexes.conditions import Sql
-from lfm2_retrieval.indexes.fields import check_fields, columns, declare
-from lfm2_retrieval.indexes.filters import parse_where
-from lfm2_retrieval.indexes.matching import matching
-from lfm2_retrieval.indexes.schema import ALIVE
+from lfm2_retrieval.indexes.catalogue.schema import ALIVE
+from lfm2_retrieval.indexes.commits.matching import matching
+from lfm2_retrieval.indexes.filters.conditions import Sql
+from lfm2_retrieval.indexes.filters.fields import check_fields, columns, declare
+from lfm2_retrieval.indexes.filters.where import parse_where
 
 FIELDS = ["lang", "year", "a.b", "a.b.x", "straße", "with space", "it's [a] $"]
 ODD = ["", ".", "a..b", 'say "x"', "back\\slash", "a\x00b", "a.b.x.b.x"]

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support import naive_search, pairs
 
-from lfm2_retrieval import CompressedIndex, TokenEmbeddings
+from lfm2_retrieval import Index, TokenEmbeddings
 from lfm2_retrieval.errors import DuplicateIdError, UnknownIdError
-from lfm2_retrieval.indexes import ExactIndex
 
 DIM = 4
 IDS = st.lists(st.sampled_from([f"id{i}" for i in range(12)]), max_size=5, unique=True)
@@ -24,7 +23,7 @@ METADATA = st.fixed_dictionaries({"n": st.integers(0, 3)})
 class Life(RuleBasedStateMachine):
     """The model: id → (vectors, text, metadata), in order of insertion."""
 
-    kind = ExactIndex
+    tier = "exact"
 
     def __init__(self):
         super().__init__()
@@ -36,8 +35,8 @@ class Life(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 99))
     def create(self, seed):
         self.rng = np.random.default_rng(seed)
-        self.index = self.kind.create(self.folder / "index", DIM)
-        self.reader = self.kind.open(self.folder / "index")
+        self.index = Index.create(self.folder / "index", DIM, tier=self.tier)
+        self.reader = Index.open(self.folder / "index")
 
     def drawn(self, n):
         lengths = self.rng.integers(0, 4, n)
@@ -127,7 +126,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.index.close()
-        self.index = self.kind.open(self.folder / "index")
+        self.index = Index.open(self.folder / "index")
 
     @rule()
     def refresh(self):
@@ -166,7 +165,7 @@ class Life(RuleBasedStateMachine):
 class CompressedLife(Life):
     """The same of the index that compresses, at a size at which it doesn't yet."""
 
-    kind = CompressedIndex
+    tier = "balanced"
 
 
 SHORT = settings(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lfm2_retrieval import CompressedIndex, Retriever, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, Retriever, SearchParams, TokenEmbeddings
 from lfm2_retrieval.cli import main
 from lfm2_retrieval.errors import DamagedIndexError, InvalidInputError
-from lfm2_retrieval.indexes.answerable import learn_min_score
+from lfm2_retrieval.indexes.search.min_score import learn_min_score
 
 TEXTS = [
     "Bees dance to tell each other where flowers are.",
@@ -82,7 +82,7 @@ def test_what_is_learnt_from_questions_is_stored_and_used(path):
 
 
 def test_a_high_threshold_says_that_nothing_was_found(path):
-    with CompressedIndex.open(path) as index, index.writer() as writer:
+    with Index.open(path) as index, index.writer() as writer:
         writer.set({"min_score": {"value": 0.999}})
     with Retriever.open(path) as retriever:
         assert retriever.search(QUESTIONS, 3, min_score="auto") == [[]] * len(QUESTIONS)
@@ -93,7 +93,7 @@ def test_a_high_threshold_says_that_nothing_was_found(path):
 
 @pytest.mark.parametrize("value", [3, {"value": None}, {"value": True}, {"value": "x"}, {}, [], "0.5"])
 def test_a_damaged_threshold_is_told(path, value):
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         with index.writer() as writer:
             writer.set({"min_score": value})
         queries = TokenEmbeddings(np.ones((1, index.dim), np.float32), np.array([0, 1]))
@@ -126,7 +126,7 @@ def test_on_the_command_line_without_questions(path):
 
 
 def test_an_index_whose_model_is_gone_is_tuned_all_the_same(path):
-    with CompressedIndex.open(path) as index, index.writer() as writer:
+    with Index.open(path) as index, index.writer() as writer:
         writer.set({"encoder": {**index.settings["encoder"], "name": "/nowhere/at/all"}})
     result = CliRunner().invoke(main, ["tune", str(path)])
     assert result.exit_code == 0, result.output

@@ -10,7 +10,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from lfm2_retrieval import Document, Encoder, Retriever
+from lfm2_retrieval import Document, Encoder, Retriever, rerank
 from lfm2_retrieval.datatypes import Hit, Hits, Match, SearchOptions
 from lfm2_retrieval.errors import InvalidInputError
 
@@ -39,7 +39,8 @@ def test_no_call_names_an_inner_class(retriever, checkpoint, tmp_path, unknown):
         "Retriever.search": lambda: retriever.search("fox", **{unknown: 3}),
         "Retriever.index": lambda: Retriever.index(TEXTS, tmp_path / "new", **{unknown: 3}),
         "Retriever.open": lambda: Retriever.open(tmp_path, **{unknown: 3}),
-        "Retriever.rerank": lambda: Retriever.rerank("fox", TEXTS, **{unknown: 3}),
+        "rerank": lambda: rerank("fox", TEXTS, **{unknown: 3}),
+        "Retriever.rerank": lambda: retriever.rerank("fox", TEXTS, **{unknown: 3}),
         "Encoder.load": lambda: Encoder.load(checkpoint(), **{unknown: 3}),
         "Encoder.encode_documents": lambda: encoder.encode_documents(TEXTS, **{unknown: 3}),
         "Encoder.with_options": lambda: encoder.with_options(**{unknown: 3}),
@@ -71,7 +72,7 @@ def test_all_options_of_a_search_show(method):
     text = pydoc.plain(pydoc.render_doc(method))
     for name in SearchOptions.__annotations__:
         assert name in text
-    for method in (Retriever.index, Retriever.open, Retriever.rerank):
+    for method in (Retriever.index, Retriever.open, Retriever.rerank, rerank):
         assert not [p for p in inspect.signature(method).parameters.values() if p.kind is p.VAR_KEYWORD]
 
 
@@ -86,7 +87,7 @@ def test_hits_are_json(retriever):
     several = retriever.search(["fox", " "], 1)
     assert [json.dumps(one.to_dicts()) != "[]" for one in several] == [True, False]
     assert json.loads(json.dumps(retriever.get("1").to_dict()))["text"] == TEXTS[1]
-    assert Retriever.rerank("fox", TEXTS, model=retriever.encoder).to_dicts()[0]["rank"] == 1
+    assert rerank("fox", TEXTS, model=retriever.encoder).to_dicts()[0]["rank"] == 1
 
 
 def test_no_value_stops_json():

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lfm2_retrieval import ExactIndex, TokenEmbeddings, forks
+from lfm2_retrieval import Index, TokenEmbeddings
 from lfm2_retrieval.errors import ForkedProcessError
-from lfm2_retrieval.indexes.lock import WriterLock
+from lfm2_retrieval.indexes.catalogue.lock import WriterLock
+from lfm2_retrieval.platform import forks
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 
@@ -155,7 +156,7 @@ def test_cached_properties_have_no_lock_in_common() -> None:
 
 
 def test_a_transaction_stays_the_parents(tmp_path: Path) -> None:
-    index = ExactIndex.create(tmp_path / "index", 8)
+    index = Index.create(tmp_path / "index", 8, tier="exact")
     index.add(["before"], embeddings(1))
 
     def refuses() -> bool:
@@ -185,8 +186,8 @@ def test_a_child_leaves_the_parents_temporary_index(tmp_path: Path) -> None:
     program = """
 import os, sys
 import numpy as np
-from lfm2_retrieval import ExactIndex, TokenEmbeddings
-index = ExactIndex.create(None, 4)
+from lfm2_retrieval import Index, TokenEmbeddings
+index = Index.create(None, 4)
 index.add(["a"], TokenEmbeddings(np.ones((1, 4), np.float32), np.array([0, 1])))
 child = os.fork()
 if not child:

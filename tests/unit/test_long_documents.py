@@ -11,7 +11,7 @@ import pytest
 
 from lfm2_retrieval import Encoder, Retriever
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.ingest import Progress
+from lfm2_retrieval.retriever.ingest import Progress
 
 Make = Callable[..., Path]
 LONG = " ".join(f"rain falls on quiet hills {i} and rivers carry boats" for i in range(60))

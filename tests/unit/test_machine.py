@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lfm2_retrieval.machine import cpu_name
+from lfm2_retrieval.platform.machine import cpu_name
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@
 
 import pytest
 
+from lfm2_retrieval.display.markup import code, unmarked
+from lfm2_retrieval.display.markup import latex as as_latex
+from lfm2_retrieval.display.markup import markdown as as_markdown
 from lfm2_retrieval.evaluation.report import html, latex, markdown
 from lfm2_retrieval.evaluation.tables import Section, Table
-from lfm2_retrieval.markup import code, unmarked
-from lfm2_retrieval.markup import latex as as_latex
-from lfm2_retrieval.markup import markdown as as_markdown
 
 BAD = [
     "<script>alert(1)</script>",

@@ -10,7 +10,7 @@ import pytest
 
 from lfm2_retrieval import Encoder, Retriever
 from lfm2_retrieval.errors import ModelMismatchError
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 from lfm2_retrieval.indexes.export import export_documents, export_embeddings
 
 SHORT, LONG = "rain falls", "rain falls on the quiet hills, and the trains leave at seven in the evening"
@@ -41,16 +41,16 @@ class Meddling:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str, work: Callable[[], object]) -> None:
         self.done = False
-        real = getattr(CompressedIndex, step)
+        real = getattr(Index, step)
 
-        def meddle(index: CompressedIndex, *rest: object, **named: object) -> object:
+        def meddle(index: Index, *rest: object, **named: object) -> object:
             found = real(index, *rest, **named)
             if not self.done:
                 self.done = True
                 work()
             return found
 
-        monkeypatch.setattr(CompressedIndex, step, meddle)
+        monkeypatch.setattr(Index, step, meddle)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_rerank_is_of_one_commit(
 def test_an_export_is_of_one_commit(
     path: Path, tmp_path: Path, change: Callable[[], object], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         monkeypatch.setattr("lfm2_retrieval.indexes.export._AT_ONCE", 5)
         expected = index.embeddings(index.ids())
         Meddling(monkeypatch, step, change)
@@ -126,7 +126,7 @@ def test_an_export_is_of_one_commit(
 def test_a_measurement_is_of_one_commit(
     path: Path, change: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         n_tokens = index.n_tokens
         Meddling(monkeypatch, "search", change)
         assert index.measure_recall(k=3, sample=4, store=False).n_tokens == n_tokens < index.n_tokens

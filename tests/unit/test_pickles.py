@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import (
-    CompressedIndex,
     Document,
     Encoder,
-    ExactIndex,
     Hit,
+    Index,
     Match,
     Retriever,
     ScoreKind,
@@ -97,16 +96,13 @@ def test_an_encoder(way: Callable[[Any], Any]) -> None:
 
 
 @ways
-@pytest.mark.parametrize("kind", [ExactIndex, CompressedIndex])
 @pytest.mark.parametrize("auto_refresh", [False, True])
-def test_an_index(
-    way: Callable[[Any], Any], kind: type[ExactIndex], auto_refresh: bool, tmp_path: Path
-) -> None:
-    kind.create(tmp_path / "index", 4).close()
-    index = kind.open(tmp_path / "index", auto_refresh=auto_refresh)
+def test_an_index(way: Callable[[Any], Any], auto_refresh: bool, tmp_path: Path) -> None:
+    Index.create(tmp_path / "index", 4).close()
+    index = Index.open(tmp_path / "index", auto_refresh=auto_refresh)
     index.add(["a"], TokenEmbeddings(np.ones((1, 4), np.float32), np.array([0, 1])))
     other = way(index)
-    assert type(other) is kind
+    assert type(other) is Index
     assert other.ids() == ["a"]
     index.add(["b"], TokenEmbeddings(np.ones((1, 4), np.float32), np.array([0, 1])))
     assert other.ids() == ["a", "b"][: 1 + auto_refresh]
@@ -119,13 +115,13 @@ def test_an_index(
 
 @ways
 def test_what_cannot_be_had_says_why(way: Callable[[Any], Any], tmp_path: Path) -> None:
-    index = ExactIndex.create(tmp_path / "index", 4)
+    index = Index.create(tmp_path / "index", 4, tier="exact")
     with index.transaction(), pytest.raises(errors.TransactionError, match="inside a transaction"):
         way(index)
     with index.writer() as writer, pytest.raises(errors.TransactionError, match="belongs to the process"):
         way(writer)
     assert way(index).ids() == []
-    with ExactIndex.create(None, 4) as temporary, pytest.raises(TypeError, match="path="):
+    with Index.create(None, 4, tier="exact") as temporary, pytest.raises(TypeError, match="path="):
         way(temporary)
     with (
         Retriever.index(["rain"], model="nano") as retriever,

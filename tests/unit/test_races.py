@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lfm2_retrieval import CompressedIndex, Document, Encoder, Retriever, ingest
+from lfm2_retrieval import Document, Encoder, Index, Retriever
 from lfm2_retrieval.errors import (
     DuplicateIdError,
     IndexExistsError,
@@ -13,8 +13,9 @@ from lfm2_retrieval.errors import (
     ModelMismatchError,
     StoredIndexError,
 )
-from lfm2_retrieval.indexes import ExactIndex
-from lfm2_retrieval.indexes.catalogue import Catalogue
+from lfm2_retrieval.indexes.catalogue.catalogue import Catalogue
+from lfm2_retrieval.indexes.transactions import Transactions
+from lfm2_retrieval.retriever import ingest
 
 TEXTS = ["rain falls on quiet hills", "the quick brown fox", "bread, cheese and wine"]
 
@@ -51,7 +52,7 @@ def meanwhile(monkeypatch):
 
 
 def texts(path):
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         index.verify()
         return sorted(entry.text for entry in index)
 
@@ -80,7 +81,7 @@ def test_strings_that_others_add_after_ours_are_encoded(model, path, meanwhile, 
             another.add(["theirs", Document("5", "their own"), "theirs, too"])
 
     with Retriever.open(path, model=model) as retriever:
-        meanwhile(CompressedIndex, "writer", add)
+        meanwhile(Transactions, "begin", add)
         assert retriever.add(["ours", "and ours"], on_conflict=how).added == 2
         assert len(retriever) == 8
     assert {"ours", "and ours", "theirs", "theirs, too", "their own"} < set(texts(path))
@@ -103,7 +104,7 @@ def test_documents_that_others_add_meanwhile_are_known(model, path, meanwhile, h
             another.add([Document("x", "theirs", {"by": "them"}), Document("y", "the same")])
 
     with Retriever.open(path, model=model) as retriever:
-        meanwhile(CompressedIndex, "writer", add)
+        meanwhile(Transactions, "begin", add)
         given = [Document("x", "ours"), Document("y", "the same"), Document("z", "ours")]
         if how == "error":
             with pytest.raises(DuplicateIdError, match="'x', 'y'"):
@@ -124,7 +125,7 @@ def test_an_update_goes_by_what_is_there_under_the_lock(model, path, meanwhile):
             with Retriever.open(path, model=model) as another:
                 another.update([{"id": "t", "text": "their words", "n": 2}])
 
-        meanwhile(CompressedIndex, "writer", update)
+        meanwhile(Transactions, "begin", update)
         retriever.update([{"id": "t", "title": "New"}])
         assert retriever.get("t") == Document("t", "New their words", {"title": "New", "n": 2})
 
@@ -134,7 +135,7 @@ def test_vectors_of_another_model_are_never_added(model, other, path, meanwhile)
         Retriever.index(["theirs"], path, model=other, if_exists="overwrite").close()
 
     with Retriever.open(path, model=model) as retriever:
-        meanwhile(CompressedIndex, "writer", overwrite)
+        meanwhile(Transactions, "begin", overwrite)
         with pytest.raises(ModelMismatchError, match="open it again"):
             retriever.add(["ours"])
     assert texts(path) == ["theirs"]
@@ -151,7 +152,7 @@ def test_vectors_made_with_other_options_are_never_added(model, path, meanwhile,
         Retriever.index(["theirs"], path, model=model, if_exists="overwrite", **options).close()
 
     with Retriever.open(path, model=model) as retriever:
-        meanwhile(CompressedIndex, "writer", overwrite)
+        meanwhile(Transactions, "begin", overwrite)
         with pytest.raises(ModelMismatchError, match=next(iter(options))):
             retriever.add(["ours"])
     assert texts(path) == ["theirs"]
@@ -180,7 +181,7 @@ def test_another_makes_the_index_first(model, tmp_path, meanwhile, if_exists, la
         Retriever.index(["theirs"] * 2, path, model=model, if_exists=how).close()
 
     ours = ["ours"] * 3
-    meanwhile(CompressedIndex, "create", index)
+    meanwhile(Index, "create", index)
     if if_exists == "error":
         with pytest.raises(IndexExistsError):
             Retriever.index(ours, path, model=model)
@@ -258,10 +259,10 @@ def test_a_measurement_of_what_was_overwritten_is_not_stored(model, path, meanwh
     def overwrite():
         Retriever.index(["theirs"], path, model=model, if_exists="overwrite").close()
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         for measure in (lambda: index.tune(0.9, sample=2), lambda: index.measure_recall(sample=2)):
             index.refresh()
-            meanwhile(CompressedIndex, "writer", overwrite)
+            meanwhile(Transactions, "begin", overwrite)
             with pytest.raises(StoredIndexError, match="measure again"):
                 measure()
             index.refresh()
@@ -271,7 +272,7 @@ def test_a_measurement_of_what_was_overwritten_is_not_stored(model, path, meanwh
 
 
 def test_overwriting_inherits_what_is_there_under_the_lock(path):
-    with CompressedIndex.open(path) as index, CompressedIndex.open(path) as another:
+    with Index.open(path) as index, Index.open(path) as another:
         writer = index.writer(replace={"dim": 16})
         with another.writer(replace={"dim": 8, "tier": "compact", "lexical": False}):
             pass
@@ -281,10 +282,10 @@ def test_overwriting_inherits_what_is_there_under_the_lock(path):
 
 
 def test_opening_while_another_makes_it(tmp_path, meanwhile):
-    from lfm2_retrieval.indexes import catalogue
+    from lfm2_retrieval.indexes.catalogue import location
 
     path = tmp_path / "index"
     path.mkdir()
-    meanwhile(catalogue, "is_vacant", lambda: ExactIndex.create(path, 4).close())
-    with ExactIndex.open(path) as index:
+    meanwhile(location, "is_vacant", lambda: Index.create(path, 4, tier="exact").close())
+    with Index.open(path) as index:
         assert len(index) == 0

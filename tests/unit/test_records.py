@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lfm2_retrieval import Document, Encoder, Retriever
+from lfm2_retrieval import Document, Encoder, Retriever, rerank
 from lfm2_retrieval.errors import DuplicateIdError, InvalidInputError, InvalidTypeError
 from lfm2_retrieval.frames import collected, column_names, iter_records
 from lfm2_retrieval.json_values import is_absent, plain, whole_number
@@ -321,7 +321,7 @@ def test_columns_are_mapped(model):
 
 def test_missing_columns_are_named_with_the_keyword(model):
     for source in (Frame([{"key": 1, "body": "a"}]), [{"key": 1, "body": "a"}]):
-        for call in (Retriever.index, lambda rows, **more: Retriever.rerank("fox", rows, **more)):
+        for call in (Retriever.index, lambda rows, **more: rerank("fox", rows, **more)):
             with pytest.raises(InvalidInputError, match=r"no .*'text'; it has 'body', 'key': text= names"):
                 call(source, model=model)
             with pytest.raises(InvalidInputError, match=r"'nr'; it has .*: id= names the column"):

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lfm2_retrieval import CompressedIndex, Encoder, Retriever, TokenEmbeddings
+from lfm2_retrieval import Encoder, Index, Retriever, TokenEmbeddings
 from lfm2_retrieval.errors import (
     IndexLockedError,
     InvalidInputError,
     ModelMismatchError,
     ModelNotFoundError,
 )
-from lfm2_retrieval.indexes.lock import WriterLock
+from lfm2_retrieval.indexes.catalogue.lock import WriterLock
 
 DOCUMENTS = [
     {"id": "fox", "title": "Foxes", "text": "the quick brown fox jumps", "year": 2020, "deep": {"a": [1]}},
@@ -91,7 +91,7 @@ def test_an_update_of_the_model_is_told_with_versions_and_the_way_out(path, old,
 @pytest.mark.parametrize("revision", [None, "a1b2c3"])
 @pytest.mark.parametrize("version", [None, "15"])
 def test_what_is_known_of_a_version_is_said(path, old, new, revision, version):
-    with CompressedIndex.open(path) as index, index.writer() as writer:
+    with Index.open(path) as index, index.writer() as writer:
         known = {"name": "nano", "revision": revision} | ({"version": version} if version else {})
         writer.set({"encoder": {**index.settings["encoder"], **known}})
     with Retriever.open(path, model=new) as retriever, pytest.raises(ModelMismatchError) as caught:
@@ -102,7 +102,7 @@ def test_what_is_known_of_a_version_is_said(path, old, new, revision, version):
 
 def test_todays_model_of_the_recorded_name(path, old, new):
     """As after an update of a bundled model: the name is the same, what it stands for isn't."""
-    with CompressedIndex.open(path) as index, index.writer() as writer:
+    with Index.open(path) as index, index.writer() as writer:
         writer.set({"encoder": {**index.settings["encoder"], "name": "nano", "fingerprint": "0" * 32}})
     with Retriever.open(path) as retriever, pytest.raises(ModelMismatchError, match="made with nano"):
         retriever.search("fox")
@@ -114,7 +114,7 @@ def test_todays_model_of_the_recorded_name(path, old, new):
 
 
 def test_a_model_that_is_gone_needs_another(path, new):
-    with CompressedIndex.open(path) as index, index.writer() as writer:
+    with Index.open(path) as index, index.writer() as writer:
         writer.set({"encoder": {**index.settings["encoder"], "name": "/nowhere/at/all"}})
     with pytest.raises((ModelNotFoundError, ModelMismatchError, InvalidInputError)):
         Retriever.reindex(path, trust_model=True)
@@ -172,7 +172,7 @@ def test_others_can_not_write_meanwhile_and_nothing_of_theirs_is_lost(path, old,
 
 
 def test_what_came_between_the_opening_and_the_lock_is_encoded_too(path, old, new, monkeypatch):
-    import lfm2_retrieval.retriever as module
+    import lfm2_retrieval.retriever.reindexing as module
 
     real = module.encode_anew
 
@@ -188,7 +188,7 @@ def test_what_came_between_the_opening_and_the_lock_is_encoded_too(path, old, ne
 
 
 def test_vectors_without_text_are_refused_before_any_work(path, new):
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         vectors = TokenEmbeddings(np.ones((2, index.dim), np.float32), np.array([0, 2]))
         index.add(["bare"], vectors)
     calls = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lfm2_retrieval import Document, Encoder, Retriever, ScoreKind, ingest
+from lfm2_retrieval import Document, Encoder, Retriever, ScoreKind, rerank
 from lfm2_retrieval.encoder import TruncationWarning
 from lfm2_retrieval.errors import (
     CheckpointError,
@@ -27,10 +27,13 @@ from lfm2_retrieval.errors import (
     ModelMismatchError,
     ModelNotFoundError,
 )
-from lfm2_retrieval.indexes import CompressedIndex, codec, policy
-from lfm2_retrieval.indexes.arrays import FolderBuilder
-from lfm2_retrieval.indexes.catalogue import is_index
-from lfm2_retrieval.ingest import Progress
+from lfm2_retrieval.indexes import Index, upkeep
+from lfm2_retrieval.indexes.catalogue.location import is_index
+from lfm2_retrieval.indexes.compaction import policy
+from lfm2_retrieval.indexes.quantization import codec
+from lfm2_retrieval.indexes.segments.arrays import FolderBuilder
+from lfm2_retrieval.retriever import ingest
+from lfm2_retrieval.retriever.ingest import Progress
 
 TEXTS = [
     "rain falls on quiet hills",
@@ -116,7 +119,7 @@ def test_reopened_it_gives_the_same_hits(checkpoint: Callable[..., Path], tmp_pa
     with Retriever.index(TEXTS, tmp_path / "index", model=folder) as retriever:
         expected = retriever.search("quiet hills")
     with Retriever.open(tmp_path / "index", model=folder) as reopened:
-        assert reopened._encoder is None  # opening loads no model
+        assert reopened._own.loaded is None  # opening loads no model
         assert reopened.search("quiet hills") == expected
 
 
@@ -185,7 +188,7 @@ def test_a_stream_is_committed_and_compressed_as_it_comes(
     model: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length_known: bool
 ) -> None:
     monkeypatch.setattr(ingest, "_COMMIT_TOKENS", 1500)
-    monkeypatch.setattr(ingest, "_UNKNOWN_TOKENS", 4096)
+    monkeypatch.setattr(upkeep, "_UNKNOWN_TOKENS", 4096)
     monkeypatch.setattr(codec, "_PQ_SAMPLE", 4096)
     monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
     monkeypatch.setattr(policy, "FOLD_TOKENS", 1000)
@@ -196,7 +199,7 @@ def test_a_stream_is_committed_and_compressed_as_it_comes(
     def stream() -> Iterator[str]:
         for i, text in enumerate(texts):
             if i % 64 == 0 and is_index(tmp_path / "index"):
-                with CompressedIndex.open(tmp_path / "index") as index:
+                with Index.open(tmp_path / "index") as index:
                     loose.append(index._snapshot().n_loose)
             yield text
 
@@ -502,7 +505,7 @@ def test_a_search_by_words_loads_no_model(checkpoint: Callable[..., Path], tmp_p
     Retriever.index(TEXTS, tmp_path / "index", model=checkpoint()).close()
     with Retriever.open(tmp_path / "index", model=tmp_path / "nowhere") as retriever:
         assert [hit.id for hit in retriever.search("foxes", mode="lexical")] == ["1"]
-        assert retriever._encoder is None
+        assert retriever._own.loaded is None
         with pytest.raises(ModelNotFoundError):
             retriever.search("foxes", mode="hybrid")
 
@@ -528,7 +531,7 @@ def test_words_and_fields_of_an_index_that_is_there(model: Encoder, tmp_path: Pa
 
 def test_rerank_without_an_index(model: Encoder) -> None:
     texts = [*TEXTS, " ", {"id": "x", "title": "The", "text": "quick fox", "year": 3}]
-    hits = Retriever.rerank("the quick brown fox", texts, model=model)
+    hits = rerank("the quick brown fox", texts, model=model)
     assert {hit.id for hit in hits} == {"0", "1", "2", "3", "x"}
     [query] = model.encode_queries(["the quick brown fox"])
     for hit in hits:
@@ -540,15 +543,15 @@ def test_rerank_without_an_index(model: Encoder) -> None:
     assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5]
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert next(hit for hit in hits if hit.id == "x").metadata == {"title": "The", "year": 3}
-    assert Retriever.rerank("the quick brown fox", texts, model=model, k=2) == hits[:2]
-    assert Retriever.rerank(" ", texts, model=model) == Retriever.rerank("fox", [], model=model) == []
-    for hit in Retriever.rerank("fox", texts, model=model, explain=True):
+    assert rerank("the quick brown fox", texts, model=model, k=2) == hits[:2]
+    assert rerank(" ", texts, model=model) == rerank("fox", [], model=model) == []
+    for hit in rerank("fox", texts, model=model, explain=True):
         assert sum(match.similarity for match in hit.matches) == pytest.approx(hit.score, rel=1e-5)
 
 
 def test_rerank_of_a_retriever_uses_its_model_and_its_documents(model: Encoder) -> None:
     with Retriever.index(TEXTS, model=model) as retriever:
-        assert retriever.rerank("fox", TEXTS) == Retriever.rerank("fox", TEXTS, model=model)
+        assert retriever.rerank("fox", TEXTS) == rerank("fox", TEXTS, model=model)
         everything = retriever.search("fox", k=4)
         hits = retriever.rerank("fox", ids=["3", "0", "3"])
         assert [(hit.id, hit.score) for hit in hits] == [
@@ -569,8 +572,8 @@ def test_rerank_of_a_retriever_uses_its_model_and_its_documents(model: Encoder) 
         for options, says in bad:
             with pytest.raises(InvalidInputError, match=says):
                 retriever.rerank("fox", **options)
-    with pytest.raises(InvalidInputError, match="open retriever"):
-        Retriever.rerank("fox", ids=["0"], model=model)
+    with pytest.raises(InvalidTypeError, match="ids"):
+        rerank("fox", ids=["0"], model=model)
 
 
 def test_groups_of_a_retriever(model: Encoder) -> None:

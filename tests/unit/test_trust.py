@@ -17,7 +17,7 @@ from lfm2_retrieval.errors import (
     RetrievalError,
     UntrustedModelError,
 )
-from lfm2_retrieval.indexes import rows
+from lfm2_retrieval.indexes.catalogue import rows
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

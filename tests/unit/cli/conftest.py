@@ -8,8 +8,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from lfm2_retrieval import Retriever, recorded
+from lfm2_retrieval import Retriever
 from lfm2_retrieval.cli import main
+from lfm2_retrieval.retriever import recorded
 
 DOCUMENTS = [
     {"_id": "fox", "title": "Foxes", "text": "the quick brown fox jumps over a lazy dog"},

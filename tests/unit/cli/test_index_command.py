@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def model(checkpoint):
 
 
 def count(path):
-    with ExactIndex.open(path) as index:
+    with Index.open(path) as index:
         return len(index)
 
 
@@ -24,7 +24,7 @@ def test_index_then_ask(run, tmp_path, corpus, model):
     assert result.stdout.startswith("Indexed 4 documents (")
     assert result.stdout.endswith("holds 4\n")
     assert result.stderr == ""
-    with ExactIndex.open(path) as index:
+    with Index.open(path) as index:
         assert index.ids() == ["fox", "rain", "town", "cat"]
         assert index.get("fox").text == "Foxes the quick brown fox jumps over a lazy dog"
         assert index.get("rain").metadata == {"lang": "en"}
@@ -64,7 +64,7 @@ def test_several_files_after_one_input_and_json(run, tmp_path, corpus, model):
         ),
         *("bytes", "formats", "encodings", "text_columns"),
     }
-    with ExactIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         assert {f"{tmp_path}/a.csv:2", "b.md"} < set(index.ids())
 
 
@@ -72,7 +72,7 @@ def test_ids_that_are_whole_numbers(run, tmp_path, model):
     (tmp_path / "a.jsonl").write_text('{"_id":7,"text":"fox"}\n{"_id":"x","text":"dog"}\n')
     result = run("index", tmp_path / "index", "--input", tmp_path / "a.jsonl", "--model", model)
     assert result.exit_code == 0, result.stderr
-    with ExactIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         assert index.ids() == ["7", "x"]
 
 
@@ -80,7 +80,7 @@ def test_stdin(run, tmp_path, model):
     arguments = ["index", tmp_path / "index", "--input", "-", "--format", "lines", "--model", model]
     assert run(*arguments, input="one\ntwo\n").exit_code == 0
     assert count(tmp_path / "index") == 2
-    with ExactIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         assert index.ids() == ["stdin:1", "stdin:2"]
 
 

@@ -3,12 +3,12 @@ import json
 import numpy as np
 
 from lfm2_retrieval import TokenEmbeddings, __version__
-from lfm2_retrieval.indexes import CompressedIndex, ExactIndex
+from lfm2_retrieval.indexes import Index
 
 
 def test_info_tells_what_the_index_holds(run, made, checkpoint):
     facts = json.loads(run("info", made, "--json").stdout)
-    with ExactIndex.open(made) as index:
+    with Index.open(made) as index:
         assert (facts["documents"], facts["tokens"], facts["dim"]) == (4, index.n_tokens, index.dim)
         assert facts["bytes"] == {**index.size_bytes(), "total": sum(index.size_bytes().values())}
     assert facts["tier"] == "balanced"
@@ -26,7 +26,7 @@ def test_info_for_people(run, made):
 
 
 def test_an_empty_index_without_a_model(run, tmp_path):
-    ExactIndex.create(tmp_path / "empty", 8).close()
+    Index.create(tmp_path / "empty", 8, tier="exact").close()
     result = run("info", tmp_path / "empty")
     assert result.exit_code == 0
     assert "not recorded" in result.stdout
@@ -35,7 +35,7 @@ def test_an_empty_index_without_a_model(run, tmp_path):
 
 def test_a_compressed_index_tells_its_errors(run, tmp_path):
     vectors = np.random.default_rng(0).standard_normal((5000, 8))
-    with CompressedIndex.create(tmp_path / "index", 8) as index:
+    with Index.create(tmp_path / "index", 8) as index:
         index.add([str(i) for i in range(100)], TokenEmbeddings(vectors, np.arange(0, 5001, 50)))
         index.build(force=True)
     facts = json.loads(run("info", tmp_path / "index", "--json").stdout)

@@ -117,7 +117,7 @@ def test_expected_errors_are_one_line(monkeypatch, run, made, error, message):
     def fail(path):
         raise error
 
-    monkeypatch.setattr("lfm2_retrieval.indexes.ExactIndex.open", fail)
+    monkeypatch.setattr("lfm2_retrieval.indexes.Index.open", fail)
     result = run("info", made)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: ")
@@ -126,7 +126,7 @@ def test_expected_errors_are_one_line(monkeypatch, run, made, error, message):
 
 
 def test_a_defect_keeps_its_traceback(monkeypatch, made):
-    monkeypatch.setattr("lfm2_retrieval.indexes.ExactIndex.open", lambda path: 1 / 0)
+    monkeypatch.setattr("lfm2_retrieval.indexes.Index.open", lambda path: 1 / 0)
     assert isinstance(CliRunner().invoke(main, ["info", str(made)]).exception, ZeroDivisionError)
 
 
@@ -134,7 +134,7 @@ def test_interrupted_is_code_130(monkeypatch, run, made):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lfm2_retrieval.indexes.ExactIndex.open", interrupt)
+    monkeypatch.setattr("lfm2_retrieval.indexes.Index.open", interrupt)
     result = run("info", made)
     assert (result.exit_code, result.stderr) == (130, "Interrupted\n")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import Retriever
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_backup(run, index, tmp_path):
     result = run("backup", index, tmp_path / "copy")
     assert result.exit_code == 0
     assert "4 documents" in result.output
-    with CompressedIndex.open(tmp_path / "copy") as copy:
+    with Index.open(tmp_path / "copy") as copy:
         assert copy.ids() == ["fox", "rain", "town", "cat"]
     again = run("backup", index, tmp_path / "copy")
     assert again.exit_code == 1
@@ -46,7 +46,7 @@ def test_export_and_index_again(run, index, tmp_path, checkpoint):
         run("index", tmp_path / "again", "--input", tmp_path / "out.jsonl", "--model", checkpoint()).exit_code
         == 0
     )
-    with CompressedIndex.open(tmp_path / "again") as again:
+    with Index.open(tmp_path / "again") as again:
         assert [(entry.id, entry.text) for entry in again.documents()] == [
             (row["id"], row["text"]) for row in rows
         ]
@@ -60,7 +60,7 @@ def test_export_to_parquet(run, index, tmp_path):
     )
     table = parquet.read_table(tmp_path / "o.parquet")
     assert table["id"].to_pylist() == ["fox", "rain", "town", "cat"]
-    with CompressedIndex.open(index) as opened:
+    with Index.open(index) as opened:
         stored = opened.embeddings(["fox", "rain", "town", "cat"])
     for number, rows in enumerate(table["embeddings"].to_pylist()):
         assert np.array_equal(np.array(rows, np.float32), stored[number])

@@ -3,7 +3,7 @@ import json
 import pytest
 from rich.cells import cell_len
 
-from lfm2_retrieval import Retriever
+from lfm2_retrieval import Retriever, rerank
 from lfm2_retrieval.cli._output import format_hit
 from lfm2_retrieval.datatypes import Hit
 
@@ -131,9 +131,7 @@ def test_rerank_needs_no_index(run, corpus, checkpoint):
     result = run("rerank", "quick fox", "-i", corpus, "--model", checkpoint(), "--json", "-k", "3")
     hits = json.loads(result.stdout)["hits"]
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    expected = Retriever.rerank(
-        "quick fox", [{"id": "rain", "text": "rain falls on quiet hills"}], model=checkpoint()
-    )
+    expected = rerank("quick fox", [{"id": "rain", "text": "rain falls on quiet hills"}], model=checkpoint())
     assert [hit["score"] for hit in hits if hit["id"] == "rain"] in ([], [pytest.approx(expected[0].score)])
     assert "Foxes" in run("rerank", "fox", "-i", corpus, "--model", checkpoint()).stdout
     assert run("rerank", " ", "-i", corpus, "--model", checkpoint()).stdout == "  nothing to rank\n"

@@ -17,7 +17,7 @@ import lfm2_retrieval.cli
 from lfm2_retrieval import Retriever
 from lfm2_retrieval.cli import main
 from lfm2_retrieval.cli._terminal import guarded
-from lfm2_retrieval.indexes import rows
+from lfm2_retrieval.indexes.catalogue import rows
 
 BAD = "a\x1b[31m\x1b]0;t\x07b\x9b2Jc\r\x08d\u202ee\u2066f\u2028g\u200bh\ufefft\x7fz\u200e\u00ad\U000e0041"
 STEERS = re.compile(

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lfm2_retrieval import CompressedIndex, Retriever, TokenEmbeddings
+from lfm2_retrieval import Index, Retriever, TokenEmbeddings
 
 WORDS = ["fox", "rain", "town", "bread", "wine", "moon", "tide", "river", "stone", "fire", "wood", "glass"]
 
@@ -37,7 +37,7 @@ def test_tuning_shows_what_it_tried_and_stores_the_choice(run, compressed):
     assert result.stdout.count("chosen") == 1
     assert "front" in result.stdout
     assert "made from stored documents" in result.stdout
-    with CompressedIndex.open(compressed) as index:
+    with Index.open(compressed) as index:
         tuned = index.settings["tuned"]
     assert f"nprobe {tuned['nprobe']}, candidates {tuned['candidates']}" in result.stdout.splitlines()[-1]
     facts = json.loads(run("info", compressed, "--json").stdout)
@@ -67,7 +67,7 @@ def test_queries_as_json_lines(run, compressed, tmp_path):
 
 
 def test_a_target_that_is_not_reached(run, compressed, monkeypatch):
-    monkeypatch.setattr("lfm2_retrieval.indexes.recall.share_found", lambda found, exact: 0.25)
+    monkeypatch.setattr("lfm2_retrieval.indexes.tuning.recall.share_found", lambda found, exact: 0.25)
     result = run("tune", compressed, "--sample", "3")
     assert result.exit_code == 0
     assert "The target 0.98 was not reached. The best, stored as the default:" in result.stdout
@@ -110,7 +110,7 @@ def test_wrong_use_is_code_2(run, compressed, options):
 
 
 def test_what_cannot_be_tuned(run, tmp_path, compressed):
-    CompressedIndex.create(tmp_path / "empty", 8).close()
+    Index.create(tmp_path / "empty", 8).close()
     (tmp_path / "blank.txt").write_text(" \n\n")
     for arguments, message in (
         ([tmp_path / "nothing"], "no index at"),
@@ -125,7 +125,7 @@ def test_what_cannot_be_tuned(run, tmp_path, compressed):
 
 
 def test_an_index_without_a_model_needs_one_for_queries(run, tmp_path, questions):
-    with CompressedIndex.create(tmp_path / "index", 8) as index:
+    with Index.create(tmp_path / "index", 8) as index:
         index.add(["a"], TokenEmbeddings(np.ones((2, 8), np.float32), np.array([0, 2])))
     result = run("tune", tmp_path / "index", "--queries", questions)
     assert result.exit_code == 1

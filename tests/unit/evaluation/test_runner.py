@@ -208,7 +208,7 @@ def test_words_are_searched_where_no_index_can_be_made(family, encoder, tmp_path
     def full(*_, **__):
         raise IndexWriteError("the disk is full")
 
-    monkeypatch.setattr("lfm2_retrieval.evaluation.late_interaction.CompressedIndex.create", full)
+    monkeypatch.setattr("lfm2_retrieval.evaluation.late_interaction.Index.create", full)
     content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", systems=WITH_WORDS)
     exact, lexical = content["cells"]
     assert (exact["status"], exact["error"]) == ("failed", "the disk is full")

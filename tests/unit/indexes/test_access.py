@@ -22,10 +22,12 @@ from lfm2_retrieval.errors import (
     IndexWriteError,
     StoredIndexError,
 )
-from lfm2_retrieval.indexes import CompressedIndex, connections
+from lfm2_retrieval.indexes import Index
 from lfm2_retrieval.indexes.access import is_damage, of_sqlite, refused_to_write, unreadable
-from lfm2_retrieval.indexes.catalogue import Catalogue, is_index
-from lfm2_retrieval.indexes.repair import repair
+from lfm2_retrieval.indexes.catalogue import connections
+from lfm2_retrieval.indexes.catalogue.catalogue import Catalogue
+from lfm2_retrieval.indexes.catalogue.location import is_index
+from lfm2_retrieval.indexes.recovery.repair import repair
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs Linux")
 
@@ -56,7 +58,7 @@ def fill(index):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "index"
-    with CompressedIndex.create(folder, 16) as index:
+    with Index.create(folder, 16) as index:
         fill(index)
         index.delete(["d3"])
     return folder
@@ -69,7 +71,7 @@ def folder(made, tmp_path):
 
 def use(folder, destination):
     """All that reads an index."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         assert len(index.search(vectors(2), 5)[0]) == 5
         assert index.get("d1").text == "text number 1"
         index.verify()
@@ -125,10 +127,10 @@ def test_a_refusal_at_opening_is_no_damage(folder, monkeypatch, number, where):
     with monkeypatch.context() as patch:
         patch.setattr(module, name, refuse)
         with pytest.raises(IndexAccessError, match=REFUSALS[number]) as caught:
-            CompressedIndex.open(folder)
+            Index.open(folder)
     assert caught.value.errno == number
     assert not isinstance(caught.value, DamagedIndexError)
-    CompressedIndex.open(folder).close()
+    Index.open(folder).close()
 
 
 def failing_reads(patch, number, matching):
@@ -146,7 +148,7 @@ def failing_reads(patch, number, matching):
 
 @pytest.mark.parametrize("number", REFUSALS)
 def test_verify_calls_nothing_damaged_that_it_cannot_read(folder, monkeypatch, number):
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         with monkeypatch.context() as patch:
             failing_reads(patch, number, "vectors.npy")
             with pytest.raises(IndexAccessError, match=REFUSALS[number]):
@@ -182,7 +184,7 @@ def test_repair_loses_nothing_that_it_cannot_read(folder, tmp_path, monkeypatch,
 
 def test_a_copy_of_the_catalogue_that_sqlite_cannot_open_is_no_damage(folder, monkeypatch):
     """A repair reads it by SQLite, and page by page only if it is damaged."""
-    from lfm2_retrieval.indexes import salvage
+    from lfm2_retrieval.indexes.recovery import catalogue_rows
 
     class Failing(sqlite3.Connection):
         def execute(self, *arguments):
@@ -194,7 +196,7 @@ def test_a_copy_of_the_catalogue_that_sqlite_cannot_open_is_no_damage(folder, mo
 
     real = sqlite3.connect
     monkeypatch.setattr(
-        salvage.sqlite3, "connect", lambda *rest, **named: real(*rest, factory=Failing, **named)
+        catalogue_rows.sqlite3, "connect", lambda *rest, **named: real(*rest, factory=Failing, **named)
     )
     with pytest.raises(IndexAccessError, match="see to the disk"):
         repair(folder, dry_run=True)
@@ -208,7 +210,7 @@ def test_a_backup_says_which_side_fails(folder, tmp_path, monkeypatch):
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         return real(path, *rest, **named)
 
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         with monkeypatch.context() as patch:
             patch.setattr(os, "open", refuse)
             with pytest.raises(IndexAccessError, match=r"vectors\.npy.*see to the disk"):
@@ -226,7 +228,7 @@ def test_what_can_be_no_index_is_not_said_of_one_that_cannot_be_read(folder, mon
 
     monkeypatch.setattr(os, "listdir", refuse)
     monkeypatch.setattr(Path, "is_symlink", refuse)
-    for make in (CompressedIndex.create, CompressedIndex.open):
+    for make in (Index.create, Index.open):
         with pytest.raises(StoredIndexError) as caught:
             make(folder)
         assert not isinstance(caught.value, (IndexExistsError, DamagedIndexError))
@@ -238,12 +240,12 @@ def test_what_can_be_no_index_is_not_said_of_one_that_cannot_be_read(folder, mon
 @pytest.mark.parametrize("name", ["vectors.npy", "keys.npy", "token_ids.npy"])
 def test_a_missing_file_is_damage(folder, name):
     [path] = folder.glob(f"segments/*/{name}")
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         path.unlink()
         with pytest.raises(DamagedIndexError, match=f"{name} is missing"):
             index.verify()
     with pytest.raises(DamagedIndexError, match=f"{name} is missing; repair"):
-        CompressedIndex.open(folder)
+        Index.open(folder)
     assert repair(folder, dry_run=True).problems
 
 
@@ -251,12 +253,12 @@ def test_a_missing_segment_or_a_link_is_damage(folder):
     [segment] = (folder / "segments").iterdir()
     segment.rename(folder / "elsewhere")
     with pytest.raises(DamagedIndexError, match="is missing"):
-        CompressedIndex.open(folder)
+        Index.open(folder)
     (folder / "elsewhere").rename(segment)
     (segment / "keys.npy").rename(folder / "keys.npy")
     (segment / "keys.npy").symlink_to(folder / "keys.npy")
     with pytest.raises(DamagedIndexError, match="plain file"):
-        CompressedIndex.open(folder)
+        Index.open(folder)
 
 
 def test_a_file_that_becomes_shorter_while_it_is_opened_is_damage(folder, monkeypatch):
@@ -269,12 +271,12 @@ def test_a_file_that_becomes_shorter_while_it_is_opened_is_damage(folder, monkey
     real = np.memmap
     monkeypatch.setattr(np, "memmap", cut)
     with pytest.raises(DamagedIndexError, match=r"vectors\.npy"):
-        CompressedIndex.open(folder)
+        Index.open(folder)
 
 
 def test_a_moved_folder_is_not_damaged(folder, tmp_path):
     """What is open goes on reading; all else says that the folder is gone, and makes nothing in its place."""
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         folder.rename(tmp_path / "moved")
         assert len(index.ids()) == N - 1
         assert len(index.search(vectors(1), 5)[0]) == 5
@@ -297,7 +299,7 @@ def test_a_moved_folder_is_not_damaged(folder, tmp_path):
 def test_a_moved_folder_can_still_be_opened_where_it_is(folder, tmp_path):
     shutil.rmtree(folder)
     with pytest.raises(IndexNotFoundError):
-        CompressedIndex.open(folder)
+        Index.open(folder)
 
 
 # SQLite
@@ -380,7 +382,7 @@ def test_a_database_that_another_process_holds_is_locked(folder, monkeypatch):
     monkeypatch.setattr(connections, "BUSY_SECONDS", 0.05)
     with closing(sqlite3.connect(folder / "index.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with CompressedIndex.open(folder) as index, pytest.raises(IndexLockedError, match="another process"):
+        with Index.open(folder) as index, pytest.raises(IndexLockedError, match="another process"):
             index.add(["new"], vectors(1))
 
 
@@ -406,7 +408,7 @@ def test_a_catalogue_that_cannot_be_opened_is_still_one(folder, monkeypatch):
         error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
         raise error
 
-    monkeypatch.setattr("lfm2_retrieval.indexes.catalogue.connect", refuse)
+    monkeypatch.setattr("lfm2_retrieval.indexes.catalogue.catalogue.connect", refuse)
     with pytest.raises(IndexAccessError):
         is_index(folder)
 

@@ -11,28 +11,23 @@ import pytest
 from support import DIM, embeddings, naive_search, pairs, start
 from test_compressed import TIERS, N, clustered, documents_of, names, recall
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.errors import (
     IndexLockedError,
     IndexWriteError,
     InvalidInputError,
     InvalidTypeError,
 )
-from lfm2_retrieval.indexes import (
-    DriftWarning,
-    Tier,
-    _build_kernels,
-    clusters,
-    codec,
-    compressed_segment,
-    policy,
-    threads,
-    transaction,
-)
-from lfm2_retrieval.indexes.arrays import document_checksums
-from lfm2_retrieval.indexes.compress import Compressor
-from lfm2_retrieval.indexes.lock import WriterLock
-from lfm2_retrieval.indexes.policy import parse_memory
+from lfm2_retrieval.indexes import DriftWarning, Tier
+from lfm2_retrieval.indexes.catalogue.lock import WriterLock
+from lfm2_retrieval.indexes.commits import transaction
+from lfm2_retrieval.indexes.compaction import policy
+from lfm2_retrieval.indexes.compaction.exchange import Compressor
+from lfm2_retrieval.indexes.compaction.policy import parse_memory
+from lfm2_retrieval.indexes.kernels import encode
+from lfm2_retrieval.indexes.quantization import codec, kmeans, threads, training
+from lfm2_retrieval.indexes.segments import compressed
+from lfm2_retrieval.indexes.segments.arrays import document_checksums
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -48,7 +43,7 @@ def _one_thread():
 @pytest.fixture
 def loose(tmp_path):
     """Documents in several fp16 segments."""
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         for first in range(0, N, 100):
             batch = clustered().select(np.arange(first, first + 100))
             index.add(names(100, first), batch, [f"text {i}" for i in range(first, first + 100)])
@@ -88,7 +83,7 @@ def test_each_segment_is_committed_on_its_own(several, monkeypatch):
     assert kinds(several) == [True] * len(seen)
     assert several.ids() == ids
     several.verify()
-    # What was replaced is gone from the disk, and so is the workshop.
+    # What was replaced is gone from the disk, and so is the folder for building.
     assert len(list((several.path / "segments").iterdir())) == len(seen)
     assert not (several.path / "building").exists()
 
@@ -109,7 +104,7 @@ def test_a_build_that_failed_goes_on_and_does_not_train_again(several, monkeypat
     assert sum(kinds(several)) == 2
     several.verify()
     assert best(several)
-    monkeypatch.setattr(codec, "cluster", None)
+    monkeypatch.setattr(training, "cluster", None)
     phases = []
     assert several.build(force=True, progress=lambda phase, done, total: phases.append((phase, done, total)))
     assert {phase for phase, _, _ in phases} == {"encode"}
@@ -121,7 +116,7 @@ def test_a_build_that_failed_goes_on_and_does_not_train_again(several, monkeypat
 
 @pytest.mark.parametrize("function", ["append", "finish", "place"])
 def test_a_full_disk_is_our_error_and_leaves_the_last_commit(several, monkeypatch, function):
-    from lfm2_retrieval.indexes.compressed_segment import CompressedBuilder
+    from lfm2_retrieval.indexes.segments.compressed import CompressedBuilder
 
     ids, before = several.ids(), best(several)
 
@@ -222,7 +217,7 @@ def test_a_small_addition_rewrites_little(several, monkeypatch):
 def test_fp16_segments_end(tmp_path, monkeypatch):
     monkeypatch.setattr(transaction, "SEGMENT_TOKENS", 1000)
     batch = clustered()
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         with index.writer() as some:
             some.add(names(300), batch.select(np.arange(300)))
             some.add(names(N - 300, 300), batch.select(np.arange(300, N)))
@@ -240,12 +235,12 @@ def test_fp16_segments_end(tmp_path, monkeypatch):
 @pytest.mark.parametrize("tier", TIERS)
 def test_wide_centroid_numbers(tmp_path, monkeypatch, tier):
     queries = clustered(20, seed=1)
-    with CompressedIndex.create(tmp_path / "narrow", DIM, tier=tier) as index:
+    with Index.create(tmp_path / "narrow", DIM, tier=tier) as index:
         index.add(names(), clustered())
         index.build(force=True)
         expected = index.search(queries)
     monkeypatch.setattr(codec, "NARROW_CENTROIDS", 100)
-    with CompressedIndex.create(tmp_path / "wide", DIM, tier=tier) as index:
+    with Index.create(tmp_path / "wide", DIM, tier=tier) as index:
         index.add(names(), clustered())
         index.build(force=True)
         assert index._snapshot().parts[0].segment.centroids.dtype == np.uint32
@@ -259,7 +254,7 @@ def test_wide_centroid_numbers(tmp_path, monkeypatch, tier):
 def test_a_codec_is_trained_anew(tmp_path):
     other = clustered(300, seed=5)
     turned = TokenEmbeddings(np.roll(other.embeddings, 5, axis=1) * np.float32(-1), other.offsets)
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(), clustered())
         index.build(force=True)
         first = index.codec_facts
@@ -305,14 +300,14 @@ def test_an_interrupted_change_of_codec_is_taken_up(several, monkeypatch):
         > 0.9
     )
     with monkeypatch.context() as patch:
-        patch.setattr(codec, "cluster", None)
+        patch.setattr(training, "cluster", None)
         assert several.build(retrain=True)
     assert [opened.codec.id for opened in several._snapshot().codecs] == [2]
     several.verify()
 
 
 def test_codes_are_never_encoded_again(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM, tier="compact") as index:
+    with Index.create(tmp_path / "index", DIM, tier="compact") as index:
         index.add(names(), clustered())
         assert index.build(retrain=True)  # there was nothing yet
         with pytest.raises(InvalidInputError, match=r"compact.*anew"):
@@ -326,7 +321,7 @@ def test_the_number_of_threads_changes_no_byte(tmp_path):
     for n in (1, 3):
         faiss.omp_set_num_threads(n)
         try:
-            with CompressedIndex.create(tmp_path / f"{n}", DIM) as index:
+            with Index.create(tmp_path / f"{n}", DIM) as index:
                 index.add(names(), clustered())
                 index.build(force=True)
         finally:
@@ -350,7 +345,7 @@ def test_nothing_to_train_from_is_an_error_that_says_so(loose):
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_checksums_are_taken_piece_by_piece(loose, monkeypatch, piece):
     """Of a large segment no more than a piece is read again at a time."""
-    monkeypatch.setattr(compressed_segment, "_PIECE", piece)
+    monkeypatch.setattr(compressed, "_PIECE", piece)
     loose.build(force=True)
     loose.verify()
     (segment,) = (part.segment for part in loose._snapshot().parts)
@@ -374,23 +369,23 @@ def test_results_come_in_order_and_errors_through():
 
 def test_centroids_by_way_of_cells_are_nearly_the_nearest():
     vectors = np.ascontiguousarray(clustered(3000).embeddings)
-    found = clusters.cluster(vectors, 1024, 0)
+    found = kmeans.cluster(vectors, 1024, 0)
     assert found.shape == (1024, DIM)
-    nearest, squares = clusters.nearest(vectors, found)
-    ids, distances = clusters.Clusters(found).assign(vectors)
+    nearest, squares = kmeans.nearest(vectors, found)
+    ids, distances = kmeans.Clusters(found).assign(vectors)
     assert np.mean(ids == nearest) > 0.95
     assert distances.mean() < 1.01 * squares.mean()
     np.testing.assert_allclose(distances, np.square(vectors - found[ids]).sum(1), rtol=1e-3, atol=1e-4)
-    flat = clusters.nearest(vectors, clusters.k_means(vectors, 1024, 8, 0))[1]
+    flat = kmeans.nearest(vectors, kmeans.k_means(vectors, 1024, 8, 0))[1]
     assert squares.mean() < 1.05 * flat.mean()
 
 
 def test_cells_of_vectors_that_are_much_alike():
     few = np.random.default_rng(0).standard_normal((3, DIM)).astype(np.float32)
     vectors = np.repeat(few, 2000, axis=0)
-    found = clusters.cluster(vectors, 1024, 0)
+    found = kmeans.cluster(vectors, 1024, 0)
     assert np.isfinite(found).all()
-    assert clusters.Clusters(found).assign(vectors)[1].max() < 1e-3
+    assert kmeans.Clusters(found).assign(vectors)[1].max() < 1e-3
 
 
 def test_build_kernels_equal_numpy():
@@ -406,7 +401,7 @@ def test_build_kernels_equal_numpy():
     assert np.mean(steps != expected) < 0.001
     assert codec.to_int8(steps.astype(np.float32) * scales[:, None])[0].tolist() == steps.tolist()
     lengths = np.empty(500, np.float32)
-    _build_kernels.int8_scales(steps, lengths)
+    encode.int8_scales(steps, lengths)
     norms = np.linalg.norm(steps.astype(np.float32), axis=1)
     np.testing.assert_allclose(lengths, 1 / np.maximum(norms, 1), rtol=1e-6)
     ids, rotation = rng.integers(0, 9, 500), rng.standard_normal((DIM, DIM + 3))
@@ -414,7 +409,7 @@ def test_build_kernels_equal_numpy():
     np.testing.assert_allclose(turned, vectors.astype(np.float64) @ rotation, rtol=1e-12, atol=1e-6)
     assert codec.turn(vectors[7:8].astype(np.float64), rotation).tolist() == turned[7:8].tolist()
     totals, counts = np.zeros((9, DIM), np.float32), np.zeros(9, np.int64)
-    _build_kernels.add_up(vectors, ids, totals, counts)
+    encode.add_up(vectors, ids, totals, counts)
     np.testing.assert_allclose(
         totals, [vectors[ids == i].astype(np.float64).sum(0) for i in range(9)], rtol=1e-3, atol=1
     )
@@ -437,7 +432,7 @@ def test_wrong_amounts_of_memory_are_refused(loose, memory):
 
 def test_estimates(tmp_path):
     for tier in Tier:
-        with CompressedIndex.create(tmp_path / tier, DIM, tier=tier) as index:
+        with Index.create(tmp_path / tier, DIM, tier=tier) as index:
             index.add(names(), clustered())
             index.build(force=True)
             arrays = sum(size for kind, size in index.size_bytes().items() if kind != "catalogue")
@@ -448,7 +443,7 @@ def test_estimates(tmp_path):
 
 
 def test_a_codec_for_more_than_there_is(tmp_path, monkeypatch):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(), clustered())
         assert not index.build(expected_tokens=10**9)
         monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
@@ -464,7 +459,7 @@ def test_a_codec_for_more_than_there_is(tmp_path, monkeypatch):
 
 @pytest.fixture(params=TIERS)
 def full(request, tmp_path):
-    with CompressedIndex.create(tmp_path / "full", DIM, tier=request.param) as index:
+    with Index.create(tmp_path / "full", DIM, tier=request.param) as index:
         index.add(names(), clustered())
         index.build(force=True)
         yield index
@@ -506,7 +501,7 @@ def test_another_width_is_refused(full):
 )
 def test_arrays_of_any_layout(full, tmp_path, change):
     batch = clustered()
-    with CompressedIndex.create(tmp_path / "index", DIM, tier=full.tier) as index:
+    with Index.create(tmp_path / "index", DIM, tier=full.tier) as index:
         index.add(names(), TokenEmbeddings(change(batch.embeddings), batch.offsets))
         index.build(force=True)
         queries = clustered(5, seed=1)
@@ -519,7 +514,7 @@ def test_fewer_vectors_than_centroids_or_codewords(tmp_path, monkeypatch, tier):
     monkeypatch.setattr(policy, "FEWEST_TOKENS", 256)
     monkeypatch.setattr(policy, "FEWEST_DOCUMENTS", 1)
     batch = clustered(30, longest=20)
-    with CompressedIndex.create(tmp_path / "index", DIM, tier=tier) as index:
+    with Index.create(tmp_path / "index", DIM, tier=tier) as index:
         index.add(names(30), batch)
         assert index.build(force=True, expected_tokens=10**9)
         exact = [naive_search(query, documents_of(batch), 5) for query in clustered(9, seed=1)]
@@ -529,7 +524,7 @@ def test_fewer_vectors_than_centroids_or_codewords(tmp_path, monkeypatch, tier):
 
 def test_ids_of_any_kind(tmp_path):
     ids = [*names(N - 5), "x" * 70_000, "\ud800", "\x00", " ", "Ω≈ç√∫˜µ𝕏"]
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(ids, clustered(), ids)
         index.build(force=True)
         assert index.ids() == ids
@@ -550,7 +545,7 @@ def test_identical_documents_come_in_order_of_insertion(full):
 
 @pytest.mark.parametrize("tier", TIERS)
 def test_only_empty_documents(tmp_path, tier):
-    with CompressedIndex.create(tmp_path / "index", DIM, tier=tier) as index:
+    with Index.create(tmp_path / "index", DIM, tier=tier) as index:
         index.add(names(100), TokenEmbeddings(np.empty((0, DIM), np.float32), np.zeros(101, np.int64)))
         assert not index.build(force=True)
         index.add(names(N, 100), clustered())
@@ -572,9 +567,11 @@ import faiss
 faiss.omp_set_num_threads(1)
 from support import DIM
 from test_compressed import clustered
-from lfm2_retrieval.indexes import CompressedIndex, policy, transaction
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.commits import transaction
+from lfm2_retrieval.indexes.compaction import policy
 policy.SEGMENT_TOKENS, policy.FOLD_TOKENS, transaction.SEGMENT_TOKENS = 3000, 500, 700
-with CompressedIndex.open(sys.argv[1]) as index:
+with Index.open(sys.argv[1]) as index:
     rng = random.Random(int(sys.argv[2]))
     print("ready", flush=True)
     index.build(force=True, retrain=rng.random() < 0.5)
@@ -590,7 +587,7 @@ with CompressedIndex.open(sys.argv[1]) as index:
 def killed_again_and_again(folder, rounds, longest, seed=0):
     """Whatever was reported as added is there, whole, and found as the vectors say."""
     rng = random.Random(seed)
-    with CompressedIndex.create(folder, DIM) as index:
+    with Index.create(folder, DIM) as index:
         for first in range(0, 400, 25):
             index.add(
                 [f"{i}" for i in range(first, first + 25)],
@@ -606,7 +603,7 @@ def killed_again_and_again(folder, rounds, longest, seed=0):
         output, errors = process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, errors
         reported = [int(line) for line in output.splitlines() if line]
-        with CompressedIndex.open(folder) as index:
+        with Index.open(folder) as index:
             assert len(index) >= max([400, len(everything), *reported])
             assert len(index) % 25 == 0
             assert index.ids() == [f"{i}" for i in range(len(index))]
@@ -619,7 +616,7 @@ def killed_again_and_again(folder, rounds, longest, seed=0):
                 exact = naive_search(everything[i], [(str(j), d) for j, d in enumerate(everything)], 3)
                 assert [hit.score for hit in hits] == pytest.approx([score for _, score in exact], rel=0.02)
                 assert hits[0].id == str(i)
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         index.build(force=True)
         index.verify()
         assert all(kinds(index))

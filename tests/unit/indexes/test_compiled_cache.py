@@ -6,9 +6,9 @@ from support import ROOT, start
 
 CALL = """
 import sys
-from lfm2_retrieval.indexes import _kernels, _search_kernels
+from lfm2_retrieval.indexes.kernels import gather
 import numpy as np
-kernel = _search_kernels.select
+kernel = gather.select
 kernel(np.zeros(3, np.int64), np.zeros(3, np.int32), np.ones(3, bool), np.zeros(4, np.int64), 1)
 print(kernel.__module__, sum(kernel.stats.cache_hits.values()), sum(kernel.stats.cache_misses.values()))
 """
@@ -29,9 +29,9 @@ def test_a_change_of_another_module_compiles_anew(tmp_path):
     )
     assert outcome(tmp_path) == ["0", "1"]
     assert outcome(tmp_path) == ["1", "0"]
-    lanes = tmp_path / "lfm2_retrieval" / "indexes" / "_lanes.py"
+    lanes = tmp_path / "lfm2_retrieval" / "indexes" / "kernels" / "simd.py"
     lanes.write_text(lanes.read_text() + "\n# a change\n")
     assert outcome(tmp_path) == ["0", "1"]
-    kernels = lanes.with_name("_kernels.py")
+    kernels = lanes.with_name("compiling.py")
     kernels.write_text(kernels.read_text().replace('"nogil": True', '"nogil": True, "boundscheck": False'))
     assert outcome(tmp_path) == ["0", "1"]

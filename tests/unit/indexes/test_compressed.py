@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from support import DIM, embeddings, naive_search, pairs, start
 
-from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.datatypes import ScoreKind
 from lfm2_retrieval.errors import DamagedIndexError, InvalidInputError, InvalidTypeError
-from lfm2_retrieval.indexes import Tier, policy, transaction
+from lfm2_retrieval.indexes import Tier
+from lfm2_retrieval.indexes.commits import transaction
+from lfm2_retrieval.indexes.compaction import policy
 
 TIERS = ["compact", "balanced", "accurate"]
 N = 700
@@ -54,7 +56,7 @@ def built(tmp_path_factory):
     folders = {}
     for tier in TIERS:
         folders[tier] = tmp_path_factory.mktemp("built") / tier
-        with CompressedIndex.create(folders[tier], DIM, tier=tier) as index:
+        with Index.create(folders[tier], DIM, tier=tier) as index:
             index.add(names(), clustered(), [f"text {i}" for i in range(N)])
             assert index.size_bytes().keys() >= {"vectors"}
             assert index.build(force=True)
@@ -65,7 +67,7 @@ def built(tmp_path_factory):
 @pytest.fixture(params=TIERS)
 def index(request, built, tmp_path):
     shutil.copytree(built[request.param], tmp_path / "index")
-    with CompressedIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         yield index
 
 
@@ -109,7 +111,7 @@ def test_hits_are_nearly_the_exact_ones(index):
 def test_a_score_does_not_depend_on_how_the_document_was_found(index):
     queries = clustered(20, seed=2)
     exact = index.search(queries, SearchParams(N, exact=True))
-    with ExactIndex.open(index.path) as plain:
+    with Index.open(index.path) as plain:
         assert plain.search(queries, N) == exact
     for some, best in zip(index.search(queries, 10), exact, strict=True):
         scores = {hit.id: hit.score for hit in best}
@@ -135,7 +137,7 @@ def test_any_number_of_query_vectors(index, n):
 
 def test_reopening_gives_the_same(index):
     queries = clustered(10, seed=3)
-    with CompressedIndex.open(index.path) as again:
+    with Index.open(index.path) as again:
         assert again.search(queries) == index.search(queries)
         assert (again.tier, again.settings) == (index.tier, index.settings)
         again.verify()
@@ -176,7 +178,7 @@ def test_later_documents_are_found_at_once_and_folded_in(index, monkeypatch):
 def test_small_collections_stay_exact(tmp_path):
     for tier in TIERS:
         for n in (0, 1, 2, 10):
-            with CompressedIndex.create(tmp_path / f"{tier}{n}", DIM, tier=tier) as index:
+            with Index.create(tmp_path / f"{tier}{n}", DIM, tier=tier) as index:
                 batch = embeddings([600] * n)
                 index.add(names(n), batch)
                 assert not index.build(force=True)
@@ -187,7 +189,7 @@ def test_small_collections_stay_exact(tmp_path):
 
 def test_a_tier_of_exact_is_never_compressed(tmp_path, monkeypatch):
     monkeypatch.setattr(policy, "TRAIN_TOKENS", 1)
-    with CompressedIndex.create(tmp_path / "index", DIM, tier="exact") as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         index.add(names(), clustered())
         assert not index.build(force=True)
         parts = {"vectors", "offsets", "keys", "checksums", "token_ids", "catalogue"}
@@ -198,7 +200,7 @@ def test_enough_vectors_are_compressed_without_asking(tmp_path, monkeypatch):
     monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
     monkeypatch.setattr(policy, "SEGMENT_TOKENS", 2000)
     monkeypatch.setattr(transaction, "SEGMENT_TOKENS", 500)
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(100), clustered().select(np.arange(100)))
         assert not index._snapshot().codecs
         index.add(names(N - 100, 100), clustered().select(np.arange(100, N)))
@@ -227,7 +229,7 @@ def test_odd_vectors(tmp_path, tier, make):
     vectors = make(np.random.default_rng(0)).astype(np.float64)
     batch = TokenEmbeddings(vectors, np.arange(0, 5001, 50))
     query = embeddings([4], seed=3)
-    with CompressedIndex.create(tmp_path / "index", DIM, tier=tier) as index:
+    with Index.create(tmp_path / "index", DIM, tier=tier) as index:
         index.add(names(100), batch)
         assert index.build(force=True)
         index.verify()
@@ -244,7 +246,7 @@ def test_odd_vectors(tmp_path, tier, make):
 def test_one_very_long_document(tmp_path):
     lengths = [32_768, *[10] * 80, 0]
     batch = embeddings(lengths)
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(82), batch)
         index.build(force=True)
         query = batch.select([0]).embeddings[20_000:20_020]
@@ -257,7 +259,7 @@ def test_one_very_long_document(tmp_path):
 def test_a_width_that_no_byte_divides(tmp_path):
     batch = clustered(dim=7)
     for tier in TIERS:
-        with CompressedIndex.create(tmp_path / tier, 7, tier=tier) as index:
+        with Index.create(tmp_path / tier, 7, tier=tier) as index:
             index.add(names(), batch)
             assert index.build(force=True)
             queries = clustered(20, seed=1, dim=7)
@@ -269,7 +271,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     contents = []
     for seed in (1, 1, 2):
         path = tmp_path / f"{len(contents)}"
-        with CompressedIndex.create(path, DIM, seed=seed) as index:
+        with Index.create(path, DIM, seed=seed) as index:
             index.add(names(), clustered())
             index.build(force=True)
         files = sorted([*path.glob("codecs/*/*"), *path.glob("segments/00000002/*")])
@@ -280,7 +282,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("wrong", [{"tier": "tiny"}, {"tier": None}, {"seed": -1}, {"seed": 1.5}])
 def test_wrong_settings_are_refused(tmp_path, wrong):
     with pytest.raises(InvalidInputError):
-        CompressedIndex.create(tmp_path / "index", DIM, **wrong)
+        Index.create(tmp_path / "index", DIM, **wrong)
     assert not (tmp_path / "index").exists()
 
 
@@ -293,7 +295,7 @@ def test_search_parameters_are_checked():
 
 
 def test_overwriting_retires_the_codec_and_keeps_the_tier(balanced):
-    with CompressedIndex.open(balanced) as index:
+    with Index.open(balanced) as index:
         with index.writer(replace={"dim": DIM}) as writer:
             writer.add(["new"], embeddings([3]))
         assert (index.tier, index.ids()) == (Tier.BALANCED, ["new"])
@@ -305,7 +307,7 @@ def test_overwriting_retires_the_codec_and_keeps_the_tier(balanced):
 
 
 def test_readers_go_on_while_it_is_compressed(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(), clustered())
         queries, errors, done = clustered(3, seed=6), [], threading.Event()
         best = [some[0].id for some in index.search(queries, 3) if some]
@@ -340,10 +342,10 @@ def test_damage_is_named(balanced, name):
     data = bytearray(path.read_bytes())
     path.write_bytes(data[:-1])
     with pytest.raises(DamagedIndexError, match=name):
-        CompressedIndex.open(balanced)
+        Index.open(balanced)
     data[-1] ^= 0x40
     path.write_bytes(data)
-    with pytest.raises(DamagedIndexError, match=name), CompressedIndex.open(balanced) as index:
+    with pytest.raises(DamagedIndexError, match=name), Index.open(balanced) as index:
         index.verify()
 
 
@@ -352,7 +354,7 @@ def test_numbers_that_point_nowhere_are_not_followed(balanced, name):
     path = balanced / "segments" / "00000002" / name
     data = path.read_bytes()
     path.write_bytes(data[:128] + b"\xff" * (len(data) - 128))
-    with CompressedIndex.open(balanced) as index, pytest.raises(DamagedIndexError, match=name):
+    with Index.open(balanced) as index, pytest.raises(DamagedIndexError, match=name):
         index.search(embeddings([3]), SearchParams(1, candidates=1, rerank=1))
 
 
@@ -362,11 +364,11 @@ def test_a_damaged_codec_is_named(balanced, name):
     data = bytearray(path.read_bytes())
     data[-2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedIndexError, match=name), CompressedIndex.open(balanced) as index:
+    with pytest.raises(DamagedIndexError, match=name), Index.open(balanced) as index:
         index.verify()
     path.unlink()
     with pytest.raises(DamagedIndexError, match=name):
-        CompressedIndex.open(balanced)
+        Index.open(balanced)
 
 
 @pytest.mark.parametrize(
@@ -388,14 +390,14 @@ def test_impossible_rows_are_refused(balanced, change):
         connection.execute(change)
     connection.close()
     with pytest.raises(DamagedIndexError):
-        CompressedIndex.open(balanced)
+        Index.open(balanced)
 
 
 KILLED = """
 import os, signal, sys
 import faiss
 faiss.omp_set_num_threads(1)
-from lfm2_retrieval.indexes import CompressedIndex
+from lfm2_retrieval.indexes import Index
 left = int(sys.argv[2])
 def watch(event, arguments):
     global left
@@ -403,7 +405,7 @@ def watch(event, arguments):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-with CompressedIndex.open(sys.argv[1]) as index:
+with Index.open(sys.argv[1]) as index:
     sys.addaudithook(watch)
     index.build(force=True)
 """
@@ -412,13 +414,13 @@ with CompressedIndex.open(sys.argv[1]) as index:
 @pytest.mark.parametrize("count", [1, 3, 5, 8, 12, 15])
 def test_a_kill_while_compressing_leaves_the_old_commit(tmp_path, count):
     folder = tmp_path / "index"
-    with CompressedIndex.create(folder, DIM) as index:
+    with Index.create(folder, DIM) as index:
         index.add(names(), clustered())
         before = index.search(clustered(3, seed=1))
     process = start(KILLED, folder, count)
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (0, -signal.SIGKILL), errors
-    with CompressedIndex.open(folder) as index:
+    with Index.open(folder) as index:
         assert index.ids() == names()
         if process.returncode:
             assert index.search(clustered(3, seed=1)) == before
@@ -433,7 +435,7 @@ def test_a_kill_while_compressing_leaves_the_old_commit(tmp_path, count):
 
 @pytest.mark.parametrize("left", [0, 1, 9, 100, N])
 def test_a_filter_holds_before_anything_is_scored(tmp_path, left):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(), clustered(longest=12), metadata=[{"n": i} for i in range(N)])
         index.build(force=True)
         queries = clustered(8, seed=5)
@@ -458,7 +460,7 @@ def test_stored_vectors_come_in_the_order_asked_for(index):
 
 @pytest.mark.parametrize("where", [None, {"n": {"$gte": N // 2}}])
 def test_as_many_as_asked_for_are_found_whatever_the_lists_hold(tmp_path, where):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(names(), clustered(longest=12), metadata=[{"n": i} for i in range(N)])
         index.build(force=True)
         query = clustered(20, seed=5)

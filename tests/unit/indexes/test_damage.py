@@ -8,15 +8,15 @@ import pytest
 from support import DIM, embeddings
 
 from lfm2_retrieval.errors import DamagedIndexError, IndexFormatError
-from lfm2_retrieval.indexes import ExactIndex
-from lfm2_retrieval.indexes.rows import checksum
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.catalogue.rows import checksum
 
 FILES = ["vectors.npy", "offsets.npy", "token_ids.npy", "keys.npy"]
 
 
 @pytest.fixture
 def folder(tmp_path):
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         index.add([f"id{i}" for i in range(20)], embeddings([7] * 20), [f"body{i}" for i in range(20)])
     return tmp_path / "index"
 
@@ -42,7 +42,7 @@ def execute(folder, sql, *values):
 def test_a_missing_file_is_named(folder, name):
     segment_file(folder, name).unlink()
     with pytest.raises(DamagedIndexError, match=name):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -53,33 +53,33 @@ def test_a_file_of_another_size_is_named(folder, name, change):
     with pytest.raises(
         DamagedIndexError, match=rf"{name} has {len(data) + change} bytes instead of {len(data)}"
     ):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_header_is_named(folder, name):
     flip(segment_file(folder, name), 30)
     with pytest.raises(DamagedIndexError, match=name):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 def test_damaged_offsets_are_found_by_open(folder):
     flip(segment_file(folder, "offsets.npy"), 128 + 8 * 5 + 6)
     with pytest.raises(DamagedIndexError, match="offsets"):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_bit_is_found_by_verify_or_open(folder, name):
     flip(segment_file(folder, name), -1 if name != "offsets.npy" else 128 + 8 * 3)
-    with pytest.raises(DamagedIndexError, match=name), ExactIndex.open(folder) as index:
+    with pytest.raises(DamagedIndexError, match=name), Index.open(folder) as index:
         index.verify()
 
 
 def test_a_missing_segment_is_named(folder):
     shutil.rmtree(folder / "segments" / "00000001")
     with pytest.raises(DamagedIndexError, match="00000001"):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -87,7 +87,7 @@ def test_a_link_in_the_place_of_a_file_is_refused(folder, name, tmp_path):
     segment_file(folder, name).rename(tmp_path / name)
     segment_file(folder, name).symlink_to(tmp_path / name)
     with pytest.raises(DamagedIndexError, match=name):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 def test_a_link_in_the_place_of_a_folder_is_refused(folder, tmp_path):
@@ -95,17 +95,17 @@ def test_a_link_in_the_place_of_a_folder_is_refused(folder, tmp_path):
         path.rename(tmp_path / "moved")
         path.symlink_to(tmp_path / "moved")
         with pytest.raises(DamagedIndexError, match="00000001"):
-            ExactIndex.open(folder)
+            Index.open(folder)
         path.unlink()
         (tmp_path / "moved").rename(path)
-    ExactIndex.open(folder).close()
+    Index.open(folder).close()
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "00000001/..", "", "00000001\n"])
 def test_a_name_that_leaves_the_folder_is_refused(folder, name):
     execute(folder, "UPDATE segments SET name = ?", name)
     with pytest.raises(DamagedIndexError):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_name_that_leaves_the_folder_is_refused(folder, name):
 def test_impossible_rows_of_segments_are_refused(folder, change):
     execute(folder, f"UPDATE segments SET {change}")
     with pytest.raises(DamagedIndexError):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("position", [-1, 20, 1 << 31])
@@ -134,19 +134,19 @@ def test_tombstones_that_cannot_be_are_refused(folder, position):
     values = data, checksum(1, 1, data) + (position < 0)
     execute(folder, "INSERT INTO tombstones (segment, born, positions, crc32) VALUES (1, 1, ?, ?)", *values)
     with pytest.raises(DamagedIndexError):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("value", ['"wide"', "0", "null", "nonsense"])
 def test_impossible_settings_are_refused(folder, value):
     execute(folder, "UPDATE settings SET value = ? WHERE key = 'dim'", value)
     with pytest.raises(DamagedIndexError):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 def test_a_changed_text_is_not_returned(folder):
     execute(folder, "UPDATE documents SET text = CAST('other' AS BLOB) WHERE id = CAST('id3' AS BLOB)")
-    with ExactIndex.open(folder) as index:
+    with Index.open(folder) as index:
         assert index.get("id2").text == "body2"
         for damaged in (lambda: index.get("id3"), lambda: index.search(embeddings([2]), 20), index.verify):
             with pytest.raises(DamagedIndexError, match="id3"):
@@ -155,7 +155,7 @@ def test_a_changed_text_is_not_returned(folder):
 
 def test_an_id_of_another_type_is_damage_where_ids_are_listed(folder):
     execute(folder, "UPDATE documents SET id = 7 WHERE id = CAST('id3' AS BLOB)")
-    with ExactIndex.open(folder) as index, pytest.raises(DamagedIndexError, match="7 is no text"):
+    with Index.open(folder) as index, pytest.raises(DamagedIndexError, match="7 is no text"):
         index.ids()
 
 
@@ -163,7 +163,7 @@ def test_a_document_in_another_place_is_found_by_verify(folder):
     execute(folder, "UPDATE documents SET n_tokens = 3 WHERE id = CAST('id3' AS BLOB)")
     execute(folder, "DELETE FROM documents WHERE id = CAST('id5' AS BLOB)")
     with (
-        ExactIndex.open(folder) as index,
+        Index.open(folder) as index,
         pytest.raises(DamagedIndexError, match=r"id3.*2 documents that it doesn't name"),
     ):
         index.verify()
@@ -172,7 +172,7 @@ def test_a_document_in_another_place_is_found_by_verify(folder):
 def test_a_missing_table_is_damage(folder):
     execute(folder, "DROP TABLE settings")
     with pytest.raises(DamagedIndexError, match=r"index\.db"):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 @pytest.mark.parametrize("keep", [0, 50, 5000])
@@ -180,13 +180,13 @@ def test_a_truncated_catalogue_is_damage(folder, keep):
     path = folder / "index.db"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DamagedIndexError, match=r"index\.db"):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 def test_a_missing_catalogue_is_damage(folder):
     (folder / "index.db").unlink()
     with pytest.raises(DamagedIndexError, match=r"index\.db"):
-        ExactIndex.open(folder)
+        Index.open(folder)
 
 
 def test_a_catalogue_of_noise_raises_our_errors_only(folder):
@@ -198,7 +198,7 @@ def test_a_catalogue_of_noise_raises_our_errors_only(folder):
             data[offset] ^= 1 << int(rng.integers(8))
         (folder / "index.db").write_bytes(data)
         try:
-            with ExactIndex.open(folder) as index:
+            with Index.open(folder) as index:
                 index.verify()
                 index.search(embeddings([2]))
         except IndexFormatError:
@@ -207,7 +207,7 @@ def test_a_catalogue_of_noise_raises_our_errors_only(folder):
 
 def test_a_damaged_index_can_be_overwritten(folder):
     segment_file(folder, "vectors.npy").unlink()
-    with ExactIndex.create(folder, DIM, if_exists="overwrite") as index:
+    with Index.create(folder, DIM, if_exists="overwrite", tier="exact") as index:
         index.add(["a"], embeddings([1]))
         index.verify()
         assert index.ids() == ["a"]

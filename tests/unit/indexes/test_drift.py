@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.indexes import DriftWarning
-from lfm2_retrieval.indexes.drift import Tally, has_drifted, misfits, widening
+from lfm2_retrieval.indexes.compaction.drift import Tally, has_drifted, misfits
+from lfm2_retrieval.indexes.search.plan import error_growth
 
 DIM, LENGTH = 32, 12
 K = 10
@@ -52,7 +53,7 @@ def fill(index, embeddings, name):
 def test_merge_trains_anew_where_drift_cost_recall(tmp_path):
     """A fifth of the documents suffer: in the mean of all, neither error nor recall would tell."""
     first, later = documents(5000, 0, 1, 5.0), documents(1250, 0, 2, 0.3)
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         fill(index, first, "a")
         assert recall(index, first) > 0.95
         before = index.codec_facts
@@ -76,7 +77,7 @@ def test_merge_trains_anew_where_drift_cost_recall(tmp_path):
 
 
 def test_merge_keeps_the_codec_without_drift(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         fill(index, documents(1500, 0, 1, 5.0), "a")
         before = index.codec_facts
         later = documents(500, 1, 1, 5.0)
@@ -98,7 +99,7 @@ def in_tens(count, seed=3):
 
 
 def test_merge_keeps_the_codec_where_drift_cost_nothing(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         fill(index, documents(1500, 0, 1, 5.0), "a")
         before, later = index.codec_facts, in_tens(150)
         with pytest.warns(DriftWarning):
@@ -112,7 +113,7 @@ def test_merge_keeps_the_codec_where_drift_cost_nothing(tmp_path):
 
 def test_misfits_are_the_documents_of_the_other_kind(tmp_path):
     rng = np.random.default_rng(0)
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         fill(index, documents(1500, 0, 1, 5.0), "a")
         assert misfits(index._snapshot(), rng) is None
         index.add([f"b{number}" for number in range(20)], documents(20, 0, 2, 0.5))
@@ -123,7 +124,7 @@ def test_misfits_are_the_documents_of_the_other_kind(tmp_path):
         odd = misfits(index._snapshot(), rng)  # which doesn't mind vectors that aren't compressed
         assert odd is not None
         keys = np.concatenate([part.keys[part.keys > 0] for part in odd.parts])
-        newest = index._catalogue.fetch(odd.commit, "key", keys.tolist())
+        newest = index._views.catalogue.fetch(odd.commit, "key", keys.tolist())
         others = [entry.id for entry in newest.values() if entry.id.startswith("a")]
         assert len(newest) == odd.count
         assert len(others) < 5
@@ -183,35 +184,35 @@ def test_errors_are_added_up_by_codec():
 
 
 def test_short_lists_are_as_wide_as_the_worst_segment_needs(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         fill(index, documents(5000, 0, 1, 5.0), "a")
-        assert widening(index._snapshot()) < 1.1
+        assert error_growth(index._snapshot()) < 1.1
         with pytest.warns(DriftWarning):
             fill(index, documents(1250, 0, 2, 0.3), "b")
         snapshot = index._snapshot()
         errors, trained = index.settings["errors"], index.codec_facts["mean_square_error"]
-        assert widening(snapshot) == pytest.approx(np.sqrt(errors["worst"] / trained))
-        assert widening(snapshot) > 1.5
+        assert error_growth(snapshot) == pytest.approx(np.sqrt(errors["worst"] / trained))
+        assert error_growth(snapshot) > 1.5
         half_way = SimpleNamespace(codec=SimpleNamespace(id=99, facts=snapshot.codecs[0].codec.facts))
-        assert widening(replace(snapshot, codecs=(*snapshot.codecs, half_way))) == widening(snapshot)
+        assert error_growth(replace(snapshot, codecs=(*snapshot.codecs, half_way))) == error_growth(snapshot)
 
 
 @pytest.mark.parametrize("errors", [None, [], {}, {"codec": 1}, {"codec": 1, "worst": "much"}])
 def test_without_a_measurement_nothing_is_wider(tmp_path, errors):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         fill(index, documents(500, 0, 1, 5.0), "a")
         snapshot = index._snapshot()
-        assert widening(replace(snapshot, settings={**snapshot.settings, "errors": errors})) == 1
+        assert error_growth(replace(snapshot, settings={**snapshot.settings, "errors": errors})) == 1
 
 
 def test_what_comes_with_the_codecs_own_data_is_no_drift_and_is_measured(tmp_path):
     """As in one run of indexing: the codec saw what came first, and what follows suffers."""
     first, later = documents(5000, 0, 1, 5.0), documents(1250, 0, 2, 0.3)
-    with CompressedIndex.create(tmp_path / "index", DIM) as index, warnings.catch_warnings():
+    with Index.create(tmp_path / "index", DIM) as index, warnings.catch_warnings():
         warnings.simplefilter("error", DriftWarning)
         fill(index, first, "a")
         index.add([f"b{number}" for number in range(len(later))], later)
-        index.build(force=True, own=True)
+        index._upkeep.compress(force=True, own=True)
         lost = recall(index, later)
         assert lost < 0.8
         assert index.renew_codec()
@@ -223,7 +224,7 @@ def test_what_comes_with_the_codecs_own_data_is_no_drift_and_is_measured(tmp_pat
     ("tier", "advice"), [("balanced", r"merge\(\) measures"), ("compact", r"Retriever\.reindex\(\) encodes")]
 )
 def test_the_advice_is_what_a_tier_allows(tmp_path, tier, advice):
-    with CompressedIndex.create(tmp_path / "index", DIM, tier=tier) as index:
+    with Index.create(tmp_path / "index", DIM, tier=tier) as index:
         fill(index, documents(1500, 0, 1, 5.0), "a")
         with pytest.warns(DriftWarning, match=advice):
             fill(index, documents(400, 0, 2, 0.3), "b")

@@ -18,7 +18,8 @@ from lfm2_retrieval.errors import (
     InvalidTypeError,
     NewerFormatError,
 )
-from lfm2_retrieval.indexes import ExactIndex, maxsim
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.search import dense
 
 LENGTHS = [5, 0, 3, 40, 1, 7]
 IDS = list("abcdef")
@@ -26,7 +27,7 @@ IDS = list("abcdef")
 
 @pytest.fixture
 def index(tmp_path):
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         yield index
 
 
@@ -62,7 +63,7 @@ def test_any_string_is_stored_as_it_is(index, tmp_path):
     strings = ["\0", "a\0b", "\ud800", "é", "e\u0301", "𝄞", "x" * 70_000, " ", "'; DROP TABLE documents; --"]
     index.add(strings, embeddings([1] * len(strings)), strings)
     index.close()
-    with ExactIndex.open(tmp_path / "index") as again:
+    with Index.open(tmp_path / "index") as again:
         assert again.ids() == strings
         assert [entry.text for entry in again.get_many(strings)] == strings
         again.verify()
@@ -83,12 +84,12 @@ def test_ties_are_in_order_where_products_differ_by_their_place(index, monkeypat
     """As some BLAS's do: half of the rows of a block may have another last bit."""
 
     def uneven(*a):
-        for first, scores in scan(*a):
+        for first, scores in even(*a):
             scores[:, 1::2] *= np.float32(1 + 1e-6)
             yield first, scores
 
-    scan = maxsim.scan
-    monkeypatch.setattr(maxsim, "scan", uneven)
+    even = dense.scan
+    monkeypatch.setattr(dense, "scan", uneven)
     index.add([f"{i:03d}" for i in range(300)], TokenEmbeddings.concatenate([embeddings([9])] * 300))
     for k in (1, 7, 150):
         hits = index.search(embeddings([3], seed=2), k)[0]
@@ -98,7 +99,7 @@ def test_ties_are_in_order_where_products_differ_by_their_place(index, monkeypat
 def test_scores_do_not_depend_on_the_batch_or_the_segments(tmp_path):
     documents, queries = embeddings([30] * 200), embeddings([1, 5, 32, 12], seed=3)
     ids = [str(i) for i in range(200)]
-    with ExactIndex.create(None, DIM) as whole, ExactIndex.create(None, DIM) as pieces:
+    with Index.create(None, DIM, tier="exact") as whole, Index.create(None, DIM, tier="exact") as pieces:
         whole.add(ids, documents)
         for i in range(0, 200, 67):
             pieces.add(ids[i : i + 67], documents.select(np.arange(i, min(i + 67, 200))))
@@ -164,13 +165,13 @@ def test_wrong_widths_and_parameters_are_refused(index):
     with pytest.raises(InvalidInputError):
         index.search(embeddings([1]), 0)
     with pytest.raises(InvalidInputError, match="dim"):
-        ExactIndex.create(None, 0)
+        Index.create(None, 0, tier="exact")
     with pytest.raises(InvalidInputError, match="uuid"):
-        ExactIndex.create(None, settings={"uuid": 1})
+        Index.create(None, settings={"uuid": 1}, tier="exact")
     with pytest.raises(InvalidInputError, match="JSON"):
-        ExactIndex.create(None, settings={"encoder": object()})
+        Index.create(None, settings={"encoder": object()}, tier="exact")
     with pytest.raises(InvalidInputError, match="if_exists"):
-        ExactIndex.create(None, if_exists="append")
+        Index.create(None, if_exists="append", tier="exact")
 
 
 def test_an_empty_index_finds_nothing(index):
@@ -184,19 +185,19 @@ def test_an_empty_index_finds_nothing(index):
 
 
 def test_settings_survive(tmp_path):
-    with ExactIndex.create(
-        tmp_path / "i", 7, settings={"encoder": {"name": "nano", "revision": None}}
+    with Index.create(
+        tmp_path / "i", 7, settings={"encoder": {"name": "nano", "revision": None}}, tier="exact"
     ) as index:
         settings = index.settings
     assert settings["dim"] == 7
     assert settings["encoder"] == {"name": "nano", "revision": None}
-    with ExactIndex.open(tmp_path / "i") as index:
+    with Index.open(tmp_path / "i") as index:
         assert index.settings == settings
         assert index.dim == 7
 
 
 def test_a_temporary_index_is_removed_at_close():
-    index = ExactIndex.create(None, DIM)
+    index = Index.create(None, DIM, tier="exact")
     path = index.path
     assert path.is_dir()
     index.close()
@@ -242,11 +243,11 @@ def test_open_tells_what_is_there_apart_and_creates_nothing(tmp_path):
         ("foreign", IndexFormatError),
     ]:
         with pytest.raises(error, match=name):
-            ExactIndex.open(tmp_path / name)
+            Index.open(tmp_path / name)
     for name in ("file", "other", "foreign"):
         for choice in ("error", "overwrite"):
             with pytest.raises(IndexExistsError, match="not an index"):
-                ExactIndex.create(tmp_path / name, DIM, if_exists=choice)
+                Index.create(tmp_path / name, DIM, if_exists=choice, tier="exact")
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -256,19 +257,19 @@ def test_a_newer_format_says_to_upgrade(index):
     connection.execute("PRAGMA user_version = 1000")
     connection.close()
     with pytest.raises(NewerFormatError, match="upgrade"):
-        ExactIndex.open(index.path)
+        Index.open(index.path)
     with pytest.raises(NewerFormatError):
-        ExactIndex.create(index.path, DIM, if_exists="overwrite")
+        Index.create(index.path, DIM, if_exists="overwrite", tier="exact")
 
 
 def test_create_refuses_an_index_and_names_the_choices(index):
     with pytest.raises(IndexExistsError, match=r"overwrite.*add\(\).*another folder"):
-        ExactIndex.create(index.path, DIM)
+        Index.create(index.path, DIM, tier="exact")
 
 
 def test_overwrite_replaces_documents_settings_and_files(index):
     index.add(IDS, embeddings(LENGTHS), texts=["old"] * 6)
-    with ExactIndex.create(index.path, 8, if_exists="overwrite", settings={"encoder": "new"}) as new:
+    with Index.create(index.path, 8, if_exists="overwrite", settings={"encoder": "new"}, tier="exact") as new:
         assert (len(new), new.dim, new.settings["encoder"]) == (0, 8, "new")
         new.add(["a"], embeddings([3], dim=8))
         assert new.ids() == ["a"]
@@ -297,8 +298,8 @@ def test_a_folder_that_only_a_killed_create_left_is_usable(tmp_path):
     (tmp_path / "lock").write_text("123\n")
     (tmp_path / "index.db.new").write_bytes(b"half")
     with pytest.raises(IndexNotFoundError):
-        ExactIndex.open(tmp_path)
-    with ExactIndex.create(tmp_path, DIM) as index:
+        Index.open(tmp_path)
+    with Index.create(tmp_path, DIM, tier="exact") as index:
         index.add(["a"], embeddings([1]))
     assert not (tmp_path / "index.db.new").exists()
 
@@ -307,15 +308,15 @@ READ = """
 import os, sys
 import numpy as np
 from lfm2_retrieval import TokenEmbeddings
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 
 query = TokenEmbeddings(np.ones((1, 16), np.float32), np.array([0, 1]))
-with ExactIndex.create(None, 16) as index:  # loads all modules while they can be read
+with Index.create(None, 16) as index:  # loads all modules while they can be read
     index.add(["x"], query)
     index.search(query)
 if os.getuid() == 0:
     os.setuid(65534)
-with ExactIndex.open(sys.argv[1]) as index:
+with Index.open(sys.argv[1]) as index:
     index.verify()
     print([hit.id for hit in index.search(query)[0]])
 """
@@ -350,7 +351,7 @@ def test_importing_the_package_loads_no_numba():
 
 def test_metadata_is_json_that_sqlite_can_query(index):
     index.add(["a", "b"], embeddings([1, 1]), metadata=[{"year": 1990}, {"year": 2001}])
-    with index._catalogue.reading() as connection:
+    with index._views.catalogue.reading() as connection:
         rows = connection.execute(
             "SELECT id FROM documents WHERE json_extract(metadata, '$.year') > 2000"
         ).fetchall()

@@ -12,8 +12,8 @@ from support import embeddings, start
 
 from lfm2_retrieval.datatypes import SearchParams
 from lfm2_retrieval.errors import InvalidInputError, UnknownFieldWarning
-from lfm2_retrieval.indexes import ExactIndex
-from lfm2_retrieval.indexes.schema import write_settings
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.catalogue.schema import write_settings
 
 METADATA = [
     {"lang": "de", "year": 2020, "loc": {"page": 1}},
@@ -25,7 +25,7 @@ METADATA = [
 
 @pytest.fixture
 def index():
-    index = ExactIndex.create(None, 8, fields=["lang", "loc.page"])
+    index = Index.create(None, 8, fields=["lang", "loc.page"], tier="exact")
     index.add(list("abcd"), embeddings([1] * 4, dim=8), ["some words"] * 4, METADATA)
     with index, warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -103,7 +103,7 @@ def test_unknown_fields_of_deletes_and_of_groups(index):
 
 
 def test_nothing_is_unknown_of_an_empty_index():
-    with warnings.catch_warnings(), ExactIndex.create(None, 8) as index:
+    with warnings.catch_warnings(), Index.create(None, 8, tier="exact") as index:
         warnings.simplefilter("error")
         assert index.count({"lang": "de"}) == 0
 
@@ -159,7 +159,7 @@ def test_names_of_others_may_be_fields_of_ours():
         {"must": 1},
         {"term": 1},
     ]
-    with ExactIndex.create(None, 8) as index:
+    with Index.create(None, 8, tier="exact") as index:
         index.add(list("abcd"), embeddings([1] * 4, dim=8), metadata=fields)
         for id, where in zip("abcd", fields, strict=True):
             assert index.ids(where) == [id]
@@ -194,7 +194,7 @@ def test_deleting_everything_is_said(index):
 
 
 def test_columns_by_path_alone_of_older_indexes_open_and_filter_the_same(tmp_path):
-    with ExactIndex.create(tmp_path / "index", 8, fields=["lang"]) as index:
+    with Index.create(tmp_path / "index", 8, fields=["lang"], tier="exact") as index:
         index.add(list("abcd"), embeddings([1] * 4, dim=8), metadata=METADATA)
     connection = sqlite3.connect(tmp_path / "index" / "index.db")
     with connection:  # as they were made
@@ -207,7 +207,7 @@ def test_columns_by_path_alone_of_older_indexes_open_and_filter_the_same(tmp_pat
         connection.execute("CREATE INDEX by_field_2 ON documents (field_2_type, field_2, died, born, key)")
         write_settings(connection, {"fields": ["lang", "loc.page"]})
     connection.close()
-    with ExactIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         assert index.settings["fields"] == ["lang", "loc.page"]
         assert index.ids({"loc.page": 1}) == ["a", "b"]
         assert index.ids({"loc.page": 2}) == []
@@ -219,7 +219,7 @@ def test_columns_by_path_alone_of_older_indexes_open_and_filter_the_same(tmp_pat
 MEMORY = """
 import json, resource, sys
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 from support import embeddings
 shape, form, declared = sys.argv[1:]
 wide = {f"key{i}": f"value {i} of some length" for i in range(16_000)}
@@ -236,7 +236,7 @@ where = {
     "in": {"$or": [{"$and": [{"a": {"$in": list(range(-10**4 - i, -i))}}, {"b": "x"}]} for i in range(1, 9)]},
     "like": " OR ".join(f"a LIKE '%nope{i}%'" for i in range(1_000)),
 }[form]
-with ExactIndex.create(None, 8, fields=json.loads(declared)) as index:
+with Index.create(None, 8, fields=json.loads(declared)) as index:
     index.add(["d"], embeddings([1], dim=8), metadata=[metadata])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from support import embeddings
 
-from lfm2_retrieval import ExactIndex, SearchParams
+from lfm2_retrieval import Index, SearchParams
 from lfm2_retrieval.errors import DamagedIndexError, InvalidInputError
-from lfm2_retrieval.indexes import bm25
-from lfm2_retrieval.indexes.lexical import query_words, words
+from lfm2_retrieval.indexes.analysis.words import query_words, words
+from lfm2_retrieval.indexes.search import bm25
 
 DOCUMENTS = [
     "The cats are running: crème brûlée!",
@@ -25,7 +25,7 @@ DOCUMENTS = [
 
 
 def index_of(texts, **options):
-    index = ExactIndex.create(None, 16, **options)
+    index = Index.create(None, 16, **options, tier="exact")
     index.add([str(i) for i in range(len(texts))], embeddings([2] * len(texts)), texts)
     return index
 
@@ -168,7 +168,7 @@ def test_a_document_that_changes_twice_in_a_transaction_has_its_last_words():
 
 
 def test_a_reader_keeps_its_commit():
-    with index_of(["apple", "apple pear", "plum"]) as index, ExactIndex.open(index.path) as reader:
+    with index_of(["apple", "apple pear", "plum"]) as index, Index.open(index.path) as reader:
         before = asked(reader, "apple", "pear")
         index.delete(["0"])
         index.add(["more"], embeddings([2]), ["apple apple"])
@@ -180,7 +180,7 @@ def test_a_reader_keeps_its_commit():
 
 
 def test_a_merge_forgets_the_words_of_what_was_deleted():
-    with index_of([f"apple w{i}q" for i in range(20)]) as index, ExactIndex.open(index.path) as reader:
+    with index_of([f"apple w{i}q" for i in range(20)]) as index, Index.open(index.path) as reader:
         index.delete([str(i) for i in range(10)])
         found, before = asked(index, "apple", "w15q"), asked(reader, "apple", "w3q")
         index.merge()
@@ -189,7 +189,7 @@ def test_a_merge_forgets_the_words_of_what_was_deleted():
         index.merge()
         index.verify()
         assert asked(index, "apple", "w15q") == found
-        with index._catalogue.reading() as connection:
+        with index._views.catalogue.reading() as connection:
             [n] = connection.execute("SELECT count(DISTINCT doc) FROM word_places").fetchone()
         assert n == 10
 
@@ -212,7 +212,7 @@ def test_words_can_be_left_out_and_made_later():
 
 
 def test_overwriting_leaves_no_words(tmp_path):
-    with ExactIndex.create(tmp_path / "index", 16) as index:
+    with Index.create(tmp_path / "index", 16, tier="exact") as index:
         index.add(["a"], embeddings([2]), ["apple"])
         with index.writer(replace={"dim": 16}) as writer:
             writer.add(["a"], embeddings([2]), ["pear"])
@@ -222,7 +222,7 @@ def test_overwriting_leaves_no_words(tmp_path):
             writer.add(["a"], embeddings([2]), ["pear"])
         assert (index.settings["lexical"], index.settings["fields"]) == (False, ["lang"])
         index.verify()
-    with ExactIndex.create(tmp_path / "index", 8, if_exists="overwrite", fields=["year"]) as index:
+    with Index.create(tmp_path / "index", 8, if_exists="overwrite", fields=["year"], tier="exact") as index:
         assert (index.settings["lexical"], index.settings["fields"]) == (True, ["lang", "year"])
         index.add(["a"], embeddings([2], 8), ["plum"])
         assert [id for id, _ in asked(index, "plum")[0]] == ["a"]
@@ -243,7 +243,7 @@ def test_very_common_words_are_passed_over_where_there_are_others(monkeypatch):
     with index_of(texts) as index:
         everything = asked(index, "the apple w4q", "the", "the nowhere")
         monkeypatch.setattr(bm25, "_COMMON", 5)
-        index._searcher._bm25 = bm25.Bm25(index._catalogue)
+        index._views.seen().searcher._bm25 = bm25.Bm25(index._views.catalogue)
         assert asked(index, "the", "the nowhere") == everything[1:]
         [hits] = asked(index, "the apple w4q")
         assert [id for id, _ in hits] == ["4"]
@@ -255,7 +255,7 @@ def test_postings_in_memory_are_bounded_and_change_nothing(monkeypatch):
     with index_of(texts) as index:
         expected = asked(index, *queries)
         monkeypatch.setattr(bm25, "_REMEMBERED", 45)
-        fresh = index._searcher._bm25 = bm25.Bm25(index._catalogue)
+        fresh = index._views.seen().searcher._bm25 = bm25.Bm25(index._views.catalogue)
         assert asked(index, *queries) == expected == asked(index, *queries)
         assert fresh._held == sum(len(one.rows) for one in fresh._postings.values()) <= 45
 

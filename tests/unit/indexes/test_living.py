@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import DIM, embeddings, naive_search, pairs, start
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.errors import (
     DuplicateIdError,
     IndexClosedError,
@@ -19,12 +19,13 @@ from lfm2_retrieval.errors import (
     TransactionError,
     UnknownIdError,
 )
-from lfm2_retrieval.indexes import ExactIndex, policy, schema
+from lfm2_retrieval.indexes.catalogue import schema
+from lfm2_retrieval.indexes.compaction import policy
 
 
-@pytest.fixture(params=[ExactIndex, CompressedIndex])
+@pytest.fixture(params=["exact", "balanced"])
 def index(tmp_path, request):
-    with request.param.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier=request.param) as index:
         yield index
 
 
@@ -108,7 +109,7 @@ def test_delete_by_id_and_by_filter(index):
 def test_a_transaction_is_one_commit_or_none(index):
     vectors = embeddings([2, 3, 4, 5])
     index.add(list("ab"), vectors.select([0, 1]))
-    with ExactIndex.open(index.path) as reader:
+    with Index.open(index.path) as reader:
         with index.transaction():
             index.delete("a")
             index.add(["a", "c"], vectors.select([2, 3]), ["again", None])
@@ -163,7 +164,7 @@ def test_a_failed_transaction_commits_nothing(index, monkeypatch):
     with pytest.raises(IndexClosedError), index.transaction():  # noqa: PT012
         index.add(["a"], embeddings([1]))
         with monkeypatch.context() as patch, pytest.raises(OSError, match="Input"):  # noqa: PT012
-            patch.setattr("lfm2_retrieval.indexes.segment.SegmentBuilder.append", broken)
+            patch.setattr("lfm2_retrieval.indexes.segments.fp16.SegmentBuilder.append", broken)
             index.add(["b"], embeddings([1]))
     assert index.ids() == []
     assert not index.in_transaction
@@ -174,7 +175,7 @@ def test_a_reader_keeps_its_snapshot_until_refresh(index):
     ids = [f"{i:02d}" for i in range(40)]
     index.add(ids, documents, ids, [{"n": i} for i in range(40)])
     held = dict(zip(ids, documents, strict=True))
-    with ExactIndex.open(index.path) as reader, ExactIndex.open(index.path, auto_refresh=True) as eager:
+    with Index.open(index.path) as reader, Index.open(index.path, auto_refresh=True) as eager:
         stream = iter(reader)
         assert next(stream).id == "00"
         index.delete(ids[:30])
@@ -227,9 +228,9 @@ def test_snapshots_in_other_processes_are_kept_and_those_of_dead_ones_swept(inde
 
 READER = """
 import sys
+from lfm2_retrieval.indexes import Index
 from support import embeddings
-from lfm2_retrieval.indexes import ExactIndex
-with ExactIndex.open(sys.argv[1]) as index:
+with Index.open(sys.argv[1]) as index:
     print("ready", flush=True)
     for line in sys.stdin:
         if line.strip():
@@ -270,8 +271,8 @@ def test_where_no_pin_is_possible_a_swept_snapshot_gives_way(index, monkeypatch)
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lfm2_retrieval.indexes.snapshot.Pin", refused)
-        reader = ExactIndex.open(index.path)
+        patch.setattr("lfm2_retrieval.indexes.commits.snapshot.Pin", refused)
+        reader = Index.open(index.path)
     stream = iter(reader)
     index.delete("a")
     index.merge()
@@ -286,7 +287,7 @@ def test_where_no_pin_is_possible_a_swept_snapshot_gives_way(index, monkeypatch)
 def test_small_commits_leave_few_segments(tmp_path, monkeypatch):
     monkeypatch.setattr(policy, "SMALLEST_CLASS", 16)
     vectors = embeddings([4] * 100)
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         for i in range(100):
             index.add([str(i)], vectors.select([i]))
             assert len(index._snapshot().parts) <= 7 * 4
@@ -311,7 +312,7 @@ def test_what_is_mostly_dead_is_rewritten_and_merge_reclaims_the_rest(index):
     assert not index.merge()
     assert len(index._snapshot().parts[0].keys) == 50
     assert sum(index.size_bytes().values()) < before * 0.75
-    with index._catalogue.reading() as connection:
+    with index._views.catalogue.reading() as connection:
         assert connection.execute("SELECT count(*) FROM documents").fetchone() == (50,)
         assert connection.execute("SELECT count(*) FROM tombstones").fetchone() == (0,)
     index.delete(ids[150:])
@@ -325,9 +326,9 @@ def test_many_small_deletes_are_few_tombstones(index):
     index.add([str(i) for i in range(100)], vectors)
     for i in range(40):
         index.delete(str(i))
-    with index._catalogue.reading() as connection:
+    with index._views.catalogue.reading() as connection:
         assert connection.execute("SELECT count(*) FROM tombstones").fetchone()[0] <= 17
-    with ExactIndex.open(index.path) as again:
+    with Index.open(index.path) as again:
         expect(again, {str(i): vectors[i] for i in range(40, 100)})
 
 
@@ -337,7 +338,11 @@ def test_an_interrupted_merge_loses_nothing(index, monkeypatch):
         index.add([str(i)], vectors.select([i]))
     index.delete("1")
     expected = {str(i): vectors[i] for i in (0, 2, 3)}
-    for target in ("segment.HalfBuilder.finish", "compress.Compressor.exchange", "merge.clean"):
+    for target in (
+        "segments.fp16.HalfBuilder.finish",
+        "compaction.exchange.Compressor.exchange",
+        "compaction.merge.vacuum",
+    ):
 
         def broken(*arguments):
             raise OSError(28, "No space left on device")
@@ -356,10 +361,10 @@ def test_a_commit_stands_when_the_merge_after_it_fails(tmp_path, monkeypatch):
     def broken(*arguments):
         raise OSError(28, "No space left on device")
 
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         for i in range(7):
             index.add([str(i)], embeddings([1]))
-        monkeypatch.setattr("lfm2_retrieval.indexes.merge._copy_half", broken)
+        monkeypatch.setattr("lfm2_retrieval.indexes.compaction.merge._copy_half", broken)
         with pytest.warns(RuntimeWarning, match="is committed, but"):
             index.add(["7"], embeddings([1]))
         monkeypatch.undo()
@@ -376,13 +381,13 @@ def test_an_older_format_is_upgraded_by_steps_or_refused(index, monkeypatch):
     index.close()
     monkeypatch.setattr(schema, "FORMAT", 3)
     with pytest.raises(IndexFormatError, match="format 1"):
-        ExactIndex.open(index.path)
+        Index.open(index.path)
     monkeypatch.setattr(schema, "_SCHEMA", schema._SCHEMA + "CREATE TABLE a (x); CREATE TABLE b (x);")
     monkeypatch.setattr(schema, "UPGRADES", {1: "CREATE TABLE a (x)", 2: "CREATE TABLE b (x)"})
     for _ in range(2):
-        with ExactIndex.open(index.path) as again:
+        with Index.open(index.path) as again:
             assert again.ids() == ["a"]
-            with again._catalogue.reading() as connection:
+            with again._views.catalogue.reading() as connection:
                 assert connection.execute("PRAGMA user_version").fetchone() == (3,)
                 assert connection.execute("SELECT count(*) FROM a, b").fetchone() == (0,)
 
@@ -406,7 +411,7 @@ def test_recall_does_not_suffer_from_deletes(tmp_path):
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     documents = TokenEmbeddings(vectors.astype(np.float32), np.concatenate([[0], np.cumsum(lengths)]))
     queries = documents.select(rng.permutation(3000)[:40])
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add([str(i) for i in range(3000)], documents)
         index.build(force=True)
         gone = rng.permutation(3000)[:2700]
@@ -429,9 +434,9 @@ def test_recall_does_not_suffer_from_deletes(tmp_path):
 
 WRITER = """
 import sys, time
+from lfm2_retrieval.indexes import Index
 from support import embeddings
-from lfm2_retrieval.indexes import ExactIndex
-with ExactIndex.open(sys.argv[1]) as index:
+with Index.open(sys.argv[1]) as index:
     until = time.monotonic() + float(sys.argv[3])
     i = 0
     while time.monotonic() < until:
@@ -448,10 +453,10 @@ with ExactIndex.open(sys.argv[1]) as index:
 
 WATCHER = """
 import sys, time
+from lfm2_retrieval.indexes import Index
 from support import embeddings
-from lfm2_retrieval.indexes import ExactIndex
 query = embeddings([2], seed=77)
-with ExactIndex.open(sys.argv[1], auto_refresh=sys.argv[3] == "auto") as index:
+with Index.open(sys.argv[1], auto_refresh=sys.argv[3] == "auto") as index:
     until = time.monotonic() + float(sys.argv[2])
     n = 0
     while time.monotonic() < until:
@@ -472,7 +477,7 @@ with ExactIndex.open(sys.argv[1], auto_refresh=sys.argv[3] == "auto") as index:
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.campaign)])
 def test_readers_in_processes_see_whole_commits(tmp_path, seconds):
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         readers = [start(WATCHER, index.path, seconds + 1, how) for how in ("auto", "held", "held")]
         writers = [start(WRITER, index.path, name, seconds) for name in "xy"]
         for process in (*readers, *writers):

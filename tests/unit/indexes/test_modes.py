@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import DIM, embeddings, naive_maxsim
 
-from lfm2_retrieval import CompressedIndex, ExactIndex, ScoreKind, SearchParams
+from lfm2_retrieval import Index, ScoreKind, SearchParams
 from lfm2_retrieval.datatypes import SearchOptions
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.indexes.lexical import query_words
+from lfm2_retrieval.indexes.analysis.words import query_words
 
 N = 300
 QUERIES = ["w3q w5q", "w1q", "nowhere", "w2q w2q w9q w11q"]
@@ -34,9 +34,9 @@ MODES = [
 ]
 
 
-@pytest.fixture(scope="module", params=[ExactIndex, CompressedIndex])
+@pytest.fixture(scope="module", params=["exact", "balanced"])
 def index(request):
-    with request.param.create(None, DIM) as made:
+    with Index.create(None, DIM, tier=request.param) as made:
         for start in range(0, N, 100):  # several segments
             chosen = np.arange(start, start + 100)
             part = slice(start, start + 100)
@@ -190,7 +190,7 @@ def test_rerank_of_documents_found_elsewhere(index):
 
 
 def test_a_document_without_vectors_is_found_by_words_alone():
-    with ExactIndex.create(None, DIM) as index:
+    with Index.create(None, DIM, tier="exact") as index:
         index.add(["empty", "full"], embeddings([0, 2]), ["plum", "plum pear"])
         query = embeddings([2])
         for options in MODES:
@@ -202,7 +202,7 @@ def test_a_document_without_vectors_is_found_by_words_alone():
 
 @pytest.mark.parametrize("options", MODES)
 def test_an_empty_index_finds_nothing(options):
-    with ExactIndex.create(None, DIM) as index:
+    with Index.create(None, DIM, tier="exact") as index:
         assert search(index, 5, **options) == [[]] * len(QUERIES)
 
 
@@ -212,7 +212,7 @@ def test_a_compressed_index_answers_in_every_mode(mode):
     vectors = embeddings(lengths, seed=5)
     words = [f"w{i % 13}q w{i}q" for i in range(130)]
     query = embeddings([6], seed=6)
-    with CompressedIndex.create(None, DIM, tier="balanced") as index:
+    with Index.create(None, DIM, tier="balanced") as index:
         index.add([f"d{i}" for i in range(130)], vectors, words)
         before = index.search(query, SearchParams(10, mode=mode), texts=["w3q w99q"])
         assert index.build(force=True)
@@ -278,7 +278,7 @@ letters = st.text(st.sampled_from("abc \"'*()^-:{}+<>;\x00ー中あ검ا😀\ud8
 @settings(max_examples=60, deadline=None)
 @given(st.lists(letters, min_size=1, max_size=5), st.lists(letters, min_size=1, max_size=3))
 def test_any_text_and_any_query(some, queries):
-    with ExactIndex.create(None, DIM) as index:
+    with Index.create(None, DIM, tier="exact") as index:
         index.add([str(i) for i in range(len(some))], embeddings([1] * len(some)), some)
         for mode in ("lexical", "hybrid"):
             index.search(embeddings([2] * len(queries)), SearchParams(5, mode=mode), texts=queries)

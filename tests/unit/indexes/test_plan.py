@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import embeddings
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
-from lfm2_retrieval.indexes import policy
-from lfm2_retrieval.indexes.pipeline import Listed, _promising, shortlist
-from lfm2_retrieval.indexes.plan import Plan, plan
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
+from lfm2_retrieval.indexes.compaction import policy
+from lfm2_retrieval.indexes.search.plan import Plan, plan
+from lfm2_retrieval.indexes.search.shortlist import Listed, _promising, shortlist
 
 COUNTS = st.none() | st.integers(1, 50_000)
 
@@ -31,7 +31,7 @@ def test_plans_are_in_order_and_keep_to_what_was_said(k, nprobe, candidates, rer
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     """Vectors in no clusters: nothing compresses worse, and the best documents' scores lie close together."""
-    with CompressedIndex.create(tmp_path_factory.mktemp("plan") / "index", 128) as index:
+    with Index.create(tmp_path_factory.mktemp("plan") / "index", 128) as index:
         vectors = embeddings([20] * 1500, dim=128, seed=1)
         index.add([str(i) for i in range(1500)], vectors)
         assert index.build(force=True)
@@ -97,7 +97,7 @@ def test_vectors_of_few_directions_are_found(tmp_path, rank):
     topics = np.repeat(unit(rng.standard_normal((1000, 128))), lengths, 0)
     vectors = unit(tokens + 0.4 * topics)
     queries = unit(vectors[rng.integers(0, total, 480)] + 0.7 * vectors[rng.integers(0, total, 480)])
-    with CompressedIndex.create(tmp_path / "index", 128) as index:
+    with Index.create(tmp_path / "index", 128) as index:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         index.add([str(i) for i in range(1000)], TokenEmbeddings(vectors, offsets))
         assert index.build(force=True)
@@ -114,7 +114,7 @@ def test_many_segments_find_what_one_does(tmp_path, monkeypatch):
     found = []
     for name, tokens in (("many", 4000), ("one", 1 << 24)):
         monkeypatch.setattr(policy, "SEGMENT_TOKENS", tokens)
-        with CompressedIndex.create(tmp_path / name, 64, seed=0) as index:
+        with Index.create(tmp_path / name, 64, seed=0) as index:
             with index.writer() as writer:
                 for i in range(0, 3000, 200):
                     writer.add([str(j) for j in range(i, i + 200)], documents.select(range(i, i + 200)))

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from support import DIM, embeddings
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.datatypes import Hit
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.indexes.recall import Recall, Trials, draw_queries, share_found
-from lfm2_retrieval.indexes.tuning import Tuning, find_fastest, pareto
+from lfm2_retrieval.indexes.search.tuned import as_tuned
+from lfm2_retrieval.indexes.tuning.recall import Recall, Trials, draw_queries, share_found
+from lfm2_retrieval.indexes.tuning.tune import Tuning, find_fastest, pareto
 
 N = 1500
 
@@ -40,7 +41,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    with CompressedIndex.create(tmp_path_factory.mktemp("recall") / "index", DIM) as made:
+    with Index.create(tmp_path_factory.mktemp("recall") / "index", DIM) as made:
         made.add([str(i) for i in range(N)], corpus())
         assert made.build(force=True)
         yield made
@@ -48,7 +49,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture
 def exact(tmp_path):
-    with CompressedIndex.create(tmp_path / "exact", DIM, tier="exact") as made:
+    with Index.create(tmp_path / "exact", DIM, tier="exact") as made:
         made.add([str(i) for i in range(30)], corpus(30))
         yield made
 
@@ -115,13 +116,13 @@ def test_tuning_chooses_what_reaches_the_target(index):
 def test_tuned_numbers_are_the_default(index):
     with index.writer() as writer:
         writer.set({"tuned": {"nprobe": 4, "candidates": 30, "rerank": None, "k": 5}})
-    snapshot = index._snapshot()
-    assert index._resolve(SearchParams(5), snapshot) == SearchParams(5, nprobe=4, candidates=30)
-    assert index._resolve(SearchParams(50), snapshot) == SearchParams(50, nprobe=4, candidates=300)
-    assert index._resolve(SearchParams(5, nprobe=3, rerank=9), snapshot) == SearchParams(
+    tuned, path = index.settings["tuned"], index.path
+    assert as_tuned(SearchParams(5), tuned, path) == SearchParams(5, nprobe=4, candidates=30)
+    assert as_tuned(SearchParams(50), tuned, path) == SearchParams(50, nprobe=4, candidates=300)
+    assert as_tuned(SearchParams(5, nprobe=3, rerank=9), tuned, path) == SearchParams(
         5, nprobe=3, candidates=30, rerank=9
     )
-    assert index._resolve(SearchParams(5, exact=True), snapshot) == SearchParams(5, exact=True)
+    assert as_tuned(SearchParams(5, exact=True), tuned, path) == SearchParams(5, exact=True)
 
 
 def test_tuning_again_starts_from_the_library_s_defaults(index):
@@ -147,7 +148,7 @@ def test_targets_that_cannot_be(index, target):
 
 
 def test_nothing_to_measure(tmp_path, index):
-    with CompressedIndex.create(tmp_path / "empty", DIM) as empty:
+    with Index.create(tmp_path / "empty", DIM) as empty:
         for measure in (empty.measure_recall, empty.tune):
             with pytest.raises(InvalidInputError, match="empty"):
                 measure()
@@ -162,7 +163,7 @@ def test_nothing_to_measure(tmp_path, index):
 
 
 def test_documents_that_all_are_empty_are_nothing_to_measure(tmp_path):
-    with CompressedIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM) as index:
         index.add(["a"], embeddings([0]))
         with pytest.raises(InvalidInputError, match="empty"):
             index.tune()
@@ -223,7 +224,7 @@ class _Simulated:
 def simulated(monkeypatch):
     """Makes searches of a simulated machine, by whose clock they are timed."""
     clock = SimpleNamespace(perf_counter=lambda: _Simulated.now)
-    monkeypatch.setattr("lfm2_retrieval.indexes.recall.time", clock)
+    monkeypatch.setattr("lfm2_retrieval.indexes.tuning.recall.time", clock)
     return _Simulated
 
 
@@ -234,7 +235,7 @@ def test_the_fastest_is_found_by_trying_few(simulated, target):
     trials = Trials(search, search.queries, search.exact, reference)
     best = find_fastest(trials, target)
     assert trials.recall(best) >= target
-    from lfm2_retrieval.indexes.tuning import _places
+    from lfm2_retrieval.indexes.tuning.tune import _places
 
     grid = [one for one in _places(20) if round(20 * search.recall(one)) / 20 >= target]
     assert search.cost(best) <= 1.3 * min(search.cost(one) for one in grid)

@@ -12,18 +12,18 @@ from lfm2_retrieval.errors import (
     InvalidTypeError,
     StoredIndexError,
 )
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 
 
 @pytest.fixture
 def index(tmp_path):
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         index.add(["a", "b"], embeddings([1, 1]))
         yield index
 
 
 def reopened(index):
-    with ExactIndex.open(index.path) as again:
+    with Index.open(index.path) as again:
         again.verify()
         return again.ids()
 
@@ -38,15 +38,15 @@ def test_a_closed_index_changes_nothing(index):
     ):
         with pytest.raises(IndexClosedError):
             change()
-    with ExactIndex.open(index.path) as again:
+    with Index.open(index.path) as again:
         assert (again.ids(), again.get("a").text, again.settings["fields"]) == (["a", "b"], None, [])
 
 
 def test_a_commit_is_no_error_whatever_comes_after_it(index, monkeypatch):
-    def fail(_):
+    def fail(**_):
         raise StoredIndexError("nothing works")
 
-    monkeypatch.setattr(index, "_tidy", fail)
+    monkeypatch.setattr(index._upkeep, "compress", fail)
     with pytest.warns(RuntimeWarning, match="is committed, but nothing works"):
         assert index.add(["c"], embeddings([1])) == 1
     assert index.ids() == ["a", "b", "c"]
@@ -55,7 +55,7 @@ def test_a_commit_is_no_error_whatever_comes_after_it(index, monkeypatch):
 @pytest.mark.parametrize("settings", [{5: 1}, {"\ud800": 1}, {"x": {1}}, {"x": float("nan")}])
 def test_settings_that_could_not_be_read_again_lose_nothing(index, settings):
     with pytest.raises(InvalidInputError):
-        ExactIndex.create(index.path, DIM, settings=settings, if_exists="overwrite")
+        Index.create(index.path, DIM, settings=settings, if_exists="overwrite", tier="exact")
     with pytest.raises(InvalidInputError):
         index.writer(replace={"dim": DIM, **settings})
     with index.writer() as writer, pytest.raises(InvalidInputError):
@@ -65,7 +65,7 @@ def test_settings_that_could_not_be_read_again_lose_nothing(index, settings):
 
 def test_a_width_that_could_not_be_read_again_loses_nothing(index):
     with pytest.raises(InvalidInputError, match="at most 1048576"):
-        ExactIndex.create(index.path, 1 << 21, if_exists="overwrite")
+        Index.create(index.path, 1 << 21, if_exists="overwrite", tier="exact")
     with pytest.raises(InvalidInputError, match="at most 1048576"):
         index.writer(replace={"dim": 1 << 21})
     assert reopened(index) == ["a", "b"]

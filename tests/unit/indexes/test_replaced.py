@@ -17,8 +17,9 @@ from lfm2_retrieval.errors import (
     InvalidInputError,
     StoredIndexError,
 )
-from lfm2_retrieval.indexes import CompressedIndex, snapshot
-from lfm2_retrieval.indexes.repair import repair
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.commits import snapshot
+from lfm2_retrieval.indexes.recovery.repair import repair
 
 N = 40
 
@@ -32,7 +33,7 @@ def vectors(n=N, dim=16, seed=0):
 
 def make(folder, name, n=N, dim=16, seed=0, **options):
     """An index whose every document says which index it is of."""
-    with CompressedIndex.create(folder, dim, **options) as index:
+    with Index.create(folder, dim, **options) as index:
         ids = [f"{name}{i}" for i in range(n)]
         index.add(ids, vectors(n, dim, seed), [f"text of {name}"] * n, [{"of": name}] * n)
     return folder
@@ -94,7 +95,7 @@ def _lexical():
 
 def test_a_reader_that_looks_by_itself_goes_on_to_the_other(exchange, tmp_path):
     path, put = exchange
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         assert of(index) == {"old"}
         put(make(tmp_path / "other", "new", n=30, dim=8))
         assert (len(index), index.dim) == (30, 8)
@@ -102,13 +103,13 @@ def test_a_reader_that_looks_by_itself_goes_on_to_the_other(exchange, tmp_path):
         index.verify()
         index.add(["new99"], vectors(1, 8), ["text of new"], [{"of": "new"}])
         assert len(index) == 31
-    with CompressedIndex.open(path) as again:
+    with Index.open(path) as again:
         assert len(again) == 31
 
 
 def test_refresh_goes_on_to_the_other(exchange, tmp_path):
     path, put = exchange
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         put(make(tmp_path / "other", "new", n=30, dim=8))
         assert of(index) == {"old"}  # what was open is read on
         assert index.refresh()
@@ -120,7 +121,7 @@ def test_a_copy_with_more_commits_is_another(exchange, tmp_path):
     """It has the identity of the index that it was made from, and numbers of commits that mean other ones."""
     path, put = exchange
     shutil.copytree(path, tmp_path / "copy")
-    with CompressedIndex.open(path) as index, CompressedIndex.open(tmp_path / "copy") as copy:
+    with Index.open(path) as index, Index.open(tmp_path / "copy") as copy:
         index.add(["old98"], vectors(1), ["text of old"], [{"of": "old"}])
         for number in range(3):
             copy.add([f"copy{number}"], vectors(1), ["text of old"], [{"of": "old"}])
@@ -137,7 +138,7 @@ def test_a_copy_with_more_commits_is_another(exchange, tmp_path):
 
 def test_an_add_never_goes_to_the_wrong_place(exchange, tmp_path):
     path, put = exchange
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         put(make(tmp_path / "other", "new"))
         before = {str(file) for file in tmp_path.rglob("*")}
         for change in (
@@ -177,18 +178,18 @@ def test_a_transaction_does_not_end_in_a_folder_that_was_moved(exchange, tmp_pat
 
                 writer._builder.finish = finished
 
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         # Files may have gone to the place of the other one, or had none to go to.
         with pytest.raises(IndexReplacedError):
             change(index)
-        with CompressedIndex.open(path) as again:
+        with Index.open(path) as again:
             again.verify()
             assert of(again) == {"new"}
             again.add(["new99"], vectors(1), ["text of new"], [{"of": "new"}])
             again.verify()
         for place in ("moved away", "v1"):
             if (tmp_path / place).exists():
-                with CompressedIndex.open(tmp_path / place) as moved:
+                with Index.open(tmp_path / place) as moved:
                     assert of(moved) == {"old"}
                     moved.verify()
 
@@ -196,13 +197,13 @@ def test_a_transaction_does_not_end_in_a_folder_that_was_moved(exchange, tmp_pat
 def test_a_change_that_went_to_a_moved_folder_is_told(tmp_path):
     """Moved in the moment between the last look and the commit."""
     path, other = make(tmp_path / "index", "old"), make(tmp_path / "other", "new")
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         with pytest.raises(IndexReplacedError), index.writer() as writer:  # noqa: PT012
             writer.add(["late"], vectors(1))
             end = writer._end
 
             def moved():
-                look, index._catalogue.check_place = index._catalogue.check_place, lambda: None
+                look, index._views.catalogue.check_place = index._views.catalogue.check_place, lambda: None
 
                 class Connection:
                     def __init__(self, real):
@@ -210,7 +211,7 @@ def test_a_change_that_went_to_a_moved_folder_is_told(tmp_path):
 
                     def execute(self, *arguments):
                         by_renaming(path, other)
-                        index._catalogue.check_place = look
+                        index._views.catalogue.check_place = look
                         return self._real.execute(*arguments)
 
                 real, writer._connection = writer._connection, Connection(writer._connection)
@@ -222,14 +223,14 @@ def test_a_change_that_went_to_a_moved_folder_is_told(tmp_path):
             writer._end = moved
         index.refresh()
         assert of(index) == {"new"}
-    with CompressedIndex.open(tmp_path / "moved away") as moved:
+    with Index.open(tmp_path / "moved away") as moved:
         assert "late" in moved
 
 
 def test_a_repair_by_somebody_else_is_noticed(tmp_path):
     path = make(tmp_path / "index", "old")
     [damaged] = path.glob("segments/*/token_ids.npy")
-    with CompressedIndex.open(path, auto_refresh=True) as looking, CompressedIndex.open(path) as staying:
+    with Index.open(path, auto_refresh=True) as looking, Index.open(path) as staying:
         damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
         assert repair(path).original is not None
         looking.verify()
@@ -244,7 +245,7 @@ def test_a_repair_by_somebody_else_is_noticed(tmp_path):
 
 def test_an_index_that_is_gone_is_said_to_be(tmp_path):
     path = make(tmp_path / "index", "old")
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         shutil.rmtree(path)
         for _ in range(2):
             with pytest.raises(IndexNotFoundError, match="moved or deleted"):
@@ -255,7 +256,7 @@ def test_an_index_that_is_gone_is_said_to_be(tmp_path):
 
 def test_a_catalogue_that_is_gone_is_damage(tmp_path):
     path = make(tmp_path / "index", "old")
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         (path / "index.db").unlink()
         with pytest.raises(DamagedIndexError, match=r"index\.db is missing"):
             index.ids()
@@ -263,7 +264,7 @@ def test_a_catalogue_that_is_gone_is_damage(tmp_path):
 
 def test_something_else_in_the_place_of_an_index(tmp_path):
     path = make(tmp_path / "index", "old")
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         path.rename(tmp_path / "moved away")
         path.mkdir()
         (path / "notes.txt").write_text("mine")
@@ -277,7 +278,7 @@ def test_something_else_in_the_place_of_an_index(tmp_path):
 
 def test_a_gap_between_two_renames_is_waited_for(tmp_path):
     path, other = make(tmp_path / "index", "old"), make(tmp_path / "other", "new")
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         path.rename(tmp_path / "moved away")
         timer = threading.Timer(0.1, lambda: other.rename(path))
         timer.start()
@@ -287,7 +288,7 @@ def test_a_gap_between_two_renames_is_waited_for(tmp_path):
 
 def test_an_iteration_ends_as_it_began(exchange, tmp_path):
     path, put = exchange
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         stream = index.documents()
         first = next(stream)
         put(make(tmp_path / "other", "new"))
@@ -307,7 +308,7 @@ def test_files_are_not_taken_from_one_and_rows_from_the_other(exchange, tmp_path
         return real(*arguments)
 
     monkeypatch.setattr(snapshot, "_open", opened)
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         assert of(index) == {"new"}
         index.verify()
 
@@ -315,7 +316,7 @@ def test_files_are_not_taken_from_one_and_rows_from_the_other(exchange, tmp_path
 def test_more_threads_than_before_read_on_without_a_new_connection(exchange, tmp_path):
     """One that doesn't look for newer commits: no new connection can be made to what was moved away."""
     path, put = exchange
-    with CompressedIndex.open(path) as index:
+    with Index.open(path) as index:
         put(make(tmp_path / "other", "new"))
         gate = threading.Barrier(8)
 
@@ -329,7 +330,7 @@ def test_more_threads_than_before_read_on_without_a_new_connection(exchange, tmp
 
 def test_a_closed_index_stays_closed(exchange, tmp_path):
     path, put = exchange
-    index = CompressedIndex.open(path)
+    index = Index.open(path)
     put(make(tmp_path / "other", "new"))
     index.close()
     for call in (index.refresh, index.ids, lambda: index.add(["x"], vectors(1))):
@@ -339,7 +340,7 @@ def test_a_closed_index_stays_closed(exchange, tmp_path):
 
 def test_at_once_is_of_one_commit(tmp_path):
     path = make(tmp_path / "index", "old")
-    with CompressedIndex.open(path, auto_refresh=True) as index, CompressedIndex.open(path) as writer:
+    with Index.open(path, auto_refresh=True) as index, Index.open(path) as writer:
 
         def read(held):
             first = held.ids()
@@ -361,10 +362,10 @@ def test_at_once_begins_anew_where_what_it_reads_was_swept(tmp_path, monkeypatch
         raise PermissionError
 
     path = make(tmp_path / "index", "old")
-    with CompressedIndex.open(path) as writer:
+    with Index.open(path) as writer:
         with monkeypatch.context() as patch:
-            patch.setattr("lfm2_retrieval.indexes.snapshot.Pin", refuse)
-            index = CompressedIndex.open(path)
+            patch.setattr("lfm2_retrieval.indexes.commits.snapshot.Pin", refuse)
+            index = Index.open(path)
         tries = []
 
         def read(held):
@@ -401,7 +402,7 @@ def test_searches_in_threads_during_exchanges(tmp_path, way):
             except (IndexReplacedError, DamagedIndexError) as error:  # an add says it
                 errors.append(error)
 
-    with CompressedIndex.open(path, auto_refresh=True) as index:
+    with Index.open(path, auto_refresh=True) as index:
         threads = [threading.Thread(target=ask, args=(index,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -423,5 +424,5 @@ def test_searches_in_threads_during_exchanges(tmp_path, way):
         index.verify()
     for folder in tmp_path.iterdir():
         if Path(folder, "index.db").exists():
-            with CompressedIndex.open(folder) as one:
+            with Index.open(folder) as one:
                 one.verify()

@@ -1,15 +1,15 @@
-"""The compiled kernels against their NumPy twins."""
+"""The compiled kernels against their NumPy reference."""
 
 import numpy as np
 import pytest
 
-from lfm2_retrieval.indexes import _build_kernels, _decode_kernels
-from lfm2_retrieval.indexes import _score_kernels as scoring
-from lfm2_retrieval.indexes import _search_kernels as kernels
-from lfm2_retrieval.indexes import _twins as twins
-from lfm2_retrieval.indexes.codec import Codec
-from lfm2_retrieval.indexes.rerank import columns
-from lfm2_retrieval.indexes.tables import lookup
+from lfm2_retrieval.indexes.kernels import decode, encode, reference
+from lfm2_retrieval.indexes.kernels import gather as gathering
+from lfm2_retrieval.indexes.kernels import rerank as scoring
+from lfm2_retrieval.indexes.kernels import shortlist as kernels
+from lfm2_retrieval.indexes.quantization.codec import Codec
+from lfm2_retrieval.indexes.search.lookup_tables import lookup
+from lfm2_retrieval.indexes.search.rerank import columns
 
 SEEDS = pytest.mark.parametrize("seed", range(8))
 LANES = pytest.mark.parametrize("lanes", [16, 32])
@@ -18,7 +18,7 @@ IDS = pytest.mark.parametrize("ids", [np.uint16, np.uint32])
 
 def sums_of(documents, states):
     """What `gather` added up for some documents that it reached."""
-    return states[documents] & kernels._LOWER
+    return states[documents] & gathering._LOWER
 
 
 @LANES
@@ -31,7 +31,7 @@ def test_tabulate(lanes, shape):
     factor = np.float32(30_000 / (shape[2] * 2000 * (2**15 - 1)))
     table = np.full((shape[0] * shape[1], lanes), 7, np.int16)
     kernels.for_lanes(lanes).tabulate(rows, columns, factor, 0, shape[1], table)
-    np.testing.assert_array_equal(table, twins.tabulate(rows, columns, factor))
+    np.testing.assert_array_equal(table, reference.tabulate(rows, columns, factor))
     halves = np.full_like(table, 7)
     kernels.for_lanes(lanes).tabulate(rows, columns, factor, 0, shape[1] // 2, halves)
     kernels.for_lanes(lanes).tabulate(rows, columns, factor, shape[1] // 2, shape[1], halves)
@@ -48,7 +48,7 @@ def test_products_up_to_the_largest(lanes):
     columns[0, :, 1] = 1 - 2**14
     table = np.zeros((2, lanes), np.int16)
     kernels.for_lanes(lanes).tabulate(rows, columns, np.float32(2.0**-15), 0, 2, table)
-    np.testing.assert_array_equal(table, twins.tabulate(rows, columns, np.float32(2.0**-15)))
+    np.testing.assert_array_equal(table, reference.tabulate(rows, columns, np.float32(2.0**-15)))
     assert table[:, :3].tolist() == [[32766, -16382, 0], [16382, -32764, 0]]
 
 
@@ -58,7 +58,7 @@ def test_roughen(lanes):
     table[0], table[1] = 2**15 - 1, -(2**15)
     rough = np.full(table.shape, 9, np.int8)
     kernels.for_lanes(lanes).roughen(table, 0, 49, rough)
-    np.testing.assert_array_equal(rough[:49], twins.roughen(table)[:49])
+    np.testing.assert_array_equal(rough[:49], reference.roughen(table)[:49])
     assert (rough[49] == 9).all()
 
 
@@ -72,7 +72,7 @@ def test_probe(seed, lanes):
     for n_tokens in (1, 5, lanes):
         best, values = np.empty((n_tokens, n), np.int32), np.empty((n_tokens, n), np.int16)
         kernels.for_lanes(lanes).probe(table, best, values)
-        for ours, theirs in zip((best, values), twins.probe(table, n_tokens, n), strict=True):
+        for ours, theirs in zip((best, values), reference.probe(table, n_tokens, n), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -81,14 +81,14 @@ def make_postings(rng, n_documents, n_centroids, ids=np.uint16):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     centroids = rng.integers(0, n_centroids, offsets[-1]).astype(ids)
     lists = np.zeros(n_centroids + 1, np.int64)
-    return offsets, centroids, lists, _build_kernels.postings(centroids, offsets, lists)
+    return offsets, centroids, lists, encode.postings(centroids, offsets, lists)
 
 
 @IDS
 @SEEDS
 def test_postings(seed, ids):
     offsets, centroids, lists, documents = make_postings(np.random.default_rng(seed), seed * 10, 7, ids)
-    expected_lists, expected = twins.postings(centroids, offsets, 7)
+    expected_lists, expected = reference.postings(centroids, offsets, 7)
     np.testing.assert_array_equal(lists, expected_lists)
     np.testing.assert_array_equal(documents, expected)
 
@@ -102,9 +102,9 @@ def test_gather(seed):
     for before in (0, 6):
         probed = np.stack([rng.permutation(11)[:4] for _ in range(6)]).astype(np.int32)
         gains = -np.sort(-rng.integers(0, 65535, (6, 4)), axis=1).astype(np.int32)
-        assert kernels.listed(probed, lists) == sum(lists[c + 1] - lists[c] for c in probed.ravel())
-        n = kernels.gather(probed, gains, lists, documents, states, touched, before)
-        expected, reached = twins.gather(probed, gains, lists, documents, 60)
+        assert gathering.listed(probed, lists) == sum(lists[c + 1] - lists[c] for c in probed.ravel())
+        n = gathering.gather(probed, gains, lists, documents, states, touched, before)
+        expected, reached = reference.gather(probed, gains, lists, documents, 60)
         np.testing.assert_array_equal(np.sort(touched[:n]), np.flatnonzero(reached))
         np.testing.assert_array_equal(sums_of(touched[:n], states), expected[touched[:n]])
 
@@ -113,7 +113,7 @@ def test_gather_at_the_last_stamp_and_the_largest_gain():
     lists, documents = np.array([0, 2]), np.array([1, 0], np.uint16)
     states, touched = np.zeros(2, np.int64), np.zeros(3, np.int32)
     probed, before = np.zeros((4, 1), np.int32), 2**31 - 5
-    n = kernels.gather(probed, probed + 65534, lists, documents, states, touched, before)
+    n = gathering.gather(probed, probed + 65534, lists, documents, states, touched, before)
     assert touched[:n].tolist() == [1, 0]
     assert sums_of(touched[:n], states).tolist() == [4 * 65534] * 2
 
@@ -122,7 +122,7 @@ def test_gather_refuses_a_document_that_does_not_exist():
     lists, documents = np.array([0, 1]), np.array([9], np.uint32)
     probed = np.zeros((1, 1), np.int32)
     states, touched = np.zeros(3, np.int64), np.zeros(4, np.int32)
-    assert kernels.gather(probed, probed + 1, lists, documents, states, touched, 0) == -1
+    assert gathering.gather(probed, probed + 1, lists, documents, states, touched, 0) == -1
 
 
 @IDS
@@ -141,11 +141,11 @@ def test_estimate_and_refine(n_codes, margin, lanes, ids):
     compiled = kernels.for_lanes(lanes)
     rough, scores = rng.integers(-128, 128, (40, lanes), np.int8), np.ones(30, np.int32)
     assert compiled.estimate(rough, centroids, starts, ends, scores)
-    np.testing.assert_array_equal(scores, 1 + twins.estimate(rough, centroids, starts, ends))
+    np.testing.assert_array_equal(scores, 1 + reference.estimate(rough, centroids, starts, ends))
     scores = np.ones(30, np.int32)
     given = by_centroid, by_code, margins, centroids, codes, starts, ends
     assert compiled.refine(*given, scores)
-    np.testing.assert_array_equal(scores, 1 + twins.refine(*given))
+    np.testing.assert_array_equal(scores, 1 + reference.refine(*given))
     assert not compiled.estimate(rough[:10], centroids, starts, ends, scores)
     assert not compiled.refine(by_centroid[:10], *given[1:], scores)
 
@@ -194,8 +194,8 @@ def test_int8_decoding(seed):
     rows = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
     for scales in (np.empty(0, np.float32), rng.random(50).astype(np.float32)):
         decoded = np.empty((len(rows), 12), np.float32)
-        _decode_kernels.decode_int8(steps, scales, starts, ends, decoded)
-        np.testing.assert_allclose(decoded, twins.decode_int8(steps, scales, rows), rtol=1e-6)
+        decode.decode_int8(steps, scales, starts, ends, decoded)
+        np.testing.assert_allclose(decoded, reference.decode_int8(steps, scales, rows), rtol=1e-6)
 
 
 @IDS
@@ -210,10 +210,10 @@ def test_pq_decoding(width, normalise, ids):
     codes = rng.integers(0, 256, (30, len(codebooks)), dtype=np.uint8)
     decoded = np.empty((30, dim), np.float32)
     whole = np.array([0]), np.array([30])
-    assert _decode_kernels.decode_pq(centroids, codebooks, ids, codes, normalise, *whole, decoded)
-    expected = twins.decode_pq(centroids, codebooks, ids, codes, normalise)
+    assert decode.decode_pq(centroids, codebooks, ids, codes, normalise, *whole, decoded)
+    expected = reference.decode_pq(centroids, codebooks, ids, codes, normalise)
     np.testing.assert_allclose(decoded, expected, rtol=1e-5, atol=1e-6)
-    assert not _decode_kernels.decode_pq(centroids[:4], codebooks, ids, codes, normalise, *whole, decoded)
+    assert not decode.decode_pq(centroids[:4], codebooks, ids, codes, normalise, *whole, decoded)
 
 
 SOME = np.array([0, 0, 5, 59]), np.array([1, 7, 59, 60])
@@ -232,10 +232,10 @@ def test_scores_of_int8_and_float32(n, dim):
     layout, scores = columns(query), np.empty(4, np.float32)
     for given, stored in ((np.empty(0, np.float32), unit), (scales, steps * scales.astype(float)[:, None])):
         scoring.score_int8(steps, given, *SOME, layout.values, n, scores)
-        np.testing.assert_allclose(scores, twins.score(stored, query, *SOME), rtol=2e-7, atol=1e-12)
+        np.testing.assert_allclose(scores, reference.score(stored, query, *SOME), rtol=2e-7, atol=1e-12)
     vectors = rng.standard_normal((60, dim)).astype(np.float32)
     scoring.score_float32(vectors, *SOME, layout.values, n, scores)
-    np.testing.assert_allclose(scores, twins.score(vectors, query, *SOME), rtol=2e-7, atol=1e-12)
+    np.testing.assert_allclose(scores, reference.score(vectors, query, *SOME), rtol=2e-7, atol=1e-12)
 
 
 @IDS
@@ -253,10 +253,10 @@ def test_scores_of_codes(n_codes, width, normalise, ids):
     layout, scores = columns(query), np.empty(4, np.float32)
     given = centroids, codebooks, ids, codes, normalise, *SOME, layout.values, 9, scores
     assert scoring.score_pq(*given)
-    stored = twins.decode_pq(centroids, codebooks, ids, codes, normalise=False).astype(np.float64)
+    stored = reference.decode_pq(centroids, codebooks, ids, codes, normalise=False).astype(np.float64)
     if normalise:
         stored /= np.linalg.norm(stored, axis=1, keepdims=True)
-    np.testing.assert_allclose(scores, twins.score(stored, query, *SOME), rtol=2e-7)
+    np.testing.assert_allclose(scores, reference.score(stored, query, *SOME), rtol=2e-7)
     assert not scoring.score_pq(centroids[:4], *given[1:])
 
 
@@ -278,7 +278,7 @@ def test_tables_estimate_what_decoding_gives(n):
         assert group.kernels.refine(*given, scores)
     turned = centroids.astype(np.float32) @ rotation
     np.testing.assert_allclose(codec.turned, turned, atol=1e-5)
-    tokens = twins.decode_pq(turned, codec.codebooks, ids, codes, False) @ rotation.T @ query.T
+    tokens = reference.decode_pq(turned, codec.codebooks, ids, codes, False) @ rotation.T @ query.T
     expected = [tokens[a:b].max(0).sum() for a, b in zip(starts, ends, strict=True)]
     np.testing.assert_allclose(scores * tables.unit, expected, rtol=2e-3, atol=2e-2)
 
@@ -294,7 +294,7 @@ def test_select(seed):
     sums = sums_of(touched, states)
     for wanted in (1, 500, len(touched) - 1, len(touched), 5000):
         given = all_touched.copy(), alive, np.empty(3001, np.int64)
-        chosen = kernels.select(states, *given, wanted)
+        chosen = gathering.select(states, *given, wanted)
         assert len(chosen) == min(wanted, len(touched))
         places = np.flatnonzero(np.isin(touched, chosen))
         np.testing.assert_array_equal(touched[places], chosen)  # in that order, each once

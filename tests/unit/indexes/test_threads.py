@@ -8,15 +8,17 @@ import pytest
 from support import DIM, embeddings
 from test_compressed import clustered, names
 
-from lfm2_retrieval import CompressedIndex, SearchParams, TokenEmbeddings, concurrency
+from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.errors import InvalidInputError
-from lfm2_retrieval.indexes import _guard, pipeline, rerank
+from lfm2_retrieval.indexes.kernels import speed_check
+from lfm2_retrieval.indexes.search import rerank, shortlist
+from lfm2_retrieval.platform import concurrency
 
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
     """Two compressed segments of one codec, and an exact one."""
-    with CompressedIndex.create(tmp_path_factory.mktemp("threads") / "index", DIM) as index:
+    with Index.create(tmp_path_factory.mktemp("threads") / "index", DIM) as index:
         index.add(names(), clustered())
         index.build(force=True)
         index.add(names(300, 700), clustered(300, seed=1))
@@ -33,7 +35,7 @@ def queries():
 
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_hits_depend_neither_on_threads_nor_on_the_batch(index, queries, monkeypatch, k):
-    monkeypatch.setattr(pipeline, "_LEAST", 1)
+    monkeypatch.setattr(shortlist, "_LEAST", 1)
     monkeypatch.setattr(rerank, "_LEAST", 1)
     few = {"candidates": max(40, k), "rerank": max(15, k)}
     expected = index.search(queries, SearchParams(k, threads=1, **few))
@@ -108,9 +110,9 @@ def test_an_error_in_a_thread_is_raised():
 
 
 def test_slow_kernels_are_noticed(monkeypatch, caplog):
-    monkeypatch.setattr(_guard, "_FASTER", 0)
-    assert _guard.check_speed.__wrapped__()
+    monkeypatch.setattr(speed_check, "_FASTER", 0)
+    assert speed_check.check_speed.__wrapped__()
     assert not caplog.records
-    monkeypatch.setattr(_guard, "_FASTER", 1e9)
-    assert not _guard.check_speed.__wrapped__()
+    monkeypatch.setattr(speed_check, "_FASTER", 1e9)
+    assert not speed_check.check_speed.__wrapped__()
     assert "NUMBA_CPU_NAME" in caplog.text

@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 from support import embeddings
 
-from lfm2_retrieval import CompressedIndex, ExactIndex, SearchParams
+from lfm2_retrieval import Index, SearchParams
 from lfm2_retrieval.errors import DamagedIndexError
-from lfm2_retrieval.indexes import lexical_v1
-from lfm2_retrieval.indexes.analyses import ANALYSES, ANALYSIS, SETTING
-from lfm2_retrieval.indexes.derived import derive
-from lfm2_retrieval.indexes.lexical import query_words, terms, words
-from lfm2_retrieval.indexes.schema import read_settings, write_settings
-from lfm2_retrieval.indexes.stemming import stem
-from lfm2_retrieval.indexes.word_tables import drop_words, make_words
+from lfm2_retrieval.indexes.analysis import words_v1 as lexical_v1
+from lfm2_retrieval.indexes.analysis.stemmer import stem
+from lfm2_retrieval.indexes.analysis.versions import ANALYSES, ANALYSIS, SETTING
+from lfm2_retrieval.indexes.analysis.words import query_words, terms, words
+from lfm2_retrieval.indexes.catalogue.derived import derive
+from lfm2_retrieval.indexes.catalogue.fts import drop_words, make_words
+from lfm2_retrieval.indexes.catalogue.schema import read_settings, write_settings
 
 GOLDEN = Path(__file__).parents[3] / "indexes" / "golden" / "format-1"
 
 
 def index_of(texts, path=None):
-    index = ExactIndex.create(path, 16)
+    index = Index.create(path, 16, tier="exact")
     index.add([str(i) for i in range(len(texts))], embeddings([2] * len(texts)), texts)
     return index
 
@@ -234,7 +234,7 @@ def test_stems_are_those_of_fts5():
 
 def age(index):
     """Give an index the words of the first analysis, as if nothing else had ever made any."""
-    with index._catalogue.writing() as connection:
+    with index._views.catalogue.writing() as connection:
         connection.execute("BEGIN IMMEDIATE")
         drop_words(connection)
         make_words(connection, 1)
@@ -251,12 +251,12 @@ TEXTS = ["C++ cats", "C running", "हिन्दी किताब", "한국�
 @pytest.fixture
 def old(tmp_path):
     path = age(index_of(TEXTS, tmp_path / "index"))
-    with ExactIndex.open(path) as index:
+    with Index.open(path) as index:
         yield index
 
 
 def analysis(index):
-    with index._catalogue.reading() as connection:
+    with index._views.catalogue.reading() as connection:
         return read_settings(connection).get(SETTING, 1)
 
 
@@ -284,7 +284,7 @@ def test_an_index_of_the_first_analysis_is_searched_by_it(old):
     ],
 )
 def test_words_are_made_anew_by_what_writes_to_them(old, write):
-    with ExactIndex.open(old.path) as reader:
+    with Index.open(old.path) as reader:
         assert len(asked(reader, "C++")[0]) == 2
         write(old)
         assert analysis(old) == ANALYSIS
@@ -321,18 +321,18 @@ def test_what_fails_leaves_the_first_analysis(old):
 
 @pytest.mark.parametrize("number", ["3", "0", "null", "[1]", '"2"', "1"])
 def test_an_analysis_that_is_none_of_ours_or_not_that_of_the_tables_is_damage(tmp_path, number):
-    with index_of(["apple"], tmp_path / "index") as index, index._catalogue.writing() as connection:
+    with index_of(["apple"], tmp_path / "index") as index, index._views.catalogue.writing() as connection:
         connection.execute("BEGIN IMMEDIATE")
         write_settings(connection, {SETTING: json.loads(number)})
         connection.execute("COMMIT")
     with pytest.raises(DamagedIndexError):
-        ExactIndex.open(tmp_path / "index")
+        Index.open(tmp_path / "index")
 
 
 @pytest.mark.parametrize("tier", ["exact", "balanced"])
 def test_golden_indexes_answer_by_words_before_and_after_a_write(tmp_path, tier):
     shutil.copytree(GOLDEN / tier, tmp_path / "index")
-    with CompressedIndex.open(tmp_path / "index") as index:
+    with Index.open(tmp_path / "index") as index:
         [before] = asked(index, "naive 猫", k=5)
         index.configure(lexical=True)
         assert index.settings[SETTING] == ANALYSIS
@@ -350,7 +350,7 @@ def test_derive_names_the_analysis():
 
 
 LINEAR = """
-from lfm2_retrieval.indexes.lexical import query_words, terms
+from lfm2_retrieval.indexes.analysis.words import query_words, terms
 parts = ["\\u0301", "a\\u0301\\u0316", "\\u0915\\u0940", "\\u05b0\\u05b1", "\\u0e01\\u0e34", "\\u0e33"]
 parts += ["\\u3099", "+", "-", "a+", "a-", "a.", "\\u00e9-", ".a", "#", "c++", "\\u00e9++", "a", "a::", "@a."]
 for part in parts:

@@ -20,13 +20,14 @@ from lfm2_retrieval.errors import (
     InvalidInputError,
     StoredIndexError,
 )
-from lfm2_retrieval.indexes import ExactIndex, lock
-from lfm2_retrieval.indexes.lock import WriterLock
+from lfm2_retrieval.indexes import Index
+from lfm2_retrieval.indexes.catalogue import lock
+from lfm2_retrieval.indexes.catalogue.lock import WriterLock
 
 
 @pytest.fixture
 def index(tmp_path):
-    with ExactIndex.create(tmp_path / "index", DIM) as index:
+    with Index.create(tmp_path / "index", DIM, tier="exact") as index:
         yield index
 
 
@@ -109,7 +110,9 @@ def test_an_error_in_writing_fails_the_writer(index, monkeypatch):
     index.add(["a"], embeddings([1]))
 
 
-@pytest.mark.parametrize("name", ["arrays.fsync_folder", "arrays.os.fsync", "segment.SegmentInfo.columns"])
+@pytest.mark.parametrize(
+    "name", ["segments.files.fsync_folder", "segments.arrays.os.fsync", "segments.fp16.SegmentInfo.columns"]
+)
 def test_an_error_in_the_commit_leaves_the_last_one(index, monkeypatch, name):
     index.add(["a"], embeddings([1]))
 
@@ -197,8 +200,8 @@ def test_a_second_writer_waits_or_is_told_who_holds_the_lock(index):
 
 HOLD = """
 import sys
-from lfm2_retrieval.indexes import ExactIndex
-with ExactIndex.open(sys.argv[1]) as index, index.writer():
+from lfm2_retrieval.indexes import Index
+with Index.open(sys.argv[1]) as index, index.writer():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -261,10 +264,10 @@ def test_a_killed_create_can_be_repeated(tmp_path):
         process = start(KILLED_CREATE, tmp_path / str(count), count)
         process.communicate()
         try:
-            ExactIndex.open(tmp_path / str(count)).close()
+            Index.open(tmp_path / str(count)).close()
         except IndexNotFoundError:
-            ExactIndex.create(tmp_path / str(count), DIM).close()
-        with ExactIndex.open(tmp_path / str(count)) as index:
+            Index.create(tmp_path / str(count), DIM, tier="exact").close()
+        with Index.open(tmp_path / str(count)) as index:
             index.add(["a"], embeddings([1]))
         if process.returncode == 0:
             break
@@ -281,15 +284,15 @@ def watch(event, arguments):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 sys.addaudithook(watch)
-ExactIndex.create(sys.argv[1], 16).close()
+Index.create(sys.argv[1], 16).close()
 """
 
 
 def test_a_reader_keeps_what_it_reads_from_being_swept(index):
     index.add(["old"], embeddings([3]), ["text"])
-    with ExactIndex.open(index.path) as reader:
+    with Index.open(index.path) as reader:
         with index.writer(replace={"dim": DIM}) as writer:
             writer.add(["new"], embeddings([3]))
         with index.writer():
@@ -339,8 +342,8 @@ def test_threads_search_while_one_adds(index):
 ADD = """
 import sys
 from support import embeddings
-from lfm2_retrieval.indexes import ExactIndex
-with ExactIndex.open(sys.argv[1]) as index:
+from lfm2_retrieval.indexes import Index
+with Index.open(sys.argv[1]) as index:
     print("ready", flush=True)
     sys.stdin.readline()
     for i in range(10):
@@ -366,11 +369,11 @@ def test_processes_write_in_turn(index):
 CREATE = """
 import sys
 from lfm2_retrieval.errors import IndexExistsError
-from lfm2_retrieval.indexes import ExactIndex
+from lfm2_retrieval.indexes import Index
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    ExactIndex.create(sys.argv[1], 16).close()
+    Index.create(sys.argv[1], 16).close()
     print("made")
 except IndexExistsError:
     print("exists")
@@ -390,8 +393,8 @@ def test_one_of_two_that_create_wins(tmp_path):
 STREAM = """
 import sys
 from support import embeddings
-from lfm2_retrieval.indexes import ExactIndex
-with ExactIndex.open(sys.argv[1]) as index, index.writer() as writer:
+from lfm2_retrieval.indexes import Index
+with Index.open(sys.argv[1]) as index, index.writer() as writer:
     i = len(index)
     print(i, flush=True)
     while True:
@@ -419,7 +422,7 @@ def test_a_killed_writer_leaves_its_last_commit(index):
         assert count % 20 == 0
         assert index.ids() == [str(i) for i in range(count)]
         index.verify()
-        with ExactIndex.open(index.path) as again:
+        with Index.open(index.path) as again:
             assert again.ids() == index.ids()
     index.add(["last"], embeddings([1]))
     assert folders(index) == sorted(part.segment.info.name for part in index._snapshot().parts)
@@ -440,9 +443,9 @@ def test_a_forked_child_can_search(index):
 
 
 def test_a_replaced_folder_is_noticed(index, tmp_path):
-    with ExactIndex.create(tmp_path / "other", DIM) as other:
+    with Index.create(tmp_path / "other", DIM, tier="exact") as other:
         other.add(["b"], TokenEmbeddings(np.ones((1, DIM), np.float32), np.array([0, 1])))
-    index._catalogue._idle.pop().close()
+    index._views.catalogue._idle.pop().close()
     shutil.rmtree(index.path)
     shutil.copytree(tmp_path / "other", index.path)
     with pytest.raises(IndexClosedError, match="replaced"):

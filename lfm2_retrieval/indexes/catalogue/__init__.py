@@ -1,0 +1,1 @@
+"""The catalogue: one SQLite file that says what the index holds."""

@@ -1,0 +1,118 @@
+"""What lies in a folder: nothing yet, an index, or something else; and a catalogue made in it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ...errors import (
+    DamagedIndexError,
+    IndexFormatError,
+    IndexNotFoundError,
+    remedy,
+)
+from ...platform.forks import busy
+from ...platform.plain_files import is_regular
+from ..access import access, is_damage, of_sqlite, refused
+from . import schema
+from .connections import (
+    BUSY_SECONDS,
+    connect,
+    translated,
+)
+from .lock import WriterLock
+from .schema import APPLICATION_ID, CATALOGUE
+
+__all__ = ["UNDER_CONSTRUCTION", "check_kind", "is_index", "is_vacant", "make_catalogue", "upgrade"]
+
+UNDER_CONSTRUCTION = "index.db.new"
+"""The name of a catalogue before it is whole; a folder without another one is no index."""
+
+
+def is_vacant(folder: Path) -> bool:
+    """Whether an index may be made there: nothing yet, or only what a killed ``create`` left."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return not folder.is_symlink()
+    except NotADirectoryError:
+        return False
+    except OSError as error:
+        raise refused(folder, error) from error
+    ours = all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
+    return ours and all(is_regular(folder / name) or not os.path.lexists(folder / name) for name in names)
+
+
+@busy
+def is_index(folder: Path) -> bool:
+    """Whether the folder has a catalogue of ours. No file is created, whatever lies there.
+
+    What the system refuses to read is an error, and not taken for something else.
+
+    SQLite reads it, and not we: closing a file drops all locks that the process has on it, those of its other
+    connections included.
+    """
+    path = folder / CATALOGUE
+    with access(folder):
+        if not is_regular(path):
+            return False
+    for how in ("immutable=1", "mode=ro"):
+        try:
+            with closing(connect(path, how)) as connection:
+                (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            return bool(application_id == APPLICATION_ID)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if not is_damage(error):
+                raise of_sqlite(path, error, writing=False) from error
+            # A writer killed while it moved its journal into the file leaves one that is whole only with it.
+            journal = path.with_name(path.name + "-wal")
+            if not is_regular(journal) or not journal.stat().st_size:
+                break
+    return False
+
+
+def check_kind(folder: Path) -> None:
+    """Tell apart: no index, something else, an index without its catalogue, one that others may not read."""
+    if is_index(folder):
+        return
+    if is_vacant(folder):
+        make = remedy("make one with Retriever.index()", "make one with lfm2-retrieve index")
+        raise IndexNotFoundError(f"no index at {folder}: {make}, or check the path")
+    if is_index(folder):  # now: another process has just made it
+        return
+    with access(folder):
+        damaged = (folder / "segments").is_dir()
+    if damaged:
+        raise DamagedIndexError(
+            f"{folder / CATALOGUE} is missing or damaged; restore it from a backup or build the index again"
+        )
+    raise IndexFormatError(f"{folder} is not an index of lfm2-retrieval")
+
+
+@busy
+def make_catalogue(path: Path, settings: Mapping[str, Any]) -> sqlite3.Connection:
+    """Make a catalogue of an empty index at a path where nothing is; a connection to it."""
+    connection = connect(path, "mode=rwc")
+    try:
+        schema.make_tables(connection, settings)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def upgrade(folder: Path) -> None:
+    """Bring an older format up to this one, under the writer lock."""
+    path = folder / CATALOGUE
+    with (
+        WriterLock(folder / "lock", BUSY_SECONDS),
+        busy,
+        translated(path, writing=True),
+        closing(connect(path, "mode=rw")) as connection,
+    ):
+        connection.execute("PRAGMA synchronous = FULL")
+        schema.upgrade(connection)

@@ -1,0 +1,1 @@
+"""Transactions that change an index, and snapshots that read one commit of it."""

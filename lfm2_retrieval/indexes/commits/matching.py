@@ -1,0 +1,173 @@
+"""Which documents of an index meet a condition."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...errors import DamagedIndexError
+from ...platform.forks import Lock
+from ..catalogue.schema import ALIVE
+from ..filters.comparisons import OneOf
+from ..filters.conditions import FALSE, TRUE, All, Bounds, Condition, Sql, joined
+from ..filters.document import Row
+from ..filters.fields import usable_columns
+from ..filters.unknown import check_known
+from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from ..catalogue.catalogue import Catalogue
+
+__all__ = ["Filter", "matching"]
+
+_REMEMBERED = 16
+_MOST_IN_SQL = 8
+"""Comparisons that are put into SQL."""
+
+
+def matching(
+    connection: sqlite3.Connection,
+    condition: Condition,
+    wanted: str,
+    alive: Sql,
+    declared: Sequence[str] = (),
+) -> Iterator[tuple[Any, ...]]:
+    """The documents that meet a condition, in no order.
+
+    Each is read for itself, and its metadata are parsed once at most.
+
+    Parameters
+    ----------
+    connection
+        To the catalogue.
+    condition
+        The condition.
+    wanted
+        The columns to give, separated by commas.
+    alive
+        Which rows are asked about.
+    declared
+        The fields that have columns.
+
+    Raises
+    ------
+    DamagedIndexError
+        If a document's metadata aren't JSON.
+    InvalidInputError
+        If a document takes too much work, see `comparisons`.
+    """
+    columns = usable_columns(connection, declared)
+    sure, possible, exact = _bounds(condition, columns)
+    if exact:
+        yield from _select(connection, wanted, joined("AND", [alive, sure]))
+        lists = [Sql(f"({columns[field]}_type = 'array')") for field in dict.fromkeys(condition.fields())]
+        doubtful = joined("OR", lists)
+        if doubtful == FALSE:
+            return
+        possible = joined("AND", [doubtful, possible, Sql(f"NOT {sure.text}", sure.parameters)])
+    for metadata, id, *values in _select(
+        connection, f"metadata, id, {wanted}", joined("AND", [alive, possible])
+    ):
+        if condition.holds(Row(_parsed(metadata, id), id)):
+            yield tuple(values)
+
+
+def _bounds(condition: Condition, columns: Mapping[str, str]) -> Bounds:
+    """The bounds of a condition, or, where it makes many comparisons, of some that must all hold.
+
+    For each mention of a column SQLite may compute it anew and keep a copy of the metadata, so few are made.
+    """
+    if _size(condition) <= _MOST_IN_SQL and (bounds := condition.bounds(columns)).exact:
+        return bounds
+    left, found = _MOST_IN_SQL, []
+    for part in condition.parts if isinstance(condition, All) else (condition,):
+        if (left := left - _size(part)) < 0:
+            break
+        possible = part.bounds(columns).possible
+        found.append(part.sought() if possible == TRUE and isinstance(part, OneOf) else possible)
+    return Bounds(FALSE, joined("AND", found), exact=False)
+
+
+def _size(condition: Condition) -> int:
+    return sum(1 for _ in condition.fields())
+
+
+def _select(connection: sqlite3.Connection, columns: str, test: Sql) -> Iterator[tuple[Any, ...]]:
+    return iter(connection.execute(f"SELECT {columns} FROM documents WHERE {test.text}", test.parameters))
+
+
+def _parsed(metadata: str, id: bytes) -> dict[str, Any]:
+    try:
+        found, _ = _decode(metadata)
+        if isinstance(found, dict):
+            return found
+    except (TypeError, ValueError, RecursionError):
+        pass
+    raise DamagedIndexError(
+        f"index.db: the metadata of document {id!r:.80} are damaged; restore a backup or add it anew"
+    )
+
+
+_decode = json.JSONDecoder().raw_decode
+
+
+class Filter:
+    """Which documents of a snapshot meet a condition; the last answers are kept. Any thread may use it."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._guard = Lock()
+        self._known: OrderedDict[tuple[int, Condition], Snapshot] = OrderedDict()
+
+    def clear(self) -> None:
+        """Forget all answers, and so let go of the snapshots that they hold."""
+        with self._guard:
+            self._known.clear()
+
+    def select(self, snapshot: Snapshot, condition: Condition, wanted: str) -> list[tuple[Any, ...]]:
+        """Some columns of the documents that meet a condition, in order of insertion.
+
+        Warns
+        -----
+        UnknownFieldWarning
+            If no document has a field that the condition names; once a field.
+        """
+        alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
+        with self._catalogue.reading_at(snapshot.commit) as connection:
+            columns = f"key, {wanted}"
+            found = sorted(matching(connection, condition, columns, alive, snapshot.fields))
+            check_known(connection, condition.fields(), alive, self._catalogue.checked_fields)
+        return [tuple(values) for _, *values in found]
+
+    def check_field(self, snapshot: Snapshot, field: str) -> None:
+        """Warn if no document has a field; once."""
+        if field not in self._catalogue.checked_fields:
+            alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
+            with self._catalogue.reading_at(snapshot.commit) as connection:
+                check_known(connection, [field], alive, self._catalogue.checked_fields)
+
+    def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot:
+        """The snapshot with those documents alone."""
+        with self._guard:
+            if (known := self._known.get((snapshot.commit, condition))) is not None:
+                self._known.move_to_end((snapshot.commit, condition))
+                return known
+        keys = np.array(self.select(snapshot, condition, "key"), np.int64).reshape(-1)
+        parts = tuple(
+            replace(part, keys=np.where(np.isin(part.keys, keys), part.keys, 0)) for part in snapshot.parts
+        )
+        filtered = replace(snapshot, parts=parts)
+        with self._guard:
+            for stale in [known for known in self._known if known[0] != snapshot.commit]:
+                del self._known[stale]
+            self._known[snapshot.commit, condition] = filtered
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return filtered

@@ -1,0 +1,1 @@
+"""Segments compressed and merged, and when that pays."""

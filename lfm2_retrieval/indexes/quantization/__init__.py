@@ -1,0 +1,1 @@
+"""Centroids and product quantizers: trained, and applied to vectors."""

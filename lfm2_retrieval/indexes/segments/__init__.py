@@ -1,0 +1,1 @@
+"""Segments: folders of arrays, written once, then memory-mapped."""

@@ -1,0 +1,210 @@
+"""Immutable segments: the vectors of a batch of documents, in a folder of arrays of their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...datatypes import ScoreKind
+from ...errors import DamagedIndexError
+from .arrays import REMEDY, ArrayFolder, FileFacts, FolderBuilder, Shapes, document_checksums
+from .files import name_of
+
+__all__ = [
+    "FP16",
+    "HalfBuilder",
+    "HalfSegment",
+    "Segment",
+    "SegmentBuilder",
+    "SegmentInfo",
+    "check_offsets",
+    "half_shapes",
+]
+
+FP16 = "fp16"
+"""The codec that stores vectors as float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """What the catalogue says of a segment. ``codec_id``: the trained codec it needs, if any."""
+
+    id: int
+    name: str
+    codec: str
+    codec_id: int | None
+    n_documents: int
+    n_tokens: int
+    files: FileFacts
+
+    def columns(self) -> tuple[str, str, int | None, int, int, str]:
+        """What the catalogue's row has after the number, up to ``files`` as JSON."""
+        files = json.dumps(self.files)
+        return self.name, self.codec, self.codec_id, self.n_documents, self.n_tokens, files
+
+
+def half_shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
+    """The files of an fp16 segment."""
+    return {
+        "vectors.npy": ("<f2", (n_tokens, dim)),
+        "token_ids.npy": ("<i4", (n_tokens,)),
+        "offsets.npy": ("<i8", (n_documents + 1,)),
+        "keys.npy": ("<i8", (n_documents,)),
+        "checksums.npy": ("<u4", (n_documents, 2)),
+    }
+
+
+class HalfBuilder(FolderBuilder):
+    """Writes an fp16 segment, which has no number until it is committed.
+
+    Parameters
+    ----------
+    building
+        The folder to write to.
+    dim
+        The width of a vector.
+    """
+
+    def __init__(self, building: Path, dim: int) -> None:
+        super().__init__(building)
+        self.n_documents = 0
+        self.n_tokens = 0
+        self._dim = dim
+        self.write("offsets.npy", "<i8", np.zeros(1, np.int64))
+
+    def append(
+        self,
+        vectors: NDArray[np.float16],
+        lengths: NDArray[np.int64],
+        token_ids: NDArray[np.int32] | None,
+        keys: NDArray[np.int64],
+    ) -> None:
+        """Add documents: float16 ``[n, dim]``, int64 ``[n_documents]``, int32 ``[n]`` (-1: not known), int64
+        ``[n_documents]``."""
+        known = np.full(len(vectors), -1, np.int32) if token_ids is None else token_ids
+        self.write("vectors.npy", "<f2", vectors)
+        self.write("token_ids.npy", "<i4", known)
+        self.write("offsets.npy", "<i8", self.n_tokens + np.cumsum(lengths))
+        self.write("keys.npy", "<i8", keys)
+        ends = np.cumsum(lengths)
+        self.write("checksums.npy", "<u4", document_checksums(keys, ends - lengths, ends, (vectors, known)))
+        self.n_documents += len(lengths)
+        self.n_tokens += len(vectors)
+
+    def finish(self) -> SegmentInfo:
+        """Make the files durable: what the catalogue will say of them, but for a number and a name."""
+        files = self.complete(half_shapes(self.n_documents, self.n_tokens, self._dim))
+        return SegmentInfo(0, "", FP16, None, self.n_documents, self.n_tokens, files)
+
+
+class SegmentBuilder(HalfBuilder):
+    """Writes one fp16 segment.
+
+    Parameters
+    ----------
+    folder
+        The index's ``segments`` folder.
+    number
+        The segment's number in the catalogue.
+    dim
+        The width of a vector.
+    """
+
+    def __init__(self, folder: Path, number: int, dim: int) -> None:
+        super().__init__(folder / f"{name_of(number)}.tmp", dim)
+        self._folder = folder
+        self.number = number
+
+    def finish(self) -> SegmentInfo:
+        """Make the segment durable; it counts only once the catalogue names it."""
+        info = super().finish()
+        name = name_of(self.number)
+        self.place(self._folder / name)
+        return replace(info, id=self.number, name=name)
+
+
+class Segment(ArrayFolder):
+    """A segment opened for reading.
+
+    Attributes
+    ----------
+    info
+        What the catalogue says of it.
+    offsets
+        int64 ``[n_documents + 1]``, in memory and checked in full: a wrong one would read out of bounds.
+    keys
+        int64 ``[n_documents]``, in memory, all positive: which document each is.
+    score_kind
+        What MaxSim on its vectors is.
+
+    Raises
+    ------
+    DamagedIndexError
+        If a file is missing, is a link, or has another size or header than the catalogue says.
+    """
+
+    score_kind: ScoreKind
+
+    def __init__(self, folder: Path, info: SegmentInfo, shapes: Shapes) -> None:
+        super().__init__(folder, info.name, info.files, shapes)
+        self.info = info
+        self.offsets: NDArray[np.int64] = np.array(self.arrays["offsets.npy"])
+        check_offsets(self.offsets, info.n_tokens, self.path / "offsets.npy")
+        self.keys: NDArray[np.int64] = np.array(self.arrays["keys.npy"])
+        if self.keys.min(initial=1) < 1:
+            raise DamagedIndexError(f"{self.path / 'keys.npy'} is damaged; {REMEDY}")
+
+    def decode(
+        self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
+    ) -> None:
+        """The best vectors stored, of some ranges of tokens, laid end to end.
+
+        Parameters
+        ----------
+        starts, ends
+            int64 ``[n]``: the ranges.
+        decoded
+            float32 ``[n_tokens of all ranges, dim]``, C-contiguous: filled in.
+        """
+        raise NotImplementedError
+
+
+class HalfSegment(Segment):
+    """An fp16 segment."""
+
+    score_kind = ScoreKind.MAXSIM
+
+    def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
+        super().__init__(folder, info, half_shapes(info.n_documents, info.n_tokens, dim))
+        self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
+        self.token_ids: NDArray[np.int32] = self.arrays["token_ids.npy"]
+        self._half = self.vectors.view(np.uint16)
+
+    def decode(
+        self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
+    ) -> None:
+        """As `Segment.decode`."""
+        from ..kernels.scan import widen
+
+        bits = decoded.view(np.uint32)
+        to = 0
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+            rows = slice(to, to + end - start)
+            widen(self._half[start:end], bits[rows], decoded[rows])
+            to = rows.stop
+
+
+def check_offsets(offsets: NDArray[np.int64], end: int, path: Path) -> None:
+    """Refuse offsets that don't rise from 0 to ``end``.
+
+    Raises
+    ------
+    DamagedIndexError
+        Naming the file.
+    """
+    if offsets[0] != 0 or offsets[-1] != end or np.any(offsets[1:] < offsets[:-1]):
+        raise DamagedIndexError(f"{path} is damaged; {REMEDY}")

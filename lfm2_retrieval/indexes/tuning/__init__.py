@@ -1,0 +1,1 @@
+"""Recall and time of settings, and the fastest that finds enough."""

@@ -1,0 +1,377 @@
+"""Reading by a retriever: searches in an index, with the model that made its vectors, and its documents."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
+
+from ..datatypes import Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams
+from ..display.html import html_table
+from ..encoder import Encoder
+from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError, ModelMismatchError
+from ..indexes import Entry, Index, Where, check_ids, parse_where
+from ..keywords import check_keywords, shown_as
+from ..records import Source
+from .explain import explained
+from .own_encoder import OwnEncoder, recorded_of
+from .reranking import check_query, read_texts, rerank_texts
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["ReadingRetriever"]
+
+T = TypeVar("T")
+
+
+class ReadingRetriever:
+    """An index and the model that made its vectors, to search in and to read from; any threads may share it.
+
+    What is read is of one commit: that of the opening, of the last `refresh`, or of the retriever's own last
+    change.
+
+    Parameters
+    ----------
+    store
+        The index.
+    load
+        Loads its model, when it is first needed.
+
+    Attributes
+    ----------
+    store
+        The index with its documents.
+    """
+
+    def __init__(self, store: Index, load: Callable[[], Encoder]) -> None:
+        self.store = store
+        self._own = OwnEncoder(load)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded at first use.
+
+        Raises
+        ------
+        ModelMismatchError
+            If it is not the one that the index was made with.
+        UntrustedModelError
+            If the index names another one than :meth:`open` loads without being asked.
+        ModelNotFoundError, CheckpointError
+            If it can't be loaded.
+        """
+        try:
+            settings = self.store.settings
+        except IndexClosedError:
+            if self._own.loaded is None:
+                raise
+            return self._own.loaded
+        return self._own.of(self.path, settings)
+
+    @overload
+    def search(  # type: ignore[overload-overlap]
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> Hits: ...
+
+    @overload
+    def search(
+        self,
+        query: Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hits]: ...
+
+    @check_keywords("Retriever.search")
+    def search(
+        self,
+        query: str | Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+        fusion: Fusion | Literal["rrf", "weighted", "rerank"] = Fusion.RRF,
+        weight: float = 0.5,
+        rrf_k: int = 60,
+        depth: int | None = None,
+        group_by: str | None = None,
+        group_size: int = 1,
+        min_score: float | Literal["auto"] | None = None,
+        nprobe: int | None = None,
+        candidates: int | None = None,
+        rerank: int | None = None,
+        exact: bool = False,
+        threads: int | None = None,
+    ) -> Hits | list[Hits]:
+        """The best documents for a query, or for each of several.
+
+        Parameters
+        ----------
+        query
+            A string gives a list of hits; a list of strings, a list of such lists. A query of white space
+            finds nothing.
+        k
+            How many hits at most.
+        where
+            Look only at documents whose metadata meets this filter, such as ``{"year": {"$gte": 2020}}`` or
+            ``"lang = 'de' AND year >= 2020"``; see :mod:`lfm2_retrieval.indexes.filters.where`.
+        explain
+            Whether hits say which of their tokens answered which of the query's, see ``Hit.matches``. A
+            document without text or vectors has no matches. Also in a search by words matches are of vectors.
+        mode
+            ``"dense"``, ``"lexical"``, which needs no model, or ``"hybrid"``.
+        fusion, weight, rrf_k, depth
+            Of a hybrid search; these and what follows as for :class:`SearchParams`.
+        group_by, group_size
+            How many hits may have the same value of a field.
+        min_score
+            Hits with a lower score are left out; ``"auto"``: as :meth:`tune` learnt.
+        nprobe, candidates, rerank, exact, threads
+            How hard to search, instead of as the index was tuned.
+
+        Returns
+        -------
+        list
+            :class:`Hits`, a list of :class:`Hit`; of a list of queries, a list of them.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument can't be used, a query is no string, the filter isn't understood, or words are to
+            be searched that the index doesn't keep.
+        InvalidTypeError
+            If there is no such argument, as a TypeError that names near ones.
+        """
+        params = SearchParams(
+            k,
+            mode=mode,
+            fusion=fusion,
+            weight=weight,
+            rrf_k=rrf_k,
+            depth=depth,
+            group_by=group_by,
+            group_size=group_size,
+            min_score=min_score,
+            nprobe=nprobe,
+            candidates=candidates,
+            rerank=rerank,
+            exact=exact,
+            threads=threads,
+        )
+        if isinstance(query, (bytes, Mapping)) or not isinstance(query, Iterable):
+            raise InvalidTypeError(f"a query must be a str or a list of them, not {type(query).__name__}")
+        queries = [query] if isinstance(query, str) else list(query)
+        for one in queries:
+            if not isinstance(one, str):
+                raise InvalidTypeError(f"a query must be a str, not {type(one).__name__}")
+        asked = [i for i, one in enumerate(queries) if one.strip()]
+        results = [Hits() for _ in queries]
+        if where is not None and not asked:
+            parse_where(where)  # a bad one is an error in any case
+        if asked:
+            texts = [queries[i] for i in asked]
+
+            def ask(store: Index, encoder: Encoder) -> list[list[Hit]]:
+                encoded = encoder.encode_queries(texts)
+                found = store.search(encoded, params, where=where, texts=texts)
+                return explained(store, encoder, encoded, found) if explain else found
+
+            if params.mode is Mode.LEXICAL and not explain:  # without a model
+                found = self.store.search(None, params, where=where, texts=texts)
+            else:
+                found = self._ask(ask)
+            for i, hits in zip(asked, found, strict=True):
+                results[i] = Hits(hits)
+        return results[0] if isinstance(query, str) else results
+
+    def _ask(self, ask: Callable[[Index, Encoder], T]) -> T:
+        """What some function finds in one commit of the index, by the model that this was made with."""
+        made_with: list[object] = []
+
+        def read(store: Index) -> T:
+            settings = store.settings
+            made_with.append(settings.get("encoder"))
+            return ask(store, self._own.of(self.path, settings))
+
+        while True:
+            try:
+                return self.store.at_once(read)
+            except ModelMismatchError:
+                if self.store.settings.get("encoder") == made_with[-1]:
+                    raise  # else the index was encoded anew, or replaced, while its model was loaded
+
+    @overload
+    async def asearch(  # type: ignore[overload-overlap]
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> Hits: ...
+
+    @overload
+    async def asearch(
+        self,
+        query: Sequence[str],
+        k: int = 10,
+        *,
+        where: Where | None = None,
+        explain: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> list[Hits]: ...
+
+    @check_keywords("Retriever.asearch")
+    @shown_as(search)
+    async def asearch(self, query: str | Sequence[str], k: int = 10, **options: Any) -> Hits | list[Hits]:
+        """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.search, query, k, **options)
+
+    @check_keywords("Retriever.rerank")
+    def rerank(
+        self,
+        query: str,
+        texts: Iterable[Source] | None = None,
+        *,
+        ids: Sequence[str] | None = None,
+        k: int | None = None,
+        explain: bool = False,
+        text: str | None = None,
+        id: str | None = None,
+        metadata: Sequence[str] | None = None,
+    ) -> Hits:
+        """Put texts, or stored documents, in the order of their MaxSim with a query.
+
+        Parameters
+        ----------
+        query
+            One of white space finds nothing.
+        texts
+            As for :func:`lfm2_retrieval.rerank`, which needs no index.
+        ids
+            Instead of texts: documents in the index, scored on the vectors that it stores. Those without
+            vectors are left out.
+        k, explain, text, id, metadata
+            As for :func:`lfm2_retrieval.rerank`.
+
+        Raises
+        ------
+        InvalidInputError
+            If not one of ``texts`` and ``ids`` is given, an id is not in the index, or an argument can't be
+            used.
+        """
+        if (texts is None) == (ids is None):
+            raise InvalidInputError("rerank takes either texts or ids=")
+        check_query(query, k)
+        if texts is not None:
+            documents = read_texts(texts, text, id, metadata)
+            return Hits(rerank_texts(self.encoder, query, documents, k, explain))
+        wanted = check_ids([] if ids is None else ids)
+        if not query.strip():
+            return Hits()
+
+        def ask(store: Index, encoder: Encoder) -> list[Hit]:
+            encoded = encoder.encode_queries([query])
+            found = [hits[:k] for hits in store.rerank(encoded, [wanted])]
+            return (explained(store, encoder, encoded, found) if explain else found)[0]
+
+        return Hits(self._ask(ask))
+
+    def refresh(self) -> bool:
+        """Go on to the newest commit of any process; whether there was a newer one."""
+        return self.store.refresh()
+
+    def verify(self) -> None:
+        """Read every byte and hold it to its checksum; see :meth:`Index.verify`."""
+        self.store.verify()
+
+    def get(self, id: str) -> Document | None:
+        """The document stored under an id, or None."""
+        return self.get_many([id])[0]
+
+    def get_many(self, ids: Sequence[str]) -> list[Document | None]:
+        """The documents under some ids, in their order; None where there is none."""
+        return [None if entry is None else _to_document(entry) for entry in self.store.get_many(ids)]
+
+    def ids(self, where: Where | None = None) -> list[str]:
+        """The ids of all documents, or of those that meet a filter, in order of insertion."""
+        return self.store.ids(where)
+
+    def count(self, where: Where | None = None) -> int:
+        """How many documents there are, or how many meet a filter."""
+        return self.store.count(where)
+
+    def documents(self, where: Where | None = None) -> Iterator[Document]:
+        """All documents, or those that meet a filter, in order of insertion; of one commit, read in pages."""
+        return map(_to_document, self.store.documents(where))
+
+    def __iter__(self) -> Iterator[Document]:
+        return self.documents()
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.store
+
+    @property
+    def path(self) -> Path:
+        """The index's folder."""
+        return self.store.path
+
+    def close(self) -> None:
+        """Close the index; a temporary one is removed. Closing again does nothing."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        try:
+            held, tokens = len(self), self.store.n_tokens
+        except IndexClosedError:
+            return html_table((), [("index", self.path), ("closed", "")])
+        recorded = recorded_of(self.store)
+        facts = {"index": self.path, "documents": held, "token vectors": tokens, "tier": self.store.tier}
+        return html_table((), [*facts.items(), ("model", recorded.get("name", "not recorded"))])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.store, self._own.load)
+
+    def __copy__(self) -> Self:
+        copied = type(self)(*copy.deepcopy((self.store, self._own.load)))
+        self._own.shared_with(copied._own)
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copy.copy(self)
+
+    def __repr__(self) -> str:
+        try:
+            held = f"{len(self)} documents"
+        except IndexClosedError:
+            held = "closed"
+        return f"Retriever({str(self.path)!r}, {held})"
+
+
+def _to_document(entry: Entry) -> Document:
+    """What an index stores, as a document; without a text, its text is empty."""
+    return Document(entry.id, entry.text or "", entry.metadata)
