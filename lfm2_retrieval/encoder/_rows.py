@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import jit
+from ..platform.compiling import jit
 
 __all__ = ["convolve", "gate", "normalize", "quantize", "rotate"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
-from .compiling import jit
+from ..platform.compiling import jit
 
 __all__ = ["Clusters"]
 

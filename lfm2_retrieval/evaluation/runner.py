@@ -13,7 +13,7 @@ from ..errors import InvalidInputError, RetrievalError
 from .cells import TaskRun
 from .datasets import DatasetRef
 from .environment import describe_environment
-from .estimate import estimate
+from .forecast import forecast
 from .results import Results
 from .settings import Settings
 from .systems import SYSTEMS
@@ -83,7 +83,7 @@ def run_suite(
         cells = sum(count for counts in open_.values() for count in counts.values())
         if cells and any(SYSTEMS[name].index for name in settings.systems):
             per_language = suite.get("documents_per_language", 0)
-            on_progress(estimate(corpora, encoder, cells=cells, documents_per_language=per_language))
+            on_progress(forecast(corpora, encoder, cells=cells, documents_per_language=per_language))
         while runs:
             runs.pop(0).run()  # and let go of its texts
         if throughput and "throughput" not in results.content:

@@ -18,7 +18,7 @@ from .catalogue.catalogue import Catalogue
 from .catalogue.schema import last_row
 from .catalogue.settings import CONTENT, make_settings
 from .commits.writer import OnConflict, Writer
-from .compaction.policy import Estimate, Progress, estimate
+from .compaction.policy import BuildProgress, Estimate, estimate_size
 from .filters.where import Where
 from .making import TemporaryFolder, make
 from .quantization.codec import Tier
@@ -204,7 +204,7 @@ class Index(IndexReader):
         retrain: bool = False,
         expected_tokens: int = 0,
         memory: str | int = "2GB",
-        progress: Progress | None = None,
+        progress: BuildProgress | None = None,
         timeout: float = 30.0,
     ) -> bool:
         """Compress what was added since the last time, if it is much.
@@ -293,7 +293,7 @@ class Index(IndexReader):
 
     def estimate(self, n_tokens: int, n_documents: int) -> Estimate:
         """What an index of this tier takes with so many vectors of so many documents; rough, and cheap."""
-        return estimate(n_tokens, n_documents, self.dim, self.tier)
+        return estimate_size(n_tokens, n_documents, self.dim, self.tier)
 
     def measure_recall(
         self,

@@ -13,8 +13,8 @@ from .compaction.drift import has_drifted, misfits
 from .compaction.merge import Groups, merge, reclaim
 from .compaction.policy import (
     MERGED_IN_PASSING,
+    BuildProgress,
     Limits,
-    Progress,
     all_to_merge,
     is_due,
     is_outgrown,
@@ -67,7 +67,7 @@ class Upkeep:
         retrain: bool = False,
         expected_tokens: int = 0,
         memory: str | int = "2GB",
-        progress: Progress | None = None,
+        progress: BuildProgress | None = None,
         timeout: float = 30.0,
         own: bool = False,
     ) -> bool:
@@ -95,7 +95,7 @@ class Upkeep:
             return False  # the other build, or the next, will see to it
 
     def renew_codec(
-        self, *, memory: str | int = "2GB", progress: Progress | None = None, timeout: float = 30.0
+        self, *, memory: str | int = "2GB", progress: BuildProgress | None = None, timeout: float = 30.0
     ) -> bool:
         """Train another codec where data drifted away from it and a measurement says that it matters."""
         if not self._views.read(
@@ -147,7 +147,7 @@ class RunUpkeep:
         self._n_before = 0 if replaces else snapshot.n_tokens
 
     def between_commits(
-        self, n_tokens: int, expected_tokens: int, is_known: bool, progress: Progress | None
+        self, n_tokens: int, expected_tokens: int, is_known: bool, progress: BuildProgress | None
     ) -> None:
         """After a commit that others follow: compress what is due.
 
@@ -163,7 +163,7 @@ class RunUpkeep:
         if is_known or self._views.seen().snapshot.codecs or n_tokens >= _UNKNOWN_TOKENS:
             self._compress(progress, expected_tokens=self._n_before + expected_tokens)
 
-    def at_the_end(self, n_tokens: int, progress: Progress | None) -> None:
+    def at_the_end(self, n_tokens: int, progress: BuildProgress | None) -> None:
         """After the last commit: compress what is due, and train anew if the run outgrew its first codec."""
         self._compress(progress)
         snapshot = self._views.seen().snapshot
@@ -174,7 +174,7 @@ class RunUpkeep:
             self._upkeep.renew_codec(memory=self._memory, progress=progress)
 
     def _compress(
-        self, progress: Progress | None, *, expected_tokens: int = 0, retrain: bool = False
+        self, progress: BuildProgress | None, *, expected_tokens: int = 0, retrain: bool = False
     ) -> None:
         self._upkeep.compress(
             retrain=retrain,

@@ -128,7 +128,7 @@ def test_a_measurement_is_of_one_commit(
 ) -> None:
     with Index.open(path, auto_refresh=True) as index:
         n_tokens = index.n_tokens
-        Meddling(monkeypatch, "search", change)
+        Meddling(monkeypatch, "_measurement", change)
         assert index.measure_recall(k=3, sample=4, store=False).n_tokens == n_tokens < index.n_tokens
 
 

@@ -30,7 +30,7 @@ from lfm2_retrieval.errors import (
 from lfm2_retrieval.indexes import Index, upkeep
 from lfm2_retrieval.indexes.catalogue.location import is_index
 from lfm2_retrieval.indexes.compaction import policy
-from lfm2_retrieval.indexes.quantization import codec
+from lfm2_retrieval.indexes.quantization import training
 from lfm2_retrieval.indexes.segments.arrays import FolderBuilder
 from lfm2_retrieval.retriever import ingest
 from lfm2_retrieval.retriever.ingest import Progress
@@ -189,7 +189,7 @@ def test_a_stream_is_committed_and_compressed_as_it_comes(
 ) -> None:
     monkeypatch.setattr(ingest, "_COMMIT_TOKENS", 1500)
     monkeypatch.setattr(upkeep, "_UNKNOWN_TOKENS", 4096)
-    monkeypatch.setattr(codec, "_PQ_SAMPLE", 4096)
+    monkeypatch.setattr(training, "_PQ_SAMPLE", 4096)
     monkeypatch.setattr(policy, "TRAIN_TOKENS", 4096)
     monkeypatch.setattr(policy, "FOLD_TOKENS", 1000)
     texts = [f"{a} {b} {i}" for i in range(100) for a, b in product(("fox", "wine", "hills"), repeat=2)]

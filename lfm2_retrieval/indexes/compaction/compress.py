@@ -20,14 +20,14 @@ from ...platform.forks import busy
 from ..catalogue.connections import storing
 from ..catalogue.lock import WriterLock
 from ..quantization.codec import Codec, Tier, to_int8
-from ..quantization.threads import in_order
+from ..quantization.threads import on_threads
 from ..quantization.training import sample_size, train
 from ..segments.compressed import Block, CompressedBuilder, CompressedSegment
 from ..segments.fp16 import Segment
 from .drift import Tally
 from .exchange import Built, Compressor
 from .merge import empty_building
-from .policy import Limits, Progress
+from .policy import BuildProgress, Limits
 
 if TYPE_CHECKING:
     from ..catalogue.catalogue import Catalogue
@@ -82,7 +82,7 @@ class Build:
         load: Callable[[], Snapshot],
         limits: Limits,
         timeout: float,
-        progress: Progress | None,
+        progress: BuildProgress | None,
         *,
         own: bool = False,
     ) -> None:
@@ -197,7 +197,7 @@ class Build:
         try:
             for part in portion.parts:
                 since = 0
-                for encoded in in_order(encode, _tasks(part)):
+                for encoded in on_threads(encode, _tasks(part)):
                     with storing(self._catalogue.folder):
                         builder.append(encoded.block)
                     tally.add(encoded.sums, encoded.measured)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ..commits.snapshot import Part, Snapshot
 
 __all__ = [
+    "BuildProgress",
     "DriftWarning",
     "Estimate",
     "Limits",
-    "Progress",
     "all_to_merge",
-    "estimate",
+    "estimate_size",
     "is_due",
     "is_outgrown",
     "parse_memory",
@@ -52,7 +52,7 @@ SMALLEST_CLASS = 1 << 12
 MERGED_IN_PASSING = 1 << 18
 """What a call merges after its commit has at most so many vectors (.1 to .3 s)."""
 
-Progress = Callable[[str, int, int], None]
+BuildProgress = Callable[[str, int, int], None]
 """Called with ``"train"`` (steps) or ``"encode"`` (vectors), what is done and what there is to do."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -211,7 +211,7 @@ def parse_memory(memory: str | int) -> int:
     return n_bytes
 
 
-def estimate(n_tokens: int, n_documents: int, dim: int, tier: Tier) -> Estimate:
+def estimate_size(n_tokens: int, n_documents: int, dim: int, tier: Tier) -> Estimate:
     """What so many vectors of so many documents will take."""
     half = n_tokens * (2 * dim + 4)
     documents = n_documents * (_BYTES_PER_DOCUMENT + 8)

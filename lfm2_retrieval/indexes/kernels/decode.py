@@ -1,11 +1,12 @@
-"""The inner loops that decode stored vectors, compiled as in `compiling`. `reference` has them in NumPy."""
+"""The inner loops that decode stored vectors, compiled as by `platform.compiling`. `reference` has them in NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import Ids, jit
+from ...platform.compiling import jit
+from .types import Ids
 
 __all__ = ["decode_int8", "decode_pq"]
 

@@ -1,4 +1,4 @@
-"""The inner loops of compressing, compiled as in `compiling`: one thread, the interpreter's lock released."""
+"""The inner loops of compressing, compiled as by `platform.compiling`: one thread, the interpreter's lock released."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import Ids, jit
+from ...platform.compiling import jit
+from .types import Ids
 
 __all__ = ["add_up", "int8_scales", "postings", "to_int8", "turn"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import Ids, jit
+from ...platform.compiling import jit
 from .simd import (
     prefetch,
 )
+from .types import Ids
 
 __all__ = ["gather", "listed", "select"]
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import Ids
+from .types import Ids
 
 __all__ = [
+    "by_centroids",
     "decode_int8",
     "decode_pq",
-    "estimate",
     "gather",
     "postings",
     "probe",
@@ -21,7 +21,7 @@ __all__ = [
     "roughen",
     "score",
     "tabulate",
-    "widen_numpy",
+    "to_single_numpy",
 ]
 
 
@@ -65,10 +65,10 @@ def gather(
     return sums, reached
 
 
-def estimate(
+def by_centroids(
     rough: NDArray[np.int8], centroids: Ids, starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """What ``Kernels.estimate`` adds to the scores."""
+    """What ``Kernels.by_centroids`` adds to the scores."""
     tokens = rough[centroids].astype(np.int64)
     return np.array([tokens[start:end].max(0).sum() for start, end in zip(starts, ends, strict=True)])
 
@@ -144,8 +144,8 @@ def postings(
     return lists, pairs[:, 1].astype(np.uint32)
 
 
-def widen_numpy(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: NDArray[np.float32]) -> None:
-    """The reference for ``scan.widen``."""
+def to_single_numpy(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: NDArray[np.float32]) -> None:
+    """The reference for ``scan.to_single``."""
     single[...] = half.view(np.float16)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import jit
+from ...platform.compiling import jit
 
-__all__ = ["reduce_block", "widen"]
+__all__ = ["reduce_block", "to_single"]
 
 
 @jit
-def widen(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: NDArray[np.float32]) -> None:
+def to_single(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: NDArray[np.float32]) -> None:
     """Convert finite float16 to float32, 8 times as fast as NumPy's cast.
 
     Exponent and fraction move to their places in a float32, where the exponent is then short by 112; one

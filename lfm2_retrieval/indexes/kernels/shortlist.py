@@ -1,6 +1,6 @@
 """The inner loops of searching compressed segments. Each has a plain NumPy reference in `reference`.
 
-As in `compiling`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a
+As by `platform.compiling`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a
 file is checked before it addresses memory; a kernel that meets a wrong number says so and reads nothing.
 
 A query's tokens are the lanes of a vector: 16, or 32 where there are more. `for_lanes` has the kernels.
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiling import Ids, jit
+from ...platform.compiling import jit
 from .simd import (
     add,
     any_above,
@@ -31,6 +31,7 @@ from .simd import (
     subtract,
     total,
 )
+from .types import Ids
 
 __all__ = ["Kernels", "for_lanes"]
 
@@ -59,7 +60,7 @@ class Kernels(NamedTuple):
         int16 ``[n_groups * n, lanes]``: filled in.
     """
     roughen: Callable[[NDArray[np.int16], int, int, NDArray[np.int8]], None]
-    """Some rows of a table in int8, a 256th of what they were: half the memory, and enough for ``estimate``.
+    """Some rows of a table in int8, a 256th of what they were: half the memory, and enough for ``by_centroids``.
 
     table
         int16 ``[n, lanes]``.
@@ -76,7 +77,9 @@ class Kernels(NamedTuple):
     best, values
         int32 and int16 ``[n_tokens, n]``, n at most ``n_centroids``: filled in with centroids and scores.
     """
-    estimate: Callable[[NDArray[np.int8], Ids, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool]
+    by_centroids: Callable[
+        [NDArray[np.int8], Ids, NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]], bool
+    ]
     """MaxSim of documents by centroids alone.
 
     rough
@@ -111,7 +114,7 @@ class Kernels(NamedTuple):
     by_centroid
         int16 ``[n_centroids, lanes]``: the similarity of each query token with each centroid.
     centroids, starts, ends, scores
-        As for ``estimate``.
+        As for ``by_centroids``.
     by_code
         int16 ``[M * 256, lanes]``: with each codeword. No sum of one row each overflows: see `tables`.
     margins
@@ -124,7 +127,7 @@ class Kernels(NamedTuple):
 @cache
 def for_lanes(lanes: int) -> Kernels:
     """The kernels for 16 or 32 lanes, each compiled when first called."""
-    return Kernels(_tabulate(lanes), _roughen(lanes), _probe(lanes), _estimate(lanes), _refine(lanes))
+    return Kernels(_tabulate(lanes), _roughen(lanes), _probe(lanes), _by_centroids(lanes), _refine(lanes))
 
 
 def _tabulate(lanes: int) -> Any:
@@ -206,9 +209,9 @@ def _probe(lanes: int) -> Any:
     return probe
 
 
-def _estimate(lanes: int) -> Any:
+def _by_centroids(lanes: int) -> Any:
     @jit
-    def estimate(
+    def by_centroids(
         rough: NDArray[np.int8],
         centroids: Ids,
         starts: NDArray[np.int64],
@@ -229,7 +232,7 @@ def _estimate(lanes: int) -> Any:
             scores[i] += total(best)
         return True
 
-    return estimate
+    return by_centroids
 
 
 def _refine(lanes: int) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.forks import busy
-from .threads import in_order, load_faiss
+from .threads import load_faiss, on_threads
 
 __all__ = ["Clusters", "cluster"]
 
@@ -114,7 +114,7 @@ def cluster(
     cells = k_means(few, n_cells, 8, seed)
     blocks = range(0, len(sample), _BLOCK)
     cell_of = np.concatenate(
-        list(in_order(lambda start: nearest(sample[start : start + _BLOCK], cells)[0], blocks))
+        list(on_threads(lambda start: nearest(sample[start : start + _BLOCK], cells)[0], blocks))
     )
     report(1, n_steps)
     order = np.argsort(cell_of, kind="stable")
@@ -122,7 +122,7 @@ def cluster(
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     shares = _share(sizes, n)
     within = partial(_within, sample, order, bounds, shares, seed)
-    centroids = np.concatenate(list(in_order(within, np.flatnonzero(shares).tolist())))
+    centroids = np.concatenate(list(on_threads(within, np.flatnonzero(shares).tolist())))
     report(2, n_steps)
     for done in range(_ROUNDS_OVERALL):
         centroids = _round(sample, centroids)
@@ -200,7 +200,7 @@ def _round(sample: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArr
     clusters = Clusters(centroids)
     blocks = range(0, len(sample), _BLOCK)
     totals, counts = np.zeros_like(centroids), np.zeros(len(centroids), np.int64)
-    assigned = in_order(lambda start: clusters.assign(sample[start : start + _BLOCK])[0], blocks)
+    assigned = on_threads(lambda start: clusters.assign(sample[start : start + _BLOCK])[0], blocks)
     for start, ids in zip(blocks, assigned, strict=True):
         with busy:
             add_up(sample[start : start + _BLOCK], ids, totals, counts)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from ...platform.forks import settle
 
-__all__ = ["in_order", "load_faiss", "n_threads"]
+__all__ = ["load_faiss", "n_threads", "on_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -35,7 +35,7 @@ def n_threads() -> int:
     return int(load_faiss().omp_get_max_threads())
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def on_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """``map`` on `n_threads` threads, results in order; one item more than threads is under way at most.
 
     Within such a thread FAISS uses no threads of its own: they would wait for each other by spinning.

@@ -16,7 +16,7 @@ from .codec import (
     Errors,
 )
 from .kmeans import Clusters, cluster, k_means
-from .threads import in_order
+from .threads import on_threads
 
 __all__ = ["MOST_CENTROIDS", "centroids_for", "sample_size", "train"]
 
@@ -139,4 +139,4 @@ def _codebooks(rest: NDArray[np.float32], width: int, seed: int) -> list[NDArray
     def find(at: int) -> NDArray[np.float32]:
         return k_means(rest[:, at : at + width], 256, _PQ_ROUNDS, seed)
 
-    return list(in_order(find, range(0, rest.shape[1], width)))
+    return list(on_threads(find, range(0, rest.shape[1], width)))

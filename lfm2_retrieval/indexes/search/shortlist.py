@@ -301,7 +301,7 @@ def _score(
             where = starts[first:last], ends[first:last], scores[first:last]
             margin = margins(group)
             if margin is None:
-                sound = group.kernels.estimate(group.rough, segment.centroids, *where)
+                sound = group.kernels.by_centroids(group.rough, segment.centroids, *where)
             else:
                 looked_up = group.by_centroid, group.by_code, margin, segment.centroids, segment.codes
                 sound = group.kernels.refine(*looked_up, *where)

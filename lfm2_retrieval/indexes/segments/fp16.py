@@ -188,13 +188,13 @@ class HalfSegment(Segment):
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
     ) -> None:
         """As `Segment.decode`."""
-        from ..kernels.scan import widen
+        from ..kernels.scan import to_single
 
         bits = decoded.view(np.uint32)
         to = 0
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             rows = slice(to, to + end - start)
-            widen(self._half[start:end], bits[rows], decoded[rows])
+            to_single(self._half[start:end], bits[rows], decoded[rows])
             to = rows.stop
 
 

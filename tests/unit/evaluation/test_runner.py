@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import ir_measures
 import numpy as np
@@ -92,7 +93,7 @@ def test_each_corpus_and_each_set_of_queries_is_encoded_once(family, encoder, tm
         "encode_queries",
         lambda self, texts, **k: (asked.append(len(texts)), real_queries(self, texts, **k))[1],
     )
-    monkeypatch.setattr("lfm2_retrieval.evaluation.runner.estimate", lambda *_, **__: "")
+    monkeypatch.setattr("lfm2_retrieval.evaluation.runner.forecast", lambda *_, **__: "")
     evaluated(from_folder(family), encoder, tmp_path / "out", cross_lingual=True)
     assert corpora == [12, 12, 12]
     assert sorted(asked)[-3:] == [6, 6, 6]
@@ -208,7 +209,7 @@ def test_words_are_searched_where_no_index_can_be_made(family, encoder, tmp_path
     def full(*_, **__):
         raise IndexWriteError("the disk is full")
 
-    monkeypatch.setattr("lfm2_retrieval.evaluation.late_interaction.Index.create", full)
+    monkeypatch.setattr("lfm2_retrieval.evaluation.late_interaction.Index", SimpleNamespace(create=full))
     content, _ = evaluated(from_folder(family)[:1], encoder, tmp_path / "out", systems=WITH_WORDS)
     exact, lexical = content["cells"]
     assert (exact["status"], exact["error"]) == ("failed", "the disk is full")
@@ -453,7 +454,7 @@ def test_a_killed_run_goes_on_without_doing_anything_twice(
         "encode_documents",
         lambda self, texts, **k: (encoded.append(tuple(texts)), real(self, texts, **k))[1],
     )
-    monkeypatch.setattr("lfm2_retrieval.evaluation.runner.estimate", lambda *_, **__: "")
+    monkeypatch.setattr("lfm2_retrieval.evaluation.runner.forecast", lambda *_, **__: "")
     finished, lines = evaluated(from_folder(family), encoder, out, cross_lingual=True, systems=WITH_WORDS)
     assert all(path.stat().st_mtime_ns == at for path, at in files.items())
     assert sum("nDCG@10" in line for line in lines) == 18 - len(done)

@@ -408,7 +408,7 @@ def test_a_catalogue_that_cannot_be_opened_is_still_one(folder, monkeypatch):
         error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
         raise error
 
-    monkeypatch.setattr("lfm2_retrieval.indexes.catalogue.catalogue.connect", refuse)
+    monkeypatch.setattr("lfm2_retrieval.indexes.catalogue.location.connect", refuse)
     with pytest.raises(IndexAccessError):
         is_index(folder)
 

@@ -360,9 +360,11 @@ def test_results_come_in_order_and_errors_through():
 
     faiss.omp_set_num_threads(3)
     try:
-        assert list(threads.in_order(lambda x: time.sleep(0.01 * (x % 3)) or x, range(20))) == list(range(20))
+        assert list(threads.on_threads(lambda x: time.sleep(0.01 * (x % 3)) or x, range(20))) == list(
+            range(20)
+        )
         with pytest.raises(ZeroDivisionError):
-            list(threads.in_order(lambda x: 1 // (5 - x), range(20)))
+            list(threads.on_threads(lambda x: 1 // (5 - x), range(20)))
     finally:
         faiss.omp_set_num_threads(1)
 

@@ -3,7 +3,7 @@ import pytest
 from support import embeddings, naive_maxsim
 
 from lfm2_retrieval.indexes.kernels import reference
-from lfm2_retrieval.indexes.kernels.scan import reduce_block, widen
+from lfm2_retrieval.indexes.kernels.scan import reduce_block, to_single
 from lfm2_retrieval.indexes.search import scan
 
 
@@ -11,7 +11,7 @@ def test_widen_converts_every_finite_float16():
     half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     half = half[np.isfinite(half)].reshape(1, -1)
     results = []
-    for convert in (widen, reference.widen_numpy):
+    for convert in (to_single, reference.to_single_numpy):
         single = np.empty(half.shape, np.float32)
         convert(half.view(np.uint16), single.view(np.uint32), single)
         results.append(single.view(np.uint32))

@@ -140,13 +140,13 @@ def test_estimate_and_refine(n_codes, margin, lanes, ids):
     ends = starts + rng.integers(1, 50, 30)
     compiled = kernels.for_lanes(lanes)
     rough, scores = rng.integers(-128, 128, (40, lanes), np.int8), np.ones(30, np.int32)
-    assert compiled.estimate(rough, centroids, starts, ends, scores)
-    np.testing.assert_array_equal(scores, 1 + reference.estimate(rough, centroids, starts, ends))
+    assert compiled.by_centroids(rough, centroids, starts, ends, scores)
+    np.testing.assert_array_equal(scores, 1 + reference.by_centroids(rough, centroids, starts, ends))
     scores = np.ones(30, np.int32)
     given = by_centroid, by_code, margins, centroids, codes, starts, ends
     assert compiled.refine(*given, scores)
     np.testing.assert_array_equal(scores, 1 + reference.refine(*given))
-    assert not compiled.estimate(rough[:10], centroids, starts, ends, scores)
+    assert not compiled.by_centroids(rough[:10], centroids, starts, ends, scores)
     assert not compiled.refine(by_centroid[:10], *given[1:], scores)
 
 

@@ -111,7 +111,7 @@ def test_an_error_in_writing_fails_the_writer(index, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["segments.files.fsync_folder", "segments.arrays.os.fsync", "segments.fp16.SegmentInfo.columns"]
+    "name", ["segments.arrays.fsync_folder", "segments.arrays.os.fsync", "segments.fp16.SegmentInfo.columns"]
 )
 def test_an_error_in_the_commit_leaves_the_last_one(index, monkeypatch, name):
     index.add(["a"], embeddings([1]))

@@ -9,14 +9,14 @@ from ..encoder import Encoder
 from ..errors import RetrievalError
 from .datasets import DatasetRef
 
-__all__ = ["estimate"]
+__all__ = ["forecast"]
 
 _SAMPLE = 16
 _TRIED = 3
 """Sets to look for documents in: what can't be read says so soon enough."""
 
 
-def estimate(
+def forecast(
     refs: Sequence[DatasetRef],
     encoder: Encoder,
     *,

@@ -1,0 +1,13 @@
+"""Types of what kernels are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ids"]
+
+Ids = NDArray[np.unsignedinteger[Any]]
+"""Numbers of centroids or documents: uint16 or uint32."""
