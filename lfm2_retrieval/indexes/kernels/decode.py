@@ -1,4 +1,4 @@
-"""The inner loops that decode stored vectors, compiled as by `platform.compiling`. `reference` has them in NumPy."""
+"""The inner loops that decode stored vectors; `reference` has them in NumPy."""
 
 from __future__ import annotations
 

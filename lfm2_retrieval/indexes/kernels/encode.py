@@ -1,4 +1,4 @@
-"""The inner loops of compressing, compiled as by `platform.compiling`: one thread, the interpreter's lock released."""
+"""The inner loops of compressing: one thread, the interpreter's lock released."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The inner loops of searching compressed segments. Each has a plain NumPy reference in `reference`.
 
-As by `platform.compiling`: one thread, the interpreter's lock released, compiled code kept on disk. What comes from a
-file is checked before it addresses memory; a kernel that meets a wrong number says so and reads nothing.
+What comes from a file is checked before it addresses memory; a kernel that meets a wrong number says so and
+reads nothing.
 
 A query's tokens are the lanes of a vector: 16, or 32 where there are more. `for_lanes` has the kernels.
 """
@@ -60,7 +60,7 @@ class Kernels(NamedTuple):
         int16 ``[n_groups * n, lanes]``: filled in.
     """
     roughen: Callable[[NDArray[np.int16], int, int, NDArray[np.int8]], None]
-    """Some rows of a table in int8, a 256th of what they were: half the memory, and enough for ``by_centroids``.
+    """Some rows of a table in int8, a 256th of what they were: half the memory, and enough for centroids.
 
     table
         int16 ``[n, lanes]``.
