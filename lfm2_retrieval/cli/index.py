@@ -15,7 +15,7 @@ from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
     from ..indexes import Estimate
-    from ..ingest import Progress
+    from ..retriever.ingest import Progress
 
 
 @click.command(options_metavar="")
@@ -143,9 +143,9 @@ def _index(
     reading: Reading, path: Path, total: int | None, *, quiet: bool, **settings: Any
 ) -> tuple[Progress, int, int]:
     """Index, and show how far it is: the last progress, documents in the index, tokens read of each."""
-    from ..ingest import Progress
-    from ..progress import progress_bar
     from ..retriever import Retriever
+    from ..retriever.ingest import Progress
+    from ..retriever.progress import progress_bar
 
     last = Progress(0, 0, 0.0, 0)
     with progress_bar(total, quiet=quiet) as show:
