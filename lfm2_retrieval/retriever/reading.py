@@ -238,7 +238,8 @@ class ReadingRetriever:
     @shown_as(search)
     async def asearch(self, query: str | Sequence[str], k: int = 10, **options: Any) -> Hits | list[Hits]:
         """:meth:`search` in a thread of its own, so that an event loop goes on meanwhile."""
-        return await asyncio.to_thread(self.search, query, k, **options)
+        search: Callable[..., Hits | list[Hits]] = self.search
+        return await asyncio.to_thread(search, query, k, **options)
 
     @check_keywords("Retriever.rerank")
     def rerank(
