@@ -24,7 +24,7 @@ from lfm2_retrieval.indexes.catalogue.derived import derive
 from lfm2_retrieval.indexes.catalogue.fts import drop_words, make_words
 from lfm2_retrieval.indexes.catalogue.schema import read_settings, write_settings
 
-GOLDEN = Path(__file__).parents[3] / "indexes" / "golden" / "format-1"
+GOLDEN = Path(__file__).parents[4] / "indexes" / "golden" / "format-1"
 
 
 def index_of(texts, path=None):
