@@ -27,7 +27,7 @@ from .linear import Kernels, resolve_kernels
 from .options import CONTEXT, OPTIONS, DocumentKeywords, DocumentOptions, check_whole
 from .packing import embed
 from .projection import Projection
-from .reading import DocumentReader
+from .reading import DocumentEncoder
 from .settings import EncoderSettings
 from .streams import batched
 from .texts import check_output, checked, count_cut, each_checked, report_cut
@@ -391,8 +391,8 @@ class Encoder:
         return min(self.config.max_positions, CONTEXT)
 
     @property
-    def _documents(self) -> DocumentReader:
-        return DocumentReader(
+    def _documents(self) -> DocumentEncoder:
+        return DocumentEncoder(
             self._tokenizer,
             self._engine,
             self.options,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datatypes import TokenEmbeddings
-from ..forks import busy
+from ..platform.forks import busy
 from .engine import Engine
 from .options import DocumentOptions
 from .packing import embed
@@ -22,11 +22,11 @@ from .tokenization import TextTokenizer, Tokens, columns
 if TYPE_CHECKING:
     from .pooling import Clusters
 
-__all__ = ["DocumentReader"]
+__all__ = ["DocumentEncoder"]
 
 
 @dataclass(frozen=True)
-class DocumentReader:
+class DocumentEncoder:
     """How one encoder reads documents.
 
     Parameters

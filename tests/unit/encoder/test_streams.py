@@ -158,4 +158,4 @@ def test_the_forward_pass_ends_between_steps(model: Encoder) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(CancelledError):
-        model._embed(model._read(TEXTS), "float32", stop)
+        model._documents.embed(model._documents.sequences(TEXTS), "float32", stop)
