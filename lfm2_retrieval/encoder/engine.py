@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, ForkedProcessError
 from ..platform.forks import Lock, busy
+from ..platform.openmp import one_thread
 from .backbone import Backbone, PackedBatch
 from .devices import settle_torch
 from .int8 import quantize
@@ -25,6 +27,9 @@ __all__ = ["Engine"]
 _CPU_BUDGET = 1024  # tokens a step; 300 to 2,400 are as fast within some percent
 _GPU_BUDGET = 65_536
 _CACHED_LENGTH = 128
+_WORK_OF_ONE_THREAD = 1 << 30
+"""Multiplications of a step up to which one thread does it: some tens of milliseconds. More threads save less
+than they cost in waiting for one another, at each of a hundred products."""
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 Vectors = NDArray[np.float32]
@@ -76,6 +81,8 @@ class Engine:
         self._vocabulary = backbone.config.vocab_size
         self._cache, self._cached = _Cache(cached), cached
         self._process = os.getpid()
+        linears = [part for part in backbone.modules() if isinstance(part, nn.Linear)]
+        self._n_weights = sum(linear.weight.numel() for linear in linears)
         model = nn.Sequential(backbone, projection).requires_grad_(False).eval()
         self.choices: list[Choice] = []
         if device.type == "cpu":
@@ -157,8 +164,16 @@ class Engine:
         return torch.cat([self._start(step[:half]), self._start(step[half:])])
 
     def _compute(self, step: Sequence[Tokens]) -> Tensor:
-        vectors: Tensor = self._model(self._batch(step)).float()
-        return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors
+        with self._threads(sum(len(one.ids) for one in step)):
+            vectors: Tensor = self._model(self._batch(step)).float()
+            return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors
+
+    def _threads(self, n_tokens: int) -> AbstractContextManager[None]:
+        """One thread for a step of little work, as a query is; else as many as torch has."""
+        if self._device.type != "cpu" or n_tokens * self._n_weights > _WORK_OF_ONE_THREAD:
+            return nullcontext()
+        torch.get_num_threads()  # a new thread sets OpenMP's number when it first asks
+        return one_thread()
 
     @busy
     def _fetch(self, vectors: Tensor) -> Vectors:

@@ -1,6 +1,8 @@
 import json
+import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -164,6 +166,12 @@ def test_interrupted_before_anything_was_read(run, monkeypatch, tmp_path, model)
     assert "0 documents are safely indexed" in result.stderr
 
 
+def processor_seconds(pid):
+    """What a process has used so far; it goes on while there are texts to encode."""
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+
+
 def test_control_c_keeps_what_was_encoded(spawn, run, tmp_path, model):
     path = tmp_path / "index"
     arguments = ["--format", "lines", "--batch-size", "4", "--model", model]
@@ -171,9 +179,12 @@ def test_control_c_keeps_what_was_encoded(spawn, run, tmp_path, model):
     # stdin is read in blocks: what is longer than one shows that the reader has come that far.
     process.stdin.write(b"some words about rivers and boats\n" * 2000)
     process.stdin.flush()
-    # The file appears while the first batch is written, which Ctrl-C waits for.
-    waited = time.monotonic() + 120
-    while not list(path.glob("segments/*/vectors.npy")) and time.monotonic() < waited:
+    # The index is made when the first batch was read; half a second of work later some are encoded.
+    until = time.monotonic() + 120
+    while not (path / "index.db").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    begun = processor_seconds(process.pid)
+    while processor_seconds(process.pid) < begun + 0.5 and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)

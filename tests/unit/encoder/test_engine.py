@@ -22,6 +22,7 @@ from lfm2_retrieval import Encoder
 from lfm2_retrieval.encoder.attention import Sequences, attend
 from lfm2_retrieval.encoder.devices import find_dtype
 from lfm2_retrieval.errors import CheckpointError, InvalidInputError
+from lfm2_retrieval.platform import openmp
 
 Make = Callable[..., Path]
 TEXTS = [f"{text} {i}" for i in range(12) for text in ("fox", "the quick brown fox jumps", "猫は静かに")]
@@ -209,3 +210,19 @@ def test_attention_run_by_run_equals_attention_one_by_one(causal: bool) -> None:
             expected = scores.softmax(-1) @ v[rows, head // 3][:count]
             torch.testing.assert_close(got[rows, head], expected, atol=1e-5, rtol=1e-4)
         start += length
+
+
+def test_little_work_is_one_threads_and_the_caller_keeps_its_setting(checkpoint: Make, monkeypatch) -> None:
+    encoder = Encoder.load(checkpoint(), dtype="float32", query_cache=0)
+    before, used = torch.get_num_threads(), []
+    compute = encoder._engine._model.forward
+    monkeypatch.setattr(
+        encoder._engine._model,
+        "forward",
+        lambda batch: used.append(torch.get_num_threads()) or compute(batch),
+    )
+    encoder.encode_queries(["fox"])
+    monkeypatch.setattr("lfm2_retrieval.encoder.engine._WORK_OF_ONE_THREAD", 0)
+    encoder.encode_queries(["fox"])
+    assert used == [1, before] or not openmp._loaded()
+    assert torch.get_num_threads() == before
