@@ -107,20 +107,17 @@ class Snapshot:
         DamagedIndexError
             If no segment has one of them.
         """
-        wanted = np.array(keys, np.int64)
-        pieces = [np.empty((0, self.dim), np.float32)] * len(keys)
-        found = np.zeros(len(keys), bool)
-        for part in self.parts:
-            for position in np.flatnonzero(np.isin(part.keys, wanted[~found]) & (part.keys > 0)):
-                start, end = part.segment.offsets[position : position + 2]
-                decoded = np.empty((int(end - start), self.dim), np.float32)
-                part.segment.decode(np.array([start]), np.array([end]), decoded)
-                for place in np.flatnonzero(wanted == part.keys[position]):
-                    pieces[place], found[place] = decoded, True
-        if not found.all():
+        places = self.locate(np.array(keys, np.int64))
+        if len(places.keys) < len(keys):
             raise DamagedIndexError(f"index.db names a document that no segment has; {REMEDY}")
-        offsets = np.cumsum([0, *map(len, pieces)]).astype(np.int64)
-        return TokenEmbeddings(np.concatenate([np.empty((0, self.dim), np.float32), *pieces]), offsets)
+        pieces = [np.empty((0, self.dim), np.float32)]
+        for number, position in zip(places.parts, places.positions, strict=True):
+            segment = self.parts[number].segment
+            start, end = segment.offsets[position : position + 2]
+            decoded = np.empty((int(end - start), self.dim), np.float32)
+            segment.decode(np.array([start]), np.array([end]), decoded)
+            pieces.append(decoded)
+        return TokenEmbeddings(np.concatenate(pieces), np.cumsum([*map(len, pieces)]).astype(np.int64))
 
     @cached_property
     def places(self) -> Places:
