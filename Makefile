@@ -12,6 +12,9 @@ EVAL = $(VENV)/bin/lfm2-retrieve eval
 EVALUATE = --speed --overwrite --systems
 TIERS = $(EVALUATE) exact,balanced,lexical --out $(RESULTS)
 COLLECTIONS = $(LFM2_RETRIEVAL_DATA)/eval
+TWO = $(COLLECTIONS)/xquad-en $(COLLECTIONS)/cranfield-en
+MODES = exact,accurate,balanced,compact,hybrid,hybrid-weighted,hybrid-rerank,lexical,bm25s
+DOCUMENTS = $(VENV)/bin/python -m eval.benchmarks documents --model nano
 
 .PHONY: demo test install-test results
 
@@ -29,7 +32,10 @@ results: install-test
 	$(EVAL) demo --languages en $(EVALUATE) exact,lexical --out $(RESULTS)/2026-11-demo-en
 	$(EVAL) beir $(foreach l,en de es zh ar ru vi,$(COLLECTIONS)/xquad-$(l)) $(TIERS)/2026-11-xquad
 	$(EVAL) beir $(COLLECTIONS)/scifact-en $(COLLECTIONS)/cranfield-en $(EVALUATE) exact,lexical --out $(RESULTS)/2026-11-science
-	$(EVAL) beir $(foreach n,xquad cranfield scifact,$(COLLECTIONS)/$(n)-en) $(EVALUATE) exact,balanced,hybrid,hybrid-weighted,hybrid-rerank,lexical,bm25s --out $(RESULTS)/2026-11-hybrid
+	$(EVAL) beir $(TWO) --overwrite --systems $(MODES) --out $(RESULTS)/2026-11-modes
+	$(EVAL) beir $(TWO) --overwrite --dtype int8 --out $(RESULTS)/2026-11-int8
+	$(EVAL) compare $(RESULTS)/2026-11-modes $(RESULTS)/2026-11-int8 --most 0 --json > $(RESULTS)/2026-11-int8/comparison.json
+	$(DOCUMENTS) $(COLLECTIONS)/xquad-en --truncate 1024 --pool-factor 1 --pool-factor 2 --out $(RESULTS)/2026-11-pooling
 
 install-test: $(VENV)/bin/python
 	$(PIP) '$(TORCH)'

@@ -67,6 +67,8 @@ def numbers() -> str:
             heading = about.get("headings", {}).get(file)
             parts.append(f"\n### {heading}\n" if heading else "")
             parts.append("\n" + _KINDS[about["kind"]](report) + "\n")
+        if "measured" in about:  # which file says when and where, if the table's own doesn't
+            report = json.loads((folder / about["measured"]).read_text("utf-8"))
         parts.append(f"\n`{about['command']}`  \n{_origin(about, report)} (`eval/results/{folder.name}`)\n")
     return "".join(parts)
 
@@ -158,29 +160,61 @@ def _encoding(report: Report) -> str:
     return _table(columns, rows)
 
 
-def _documents(report: Report) -> str:
-    """Ways of reading long documents."""
+def _systems(report: Report) -> str:
+    """A row for each system: nDCG@10 with its interval and bytes a token, of each collection."""
+    cells = [cell for cell in report["cells"] if cell["status"] == "done"]
+    collections = list(dict.fromkeys(f"{cell['task']}.{cell['documents']}" for cell in cells))
+    rows: dict[str, list[str]] = {}
+    for cell in cells:
+        low, high = cell["intervals"]["nDCG@10"]
+        corpus = report["corpora"][f"{cell['task']}.{cell['documents']}"]
+        size = corpus["indexes"].get(cell["system"], {}).get("bytes_per_token")
+        rows.setdefault(cell["system"], []).extend(
+            [f"{cell['measures']['nDCG@10']:.3f} [{low:.3f}, {high:.3f}]", f"{size:.0f}" if size else ""]
+        )
+    columns = [column for name in collections for column in (f"{name}: nDCG@10", "bytes/token")]
+    return _table(["system", *columns], [[system, *values] for system, values in rows.items()])
+
+
+def _comparison(report: Report) -> str:
+    """What ``eval compare --json`` prints: the means of two, and their difference."""
     rows = [
         [
-            f"{row['long_documents']} at {row['document_length']:,}"
-            + (f", pooled by {row['pool_factor']}" if row["pool_factor"] > 1 else ""),
+            row["set"],
+            str(row["n_queries"]),
+            f"{row['mean_a']:.4f}",
+            f"{row['mean_b']:.4f}",
+            f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+            f"{row['p_randomisation']:.2f}",
+        ]
+        for row in report["sets"]
+    ]
+    measure = report["measure"]
+    return _table(["collection", "questions", f"A: {measure}", f"B: {measure}", "B − A", "p"], rows)
+
+
+def _documents(report: Report) -> str:
+    """Ways of reading documents; their speed stays in the file."""
+    rows = [
+        [
+            f"{row['long_documents']} at {row['document_length']:,}",
+            str(row["pool_factor"]),
             f"{row['ndcg@10']:.3f}",
+            f"{row['vectors_per_document']:,.0f}",
             f"{row['bytes_per_document'] / 1024:,.0f}",
-            f"{row['documents_per_second']:.1f}",
+            str(row["cut"]),
         ]
         for row in report["rows"]
     ]
-    return _table(["read", "nDCG@10", "kB a document, exact", "documents/s"], rows)
-
-
-def _hybrid(report: Report) -> str:
-    ways = list(report["mean"])
-    rows = [
-        [name, *(f"{found[way]['nDCG@10']:.3f}" for way in ways)]
-        for name, found in report["collections"].items()
+    columns = [
+        "read",
+        "pooled by",
+        "nDCG@10",
+        "vectors a document",
+        "KiB a document, float16",
+        "documents cut",
     ]
-    rows.append(["mean", *(f"{report['mean'][way]['nDCG@10']:.3f}" for way in ways)])
-    return _table(["collection", *ways], rows)
+    return _table(columns, rows)
 
 
 def _facts(report: Report) -> str:
@@ -205,8 +239,9 @@ _KINDS: Mapping[str, Callable[[Report], str]] = {
     "evaluation": _evaluation,
     "search": _search,
     "encoding": _encoding,
+    "systems": _systems,
+    "comparison": _comparison,
     "documents": _documents,
-    "hybrid": _hybrid,
     "facts": _facts,
 }
 
