@@ -131,8 +131,7 @@ class SearchParams:
         Score every document by MaxSim on the best vectors stored.
     threads
         How many threads may work on a call; hits don't depend on it. None: one for a single query, and for
-        several queries all processors, a query each. More for a single query pay off in large indexes.
-        Full scans leave their number of threads to BLAS.
+        several queries all processors. More for a single query pay off in large indexes, and in full scans.
     mode, fusion
         What to search by: see `Mode` and `Fusion`.
     weight

@@ -14,12 +14,13 @@ __all__ = [
     "decode_int8",
     "decode_pq",
     "gather",
+    "longest",
     "postings",
     "probe",
-    "reduce_block_numpy",
     "refine",
     "roughen",
     "score",
+    "score_rows",
     "tabulate",
     "to_single_numpy",
 ]
@@ -149,23 +150,20 @@ def to_single_numpy(half: NDArray[np.uint16], bits: NDArray[np.uint32], single: 
     single[...] = half.view(np.float16)
 
 
-def reduce_block_numpy(  # noqa: PLR0917
-    similarities: NDArray[np.float32],
+def longest(vectors: NDArray[np.floating[Any]]) -> float:
+    """The reference for ``scan.longest``, given the numbers."""
+    length = float(np.linalg.norm(vectors.astype(np.float64), axis=1).max(initial=0))
+    return length if np.isfinite(length) else np.inf
+
+
+def score_rows(
+    vectors: NDArray[np.floating[Any]],
+    starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    document: int,
-    running: NDArray[np.float32],
+    queries: NDArray[np.float32],
     lanes: NDArray[np.int64],
-    scores: NDArray[np.float32],
-) -> int:
-    """The reference for ``scan.reduce_block``."""
-    start = 0
-    for index in range(document, len(ends)):
-        part = similarities[start : ends[index]]
-        running[:] = np.maximum(running, part.max(axis=0, initial=-np.inf))
-        if ends[index] > len(similarities):
-            return index
-        start = ends[index]
-        for query in range(len(lanes) - 1):
-            scores[query, index] = running[lanes[query] : lanes[query + 1]].sum(dtype=np.float64)
-        running[:] = -np.inf
-    return len(ends)
+) -> NDArray[np.float32]:
+    """The scores of ``scan.score_rows`` in float64, given the numbers; no document is empty."""
+    return np.column_stack(
+        [score(vectors, queries[some], starts, ends) for some in map(slice, lanes, lanes[1:])]
+    )

@@ -18,6 +18,7 @@ from numba.extending import intrinsic, models, register_model
 __all__ = [
     "add",
     "any_above",
+    "as_single",
     "larger",
     "load",
     "multiply",
@@ -222,6 +223,37 @@ def larger(typing: Any, left: Any, right: Any) -> Any:
         return builder.select(compare(">", *arguments), *arguments)
 
     return left(left, right), generate
+
+
+@intrinsic
+def as_single(typing: Any, value: Any) -> Any:
+    """float32 as it is, or float16, given as the uint16 of its bits, as float32.
+
+    Where the processor has instructions for float16, infinity and NaN stay what they are. Elsewhere exponent
+    and fraction move to their places in a float32, where the exponent is then short by 112; one exact
+    multiplication corrects that, subnormal numbers included. Infinity and NaN become 65536 and more.
+    """
+    vector = _Vector(types.float32, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (bits,) = arguments
+        if isinstance(value.element, types.Float):
+            return bits
+        single = context.get_value_type(vector)
+        if "+f16c" in context.codegen().magic_tuple()[2].split(","):
+            half = ir.VectorType(ir.HalfType(), value.count)
+            return builder.fpext(builder.bitcast(bits, half), single)
+        wide = ir.VectorType(ir.IntType(32), value.count)
+
+        def constant(kind: Any, number: float) -> Any:
+            return ir.Constant(kind, [ir.Constant(kind.element, number)] * value.count)
+
+        bits = builder.zext(bits, wide)
+        sign = builder.shl(builder.and_(bits, constant(wide, 0x8000)), constant(wide, 16))
+        rest = builder.shl(builder.and_(bits, constant(wide, 0x7FFF)), constant(wide, 13))
+        return builder.fmul(builder.bitcast(builder.or_(sign, rest), single), constant(single, 2.0**112))
+
+    return vector(value), generate
 
 
 @intrinsic

@@ -18,7 +18,7 @@ from ...errors import InvalidInputError
 from ...platform.concurrency import cpus, each
 from ..commits.snapshot import Part, Snapshot
 from .plan import error_growth, plan
-from .scan import best, plausible, scan
+from .scan import best, largest_error, passes, plausible, scan
 
 __all__ = ["Found", "rescore", "search"]
 
@@ -44,11 +44,9 @@ class Candidates(NamedTuple):
         pairs: Any = zip(self, other, strict=True)
         return Candidates._make(np.concatenate(pair) for pair in pairs)
 
-    def plausible(self, k: int) -> Candidates:
+    def plausible(self, k: int, error: float) -> Candidates:
         """Of scanned documents: those that can be among the best ``k``."""
-        return self._chosen(plausible(self.scores, k))
-
-    def _chosen(self, which: NDArray[Any]) -> Candidates:
+        which = plausible(self.scores, k, error)
         return Candidates._make(column[which] for column in self)
 
 
@@ -73,9 +71,11 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     numbered = list(enumerate(snapshot.parts))
     compressed = [] if params.exact else [(number, part) for number, part in numbered if part.compressed]
     scanned = numbered if params.exact else [(n, part) for n, part in numbered if not part.compressed]
-    candidates = _scan(scanned, vectors, lanes, params.k)
     # One query is a matter of milliseconds, so that more threads pay only where they are asked for.
     threads = params.threads or (cpus() if len(asked) > 1 else 1)
+    candidates: list[Candidates] = []
+    for first, last in passes(lanes):
+        candidates += _scan(scanned, vectors, lanes[first : last + 1], params.k, threads)
     inner = 1 if len(asked) > 1 else threads
     wider = error_growth(snapshot)
 
@@ -128,19 +128,27 @@ def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
 
 
 def _scan(
-    parts: Sequence[tuple[int, Part]], vectors: NDArray[np.float32], lanes: NDArray[np.int64], k: int
+    parts: Sequence[tuple[int, Part]],
+    vectors: NDArray[np.float32],
+    lanes: NDArray[np.int64],
+    k: int,
+    threads: int,
 ) -> list[Candidates]:
     """What can be among the best ``k`` of each query, from one pass over all documents of some parts."""
+    from .rerank import turned_by
+
     kept = [_NOTHING] * (len(lanes) - 1)
+    queries, lanes = vectors[lanes[0] : lanes[-1]], lanes - lanes[0]
+    errors = np.zeros(len(kept))
     for number, part in parts:
-        segment = part.segment
-        for first, chunk in scan(segment.decode, segment.offsets, vectors, lanes):
-            keys = part.keys[first : first + chunk.shape[1]]
-            chunk[:, keys == 0] = -np.inf
-            for query, row in enumerate(chunk):
-                new = plausible(row, k)
-                more = Candidates(row[new], keys[new], np.full(len(new), number), first + new)
-                kept[query] = kept[query].joined(more).plausible(k)
+        turned = turned_by(part.segment) is not None
+        for chunk in scan(part.segment, np.flatnonzero(part.found), queries, lanes, threads):
+            keys = part.keys[chunk.positions]
+            errors = np.maximum(errors, largest_error(queries, lanes, chunk.longest, turned))
+            for query, row in enumerate(chunk.scores):
+                new = plausible(row, k, errors[query])
+                more = Candidates(row[new], keys[new], np.full(len(new), number), chunk.positions[new])
+                kept[query] = kept[query].joined(more).plausible(k, errors[query])
     return kept
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +142,8 @@ class Segment(ArrayFolder):
         int64 ``[n_documents]``, in memory, all positive: which document each is.
     score_kind
         What MaxSim on its vectors is.
+    half
+        The bits of its vectors, if they are stored as float16: uint16 ``[n_tokens, dim]``.
 
     Raises
     ------
@@ -148,6 +152,7 @@ class Segment(ArrayFolder):
     """
 
     score_kind: ScoreKind
+    half: NDArray[np.uint16] | None = None
 
     def __init__(self, folder: Path, info: SegmentInfo, shapes: Shapes) -> None:
         super().__init__(folder, info.name, info.files, shapes)
@@ -157,6 +162,11 @@ class Segment(ArrayFolder):
         self.keys: NDArray[np.int64] = np.array(self.arrays["keys.npy"])
         if self.keys.min(initial=1) < 1:
             raise DamagedIndexError(f"{self.path / 'keys.npy'} is damaged; {REMEDY}")
+
+    @cached_property
+    def longest(self) -> float:
+        """The length of the longest vector of ``half``; inf if not all of it is finite, or there is none."""
+        return math.inf
 
     def decode(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
@@ -182,7 +192,14 @@ class HalfSegment(Segment):
         super().__init__(folder, info, half_shapes(info.n_documents, info.n_tokens, dim))
         self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
         self.token_ids: NDArray[np.int32] = self.arrays["token_ids.npy"]
-        self._half = self.vectors.view(np.uint16)
+        self.half: NDArray[np.uint16] = self.vectors.view(np.uint16)
+
+    @cached_property
+    def longest(self) -> float:
+        """As `Segment.longest`."""
+        from ..kernels.scan import longest
+
+        return longest(self.half)
 
     def decode(
         self, starts: NDArray[np.int64], ends: NDArray[np.int64], decoded: NDArray[np.float32]
@@ -194,7 +211,7 @@ class HalfSegment(Segment):
         to = 0
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
             rows = slice(to, to + end - start)
-            to_single(self._half[start:end], bits[rows], decoded[rows])
+            to_single(self.half[start:end], bits[rows], decoded[rows])
             to = rows.stop
 
 

@@ -81,12 +81,12 @@ def test_ties_are_in_order_of_insertion_across_segments(index):
 
 
 def test_ties_are_in_order_where_products_differ_by_their_place(index, monkeypatch):
-    """As some BLAS's do: half of the rows of a block may have another last bit."""
+    """As on some processors: half of the documents may have another last bit."""
 
     def uneven(*a):
-        for first, scores in even(*a):
-            scores[:, 1::2] *= np.float32(1 + 1e-6)
-            yield first, scores
+        for chunk in even(*a):
+            chunk.scores[:, 1::2] *= np.float32(1 + 1e-6)
+            yield chunk
 
     even = dense.scan
     monkeypatch.setattr(dense, "scan", uneven)

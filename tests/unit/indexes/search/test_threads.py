@@ -11,7 +11,7 @@ from test_compressed import clustered, names
 from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.indexes.kernels import speed_check
-from lfm2_retrieval.indexes.search import rerank, shortlist
+from lfm2_retrieval.indexes.search import rerank, scan, shortlist
 from lfm2_retrieval.platform import concurrency
 
 
@@ -33,11 +33,14 @@ def queries():
     return TokenEmbeddings.concatenate([embeddings([3, 16, 0, 17, 32, 40, 1], seed=3), clustered(9, seed=4)])
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("k", [1, 10, 100])
-def test_hits_depend_neither_on_threads_nor_on_the_batch(index, queries, monkeypatch, k):
+def test_hits_depend_neither_on_threads_nor_on_the_batch(index, queries, monkeypatch, k, exact):
+    monkeypatch.setattr(scan, "_LEAST", 1)
+    monkeypatch.setattr(scan, "_LANES_PER_PASS", 50)
     monkeypatch.setattr(shortlist, "_LEAST", 1)
     monkeypatch.setattr(rerank, "_LEAST", 1)
-    few = {"candidates": max(40, k), "rerank": max(15, k)}
+    few = {"exact": True} if exact else {"candidates": max(40, k), "rerank": max(15, k)}
     expected = index.search(queries, SearchParams(k, threads=1, **few))
     for threads in (None, 2, 5):
         assert index.search(queries, SearchParams(k, threads=threads, **few)) == expected
