@@ -33,12 +33,12 @@ def main() -> None:
     kernels = shortlist.for_lanes(16)
     table, ids = np.zeros((4, 16), np.int16), np.zeros(3, np.uint16)
     where = np.zeros(1, np.int64), np.full(1, 3), np.zeros(1, np.int32)
-    kernels.estimate(np.zeros((4, 16), np.int8), ids, *where)
+    kernels.by_centroids(np.zeros((4, 16), np.int8), ids, *where)
     codes, by_code = np.zeros((3, 32), np.uint8), np.zeros((32 * 256, 16), np.int16)
     kernels.refine(table, by_code, np.ones(16, np.int16), ids, codes, *where)
     rows, columns = np.zeros((1, 4, 32), np.int16), np.zeros(512, np.int16)
     kernels.tabulate(rows, columns, np.float32(1), 0, 4, table)
-    names = ("estimate", "refine", "tabulate")
+    names = ("by_centroids", "refine", "tabulate")
     print(json.dumps({name: to_arm(getattr(kernels, name)) for name in names}))
 
 

@@ -43,7 +43,7 @@ def test_kernels_become_vector_instructions_on_arm(tmp_path):
         check=True,
     )
     expected = {  # an instruction on a register of eight int16 or sixteen int8, for each step of a kernel
-        "estimate": ["smax .*16b", "saddlv|addv|sadalp|saddlp"],
+        "by_centroids": ["smax .*16b", "saddlv|addv|sadalp|saddlp"],
         "refine": ["smax .*8h", "sqsub .*8h", "add .*8h"],
         "tabulate": ["smull|smlal", "frintx .*4s", "fcvtzs .*4s"],
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lfm2_retrieval import Encoder, Retriever
+from lfm2_retrieval.encoder.reading import DocumentEncoder
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.retriever.ingest import Progress
 
@@ -126,17 +127,17 @@ def test_what_came_before_an_error_of_the_stream_is_indexed(
 def test_an_error_of_the_encoder_leaves_what_came_before(
     model: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Encoder._embed
+    real = DocumentEncoder.embed
     calls = 0
 
-    def fail(self: Encoder, *arguments: object) -> object:
+    def fail(self: DocumentEncoder, *arguments: object) -> object:
         nonlocal calls
         calls += 1
         if calls == 4:
             raise MemoryError("no more")
         return real(self, *arguments)
 
-    monkeypatch.setattr(Encoder, "_embed", fail)
+    monkeypatch.setattr(DocumentEncoder, "embed", fail)
     with pytest.raises(MemoryError):
         Retriever.index(["fox"] * 9, tmp_path / "index", model=model, batch_size=1)
     with Retriever.open(tmp_path / "index", model=model) as retriever:
