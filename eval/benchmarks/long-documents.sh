@@ -1,5 +1,5 @@
 #!/bin/sh
-# Measures long documents and token pooling anew: eval/long-documents.sh EVAL OUT [--docs 30 …]
+# Measures long documents and token pooling anew: eval/benchmarks/long-documents.sh EVAL OUT [--docs 30 …]
 # EVAL is a folder of judged collections in BEIR layout; MODEL=nano is the default. Hours on a slow machine.
 set -eu
 data=$1 out=$2

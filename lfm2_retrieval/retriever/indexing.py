@@ -97,24 +97,21 @@ def begin(target: Target, given: Given, choice: ModelChoice) -> Begun:
 
     A bad first batch, a wrong model or options that don't fit leave nothing behind.
     """
-    if target.is_there() and target.if_exists == "append":
+    held = target.is_there()
+    if held and target.if_exists == "append":
         store = Index.open(target.folder)
         return _appending(store, target, given, choice, lambda: given.batches(store))
-    fresh = choice.load(DEFAULT_MODEL).with_options(**target.options)
     stream = given.batches()
+    fresh = choice.load(DEFAULT_MODEL).with_options(**target.options)
     stream = chain([next(stream, [])], stream)
     settings = target.replacement(fresh)
-    made = None if target.is_there() else target.make(fresh)
+    made = None if held else target.make(fresh)
     if made is None and settings is None:  # another process has made it meanwhile
         choice = choice if choice.model is None else ModelChoice(fresh)
         return _appending(Index.open(target.folder), target, given, choice, lambda: stream)
     store = Index.open(target.folder) if made is None else made
-    load = partial(given_encoder, store, fresh)
     content = None if made is None else made.content_id
-    if settings is None:
-        target.check(store.settings)
-        store.configure(lexical=target.lexical, fields=target.fields)
-    return Begun(store, fresh, load, target, given, stream, settings, content)
+    return Begun(store, fresh, partial(given_encoder, store, fresh), target, given, stream, settings, content)
 
 
 def _appending(
@@ -128,8 +125,8 @@ def _appending(
     try:
         stream = draw()
         target.check(store.settings)
+        encoder = choice.of_index(store)  # a wrong model shows here, before anything is changed
         store.configure(lexical=target.lexical, fields=target.fields)
-        encoder = choice.of_index(store)  # a wrong model shows here, before any work
     except BaseException:
         store.close()
         raise
