@@ -31,6 +31,7 @@ A warning is a ``UserWarning``: `UnknownFieldWarning`, of a filter's field that 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -62,6 +63,7 @@ __all__ = [
     "UnknownFieldWarning",
     "UnknownIdError",
     "UntrustedModelError",
+    "callers_level",
     "on_command_line",
     "remedy",
 ]
@@ -193,3 +195,12 @@ class MissingExtraError(RetrievalError, ImportError):
 
 class UnknownFieldWarning(UserWarning):
     """A filter, or ``group_by``, names a field that no document of the index has."""
+
+
+def callers_level() -> int:
+    """The stack level of the caller of this library, for a warning of the function that calls this."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level

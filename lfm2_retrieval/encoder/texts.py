@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError, InvalidTypeError, callers_level
 from .streams import numbered
 from .tokenization import Tokens
 
@@ -61,5 +61,5 @@ def report_cut(
             f"{cut} of {total} {role} texts were longer than the {length} tokens that are read and were cut"
             + remedy,
             TruncationWarning,
-            stacklevel=3,
+            stacklevel=callers_level(),
         )

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ..errors import IndexLockedError, StoredIndexError
+from ..errors import IndexLockedError, StoredIndexError, callers_level
 from .catalogue.settings import parse_tier
 from .commits.snapshot import Snapshot
 from .compaction.drift import has_drifted, misfits
@@ -58,7 +58,7 @@ class Upkeep:
         except IndexLockedError:
             pass  # the next commit will see to it
         except StoredIndexError as error:
-            warnings.warn(f"the change is committed, but {error}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"the change is committed, but {error}", RuntimeWarning, stacklevel=callers_level())
 
     def compress(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 from ..datatypes import TokenEmbeddings
 from ..encoder import Encoder, TruncationWarning
 from ..errors import (
+    callers_level,
     remedy,
 )
 from ..records import Draft
@@ -31,7 +32,7 @@ def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:
         f"{n_cut} of {n_documents} documents were longer than the {encoder.document_length} tokens that are "
         f"read and were cut; {read_all()} reads all of a document",
         TruncationWarning,
-        stacklevel=4,
+        stacklevel=callers_level(),
     )
 
 

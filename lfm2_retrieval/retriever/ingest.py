@@ -14,6 +14,7 @@ from ..errors import (
     IndexClosedError,
     ModelMismatchError,
     StoredIndexError,
+    callers_level,
     remedy,
 )
 from ..indexes import CONTENT, Estimate, Index, Writer
@@ -228,7 +229,7 @@ class Ingest:
             )
             if self.settings is None:
                 raise StoredIndexError(f"{lost}: index them again")
-            warnings.warn(lost, RuntimeWarning, stacklevel=2)
+            warnings.warn(lost, RuntimeWarning, stacklevel=callers_level())
             return False
         if not writer.replaces:
             self.prepare(writer)

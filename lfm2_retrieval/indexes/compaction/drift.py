@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import remedy
+from ...errors import callers_level, remedy
 from ..quantization.codec import Errors, Tier
 from .policy import DRIFT, DriftWarning
 
@@ -109,7 +109,7 @@ class Tally:
             f"newly compressed vectors lose {self._mean_square_error / trained:.1f} times as much as those "
             f"that the index's codec was trained on, and may be found less well: {_advice(tier)}",
             DriftWarning,
-            stacklevel=6,
+            stacklevel=callers_level(),
         )
 
     @property

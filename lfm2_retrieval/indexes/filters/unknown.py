@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UnknownFieldWarning
+from ...errors import UnknownFieldWarning, callers_level
 from .conditions import Sql
 from .fields import ID, MISSING, field_value
 
@@ -50,7 +49,7 @@ def check_known(connection: sqlite3.Connection, named: Iterable[str], alive: Sql
     if unknown:
         names = _names(connection, alive)
         for field in unknown:
-            warnings.warn(_message(field, names), UnknownFieldWarning, stacklevel=_stack_level())
+            warnings.warn(_message(field, names), UnknownFieldWarning, stacklevel=callers_level())
 
 
 def _is_empty(connection: sqlite3.Connection, alive: Sql) -> bool:
@@ -100,12 +99,3 @@ def _message(field: str, names: list[str]) -> str:
     shown = ", ".join(repr(name[:80]) for name in names[:_SHOWN])
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{said}; there are {shown}{more} and 'id'" if names else f"{said}: they have no metadata"
-
-
-def _stack_level() -> int:
-    """Of the caller of this library, for a warning of the function that calls this."""
-    package = __name__.partition(".")[0]
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
-        frame, level = frame.f_back, level + 1
-    return level
