@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["one_thread"]
 
 _NAMES = ("libgomp", "libiomp", "libomp")
-_runtimes: dict[str, ctypes.CDLL] = {}
+_runtimes: list[ctypes.CDLL] = []
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def one_thread() -> Iterator[None]:
 
     Nothing happens where the system doesn't tell which libraries are loaded.
     """
-    runtimes = list(_loaded().values())
+    runtimes = _loaded()
     before = [runtime.omp_get_max_threads() for runtime in runtimes]
     try:
         for runtime in runtimes:
@@ -36,15 +36,18 @@ def one_thread() -> Iterator[None]:
             runtime.omp_set_num_threads(n)
 
 
-def _loaded() -> dict[str, ctypes.CDLL]:
-    """The OpenMP runtimes of this process, by path: looked for until there is one."""
+def _loaded() -> list[ctypes.CDLL]:
+    """The OpenMP runtimes of this process, looked for until there is one."""
     if not _runtimes:
         try:
             maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return {}
+            return []
         paths = {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/" in line}
+        found = []
         for path in paths:
             if Path(path).name.startswith(_NAMES):
-                _runtimes[path] = ctypes.CDLL(path)  # the one that is loaded
+                with suppress(OSError):  # its file was replaced meanwhile
+                    found.append(ctypes.CDLL(path))  # the one that is loaded
+        _runtimes[:] = found  # at once, as other threads may look
     return _runtimes

@@ -30,7 +30,7 @@ def test_it_ends_with_an_error_too():
 
 
 def test_nothing_happens_where_the_system_does_not_tell(monkeypatch):
-    monkeypatch.setattr(openmp, "_runtimes", {})
+    monkeypatch.setattr(openmp, "_runtimes", [])
     monkeypatch.setattr(openmp.Path, "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError()))
     with one_thread():
         assert torch.get_num_threads() >= 1
