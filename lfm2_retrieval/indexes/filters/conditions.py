@@ -64,26 +64,18 @@ class Condition(ABC):
 
 
 @dataclass(frozen=True)
-class All(Condition):
-    """All of some conditions; made by `of`."""
+class _Junction(Condition):
+    """Several conditions together."""
 
     parts: tuple[Condition, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Condition]) -> Condition:
-        """The conjunction of some conditions, with what is constant left out."""
-        if NEVER in parts:
-            return NEVER
-        left = tuple(part for part in parts if part != ALWAYS)
-        return cls(left) if len(left) > 1 else left[0] if left else ALWAYS
-
-    def holds(self, row: Row) -> bool:
-        """See `Condition`."""
-        return all(part.holds(row) for part in self.parts)
-
-    def bounds(self, columns: Mapping[str, str]) -> Bounds:
-        """See `Condition`."""
-        return _bounds("AND", self.parts, columns)
+    def _simplified(cls, parts: Sequence[Condition], decisive: Condition, idle: Condition) -> Condition:
+        """They together, unless one is decisive; without those that change nothing."""
+        if decisive in parts:
+            return decisive
+        left = tuple(part for part in parts if part != idle)
+        return cls(left) if len(left) > 1 else left[0] if left else idle
 
     def fields(self) -> Iterator[str]:
         """See `Condition`."""
@@ -97,18 +89,31 @@ class All(Condition):
 
 
 @dataclass(frozen=True)
-class AnyOf(Condition):
-    """Any of some conditions; made by `of`."""
+class All(_Junction):
+    """All of some conditions; made by `of`."""
 
-    parts: tuple[Condition, ...]
+    @classmethod
+    def of(cls, parts: Sequence[Condition]) -> Condition:
+        """The conjunction of some conditions, with what is constant left out."""
+        return cls._simplified(parts, NEVER, ALWAYS)
+
+    def holds(self, row: Row) -> bool:
+        """See `Condition`."""
+        return all(part.holds(row) for part in self.parts)
+
+    def bounds(self, columns: Mapping[str, str]) -> Bounds:
+        """See `Condition`."""
+        return _bounds("AND", self.parts, columns)
+
+
+@dataclass(frozen=True)
+class AnyOf(_Junction):
+    """Any of some conditions; made by `of`."""
 
     @classmethod
     def of(cls, parts: Sequence[Condition]) -> Condition:
         """The disjunction of some conditions, with what is constant left out."""
-        if ALWAYS in parts:
-            return ALWAYS
-        left = tuple(part for part in parts if part != NEVER)
-        return cls(left) if len(left) > 1 else left[0] if left else NEVER
+        return cls._simplified(parts, ALWAYS, NEVER)
 
     def holds(self, row: Row) -> bool:
         """See `Condition`."""
@@ -117,16 +122,6 @@ class AnyOf(Condition):
     def bounds(self, columns: Mapping[str, str]) -> Bounds:
         """See `Condition`."""
         return _bounds("OR", self.parts, columns)
-
-    def fields(self) -> Iterator[str]:
-        """See `Condition`."""
-        for part in self.parts:
-            yield from part.fields()
-
-    @property
-    def depth(self) -> int:
-        """See `Condition`."""
-        return _depth(self.parts)
 
 
 @dataclass(frozen=True)
