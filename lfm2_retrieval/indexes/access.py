@@ -38,7 +38,7 @@ __all__ = [
 
 Numbered = TypeVar("Numbered", bound=OSError)
 
-REMEDY = "repair the index (lfm2-retrieve repair) or restore a backup"
+REMEDY = "repair the index (Retriever.repair, or lfm2-retrieve repair) or restore a backup"
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENAMETOOLONG)
@@ -182,9 +182,7 @@ def of_sqlite(path: Path, error: Exception, *, writing: bool) -> StoredIndexErro
         Whether something was to be written.
     """
     if is_damage(error):
-        return DamagedIndexError(
-            f"{path} is damaged ({error}); restore it from a backup or build the index again"
-        )
+        return DamagedIndexError(f"{path} is damaged ({error}); {REMEDY}")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
     kind = code & 0xFF
     if kind == sqlite3.SQLITE_CANTOPEN:

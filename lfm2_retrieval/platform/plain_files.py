@@ -95,5 +95,5 @@ def check_database(path: Path) -> None:
         if not regular:
             raise DamagedIndexError(
                 f"{beside} is no regular file; somebody put it there: remove it, repair the index "
-                "(lfm2-retrieve repair) or restore a backup"
+                "(Retriever.repair, or lfm2-retrieve repair) or restore a backup"
             )

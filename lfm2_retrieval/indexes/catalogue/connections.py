@@ -89,7 +89,7 @@ def harden(connection: sqlite3.Connection) -> None:
     if version == schema.FORMAT and not schema.has_our_objects(connection):
         raise DamagedIndexError(
             f"{schema.CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is "
-            "damaged: repair it (lfm2-retrieve repair) or restore a backup"
+            "damaged: repair it (Retriever.repair, or lfm2-retrieve repair) or restore a backup"
         )
 
 

@@ -17,7 +17,7 @@ from ...errors import (
 )
 from ...platform.forks import busy
 from ...platform.plain_files import is_regular
-from ..access import access, is_damage, of_sqlite, refused
+from ..access import REMEDY, access, is_damage, of_sqlite, refused
 from . import schema
 from .connections import (
     BUSY_SECONDS,
@@ -87,9 +87,7 @@ def check_kind(folder: Path) -> None:
     with access(folder):
         damaged = (folder / "segments").is_dir()
     if damaged:
-        raise DamagedIndexError(
-            f"{folder / CATALOGUE} is missing or damaged; restore it from a backup or build the index again"
-        )
+        raise DamagedIndexError(f"{folder / CATALOGUE} is missing or damaged; {REMEDY}")
     raise IndexFormatError(f"{folder} is not an index of lfm2-retrieval")
 
 

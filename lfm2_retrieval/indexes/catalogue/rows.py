@@ -132,7 +132,7 @@ def check_whole(values: Iterable[object]) -> None:
         if type(value) is not int:
             raise DamagedIndexError(
                 f"index.db: {quoted(value)} stands in the place of a number; repair the index "
-                "(lfm2-retrieve repair) or restore a backup"
+                "(Retriever.repair, or lfm2-retrieve repair) or restore a backup"
             )
 
 

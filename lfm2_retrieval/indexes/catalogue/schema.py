@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import DamagedIndexError, RetrievalError
 from ...platform.forks import busy
 from ...printable import quoted
+from ..access import REMEDY
 from ..analysis.versions import analysis_of
 from ..filters.fields import check_fields, declare, declared_by_path
 from .derived import derive
@@ -117,16 +118,13 @@ def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
     except (TypeError, ValueError):
         sound = False
     if not sound:
-        raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; restore it from a backup")
+        raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; {REMEDY}")
     wrong = faults(settings)
     if not wrong and settings["horizon"] > newest:  # every search would wait for a newer commit
         wrong = ["horizon"]
     if wrong:
         value = quoted(settings.get(wrong[0]))
-        raise DamagedIndexError(
-            f"{CATALOGUE}: the setting {wrong[0]} can't be {value}; repair the index (lfm2-retrieve repair) "
-            "or restore a backup"
-        )
+        raise DamagedIndexError(f"{CATALOGUE}: the setting {wrong[0]} can't be {value}; {REMEDY}")
     return settings
 
 

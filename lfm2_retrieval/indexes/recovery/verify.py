@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import DamagedIndexError, IndexAccessError
+from ..access import REMEDY
 from ..catalogue.fts import check_words
 from ..catalogue.rows import COLUMNS, decode_row, row_checksum
 
@@ -44,10 +45,7 @@ def verify(catalogue: Catalogue, snapshot: Snapshot) -> None:
     if problems and snapshot.pin is None:
         catalogue.check_unswept(snapshot.commit)
     if problems:
-        raise DamagedIndexError(
-            f"{catalogue.folder} is damaged: {'; '.join(problems)}. Repair it (lfm2-retrieve repair) or "
-            "restore a backup"
-        )
+        raise DamagedIndexError(f"{catalogue.folder} is damaged: {'; '.join(problems)}; {REMEDY}")
     if refusal is not None:
         raise refusal
 
