@@ -31,13 +31,14 @@ BELOW: dict[str, set[str]] = {
     "datatypes": {"errors", "display", "hits"},
     "frames": GROUND,
     "records": GROUND | {"titles"},
+    "searchable": {"datatypes"},
     "documents": GROUND | {"titles"},
     "indexes": GROUND - {"hub"},
     "encoder": GROUND,
 }
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
 BELOW["retriever"] = GROUND | {"titles", "frames", "records", "documents", "indexes", "encoder"}
-BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
+BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever", "searchable"}
 BELOW["evaluation"] = BELOW["integrations"]
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server"}
 BELOW["__main__"] = {"cli"}

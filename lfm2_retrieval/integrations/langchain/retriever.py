@@ -1,31 +1,23 @@
-"""A LangChain retriever; needs the extra ``langchain``.
-
-from lfm2_retrieval.integrations.langchain import LFM2Retriever
-
-retriever = LFM2Retriever.open("my-index", k=5)
-documents = retriever.invoke("who proposed it?")
-"""
+"""A LangChain retriever."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from ..datatypes import Hit, SearchOptions, SearchParams
-from ..errors import InvalidInputError, MissingExtraError
-from ..keywords import ELSEWHERE, refuse_unknown
-from ..retriever import Retriever
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableConfig, ensure_config
+from pydantic import ConfigDict, Field, model_validator
 
-try:
-    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
-    from langchain_core.documents import Document
-    from langchain_core.retrievers import BaseRetriever
-    from langchain_core.runnables import RunnableConfig, ensure_config
-    from pydantic import ConfigDict, Field, model_validator
-except ModuleNotFoundError as error:
-    raise MissingExtraError("the LangChain retriever", "langchain") from error
+from ...datatypes import Hit, SearchOptions, SearchParams
+from ...errors import InvalidInputError
+from ...keywords import ELSEWHERE, refuse_unknown
+from ...retriever import Retriever
+from ...searchable import Searchable
 
 __all__ = ["LFM2Retriever"]
 
@@ -42,7 +34,7 @@ class LFM2Retriever(BaseRetriever):
     Parameters
     ----------
     retriever
-        What searches.
+        What searches: a Retriever, or another `Searchable <lfm2_retrieval.searchable.Searchable>`.
     k
         How many documents to return; ``invoke(query, k=…)``, or ``with_config(configurable={"k": …})``,
         overrides it for one call.
@@ -54,7 +46,7 @@ class LFM2Retriever(BaseRetriever):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
-    retriever: Retriever
+    retriever: Searchable
     k: int = Field(default=10, ge=1, strict=True)
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
 
@@ -69,7 +61,7 @@ class LFM2Retriever(BaseRetriever):
         search_kwargs: Mapping[str, Any] | None = None,
         path: str | Path | None = None,
         **options: Any,
-    ) -> LFM2Retriever:
+    ) -> Self:
         """Index texts.
 
         Parameters
@@ -107,7 +99,7 @@ class LFM2Retriever(BaseRetriever):
         search_kwargs: Mapping[str, Any] | None = None,
         path: str | Path | None = None,
         **options: Any,
-    ) -> LFM2Retriever:
+    ) -> Self:
         """Index LangChain documents; those without an id are numbered. See :meth:`from_texts`."""
         rows = [
             {"text": document.page_content, "metadata": document.metadata}
@@ -125,7 +117,7 @@ class LFM2Retriever(BaseRetriever):
         k: int | None = None,
         search_kwargs: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> LFM2Retriever:
+    ) -> Self:
         """Open an index; ``options`` as for :meth:`Retriever.open <lfm2_retrieval.Retriever.open>`."""
         chosen = _chosen(k, search_kwargs)
         return cls(retriever=Retriever.open(path, **options), **chosen)
