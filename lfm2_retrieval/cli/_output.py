@@ -66,22 +66,44 @@ def format_document(entry: Entry, limit: int | None = None) -> str:
     return "\n".join([head.rstrip(), *body])
 
 
-def format_hit(hit: Hit, spans: Sequence[tuple[int, int]] = (), limit: int = 600) -> str:
+def format_hit(
+    hit: Hit,
+    spans: Sequence[tuple[int, int]] = (),
+    limit: int = 600,
+    *,
+    span: tuple[int, int] | None = None,
+    bold: bool | None = None,
+) -> str:
     """A hit in a few lines: rank, score, id and title, then the text with ``spans`` marked.
 
     Control characters are blanked and what hides is left out, so that no document can steer the terminal.
+
+    Parameters
+    ----------
+    hit, spans
+        The hit, and what of its text matched.
+    limit
+        How many characters of its text are shown at most.
+    span
+        What of the text is shown; by default what stands behind its title.
+    bold
+        Whether marks are bold, or not shown; None: bold on a terminal, and asterisks elsewhere.
     """
     text = hit.text or ""
     title = hit.metadata.get("title")
-    title = title if isinstance(title, str) and title and text.startswith(title) else ""
-    body = [(start, end) for start, end in spans if start >= len(title)]
+    title = title if isinstance(title, str) and title and (text.startswith(title) or span) else ""
+    start, end = span or (len(title), len(text))
     head = f"{hit.rank:>3}. {hit.score:7.3f}  {_plain(hit.id)}"
     if title:
-        head += f"  {_plain(mark(title, [(start, end) for start, end in spans if end <= len(title)]))}"
-    cut = text[len(title) : len(title) + limit] + ("…" if len(text) > len(title) + limit else "")
-    shown = mark(cut, [(start - len(title), end - len(title)) for start, end in body])
+        marked = [one for one in spans if one[1] <= len(title)] if span is None else []
+        head += f"  {_plain(mark(title, marked))}"
+    before, behind = "… " if span and start else "", "…" if min(end, start + limit) < len(text) else ""
+    cut = text[start : min(end, start + limit)] + ("…" if end > start + limit else "")
+    shown = mark(cut, [(one[0] - start, one[1] - start) for one in spans if one[0] >= start])
+    if span is not None:
+        shown = before + shown.removesuffix("…") + (f" {behind}" if behind else "")
     lines = _wrapped(_plain(shown))
-    return _emphasize("\n".join([head, *lines]))
+    return _emphasize("\n".join([head, *lines]), bold)
 
 
 def _wrapped(text: str) -> list[str]:
@@ -119,10 +141,14 @@ def mark(text: str, spans: Sequence[tuple[int, int]]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def _emphasize(text: str) -> str:
-    """Bold on a terminal, asterisks elsewhere."""
-    bold, plain = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() else ("*", "*")
-    return text.replace(_OPEN, bold).replace(_CLOSE, plain)
+def _emphasize(text: str, bold: bool | None) -> str:
+    """Marks made bold, nothing or, by default where this is no terminal, asterisks."""
+    if bold is None:
+        bold = sys.stdout.isatty()
+        marks = ("\x1b[1m", "\x1b[0m") if bold else ("*", "*")
+    else:
+        marks = ("\x1b[1m", "\x1b[0m") if bold else ("", "")
+    return text.replace(_OPEN, marks[0]).replace(_CLOSE, marks[1])
 
 
 def _plain(text: str) -> str:

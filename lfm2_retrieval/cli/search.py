@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._input import MOVED, TextCommand, model_options, trust_option
-from ._output import format_hit, print_json, where_option
+from ._output import print_json, where_option
 
 if TYPE_CHECKING:
+    from ..hits import Hits
     from ..indexes import Where
+    from ..retriever import Retriever
 
 
 def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
@@ -91,6 +93,8 @@ def command(
     """
     from ..documents import STDIN, read_lines
     from ..retriever import Retriever
+    from ..retriever.excerpts import excerpts
+    from ._found import format_found, found_json
 
     if not queries and not more:
         raise click.UsageError("give a QUERY; one that begins with a dash goes behind -- or -q")
@@ -102,14 +106,29 @@ def command(
             if line.strip() or query != STDIN
         ]
         asked += [query.strip() for query in more]
-        results = retriever.search(asked, k, where=where, **options)
+        results = _search(retriever, asked, k, where, options)
         for number, (query, hits) in enumerate(zip(asked, results, strict=True)):
+            found = excerpts(query, hits)
             if json_:
-                print_json({"query": query, "hits": hits.to_dicts()})
+                print_json({"query": query, "hits": found_json(hits, found)})
                 continue
             if len(asked) > 1:
                 click.echo(("\n" if number else "") + click.style(query, bold=True))
-            for hit in hits:
-                click.echo(format_hit(hit))
+            for hit, excerpt in zip(hits, found, strict=True):
+                click.echo(format_found(hit, excerpt))
             if not hits:
                 click.echo("  nothing found")
+
+
+def _search(
+    retriever: Retriever, queries: list[str], k: int, where: Where | None, options: dict[str, Any]
+) -> list[Hits]:
+    """The hits of each query, with what matched, unless words alone are searched or nothing explains it."""
+    from ..errors import InvalidInputError
+
+    if options["mode"] != "lexical":
+        try:
+            return retriever.search(queries, k, where=where, explain=True, **options)
+        except InvalidInputError:  # as of documents whose vectors somebody else made
+            pass
+    return retriever.search(queries, k, where=where, **options)

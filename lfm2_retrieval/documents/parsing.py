@@ -15,6 +15,7 @@ from typing import Any
 from ..json_values import plain
 from ..platform.plain_files import is_hollow, read_regular
 from .lines import MAX_BYTES
+from .mail import page_of
 from .sniffing import RICH, archive_kind, rich_kind, sniff
 from .structure import Heading, Region, Structure, TextKind
 from .word import protect, restore
@@ -150,17 +151,12 @@ def _document(data: bytes, kind: str) -> dict[str, Any]:
         concurrency=kreuzberg.ConcurrencyConfig(max_threads=1),
         pages=kreuzberg.PageConfig(insert_page_markers=slides, marker_format=f"\n\n{_MARK} {{page_num}}\n\n"),
     )
-    try:
-        given = protect(data) if kind == "docx" else data
-        result = kreuzberg.extract_bytes_sync(given, RICH[kind], config)
-    except Exception as error:  # its errors have no common root
-        said = str(error)
-        if re.search("password|encrypt", said, re.I):
-            raise Refused("encrypted") from error
-        if "limit exceeded" in said:
-            raise Refused("too long", said.rpartition("exceeded: ")[2][:200]) from error
-        parts = dict.fromkeys(said.removeprefix("ParsingError: ").split(": "))  # some are said twice
-        raise Refused("broken", ": ".join(parts)[:200]) from error
+    result = _extract(protect(data) if kind == "docx" else data, RICH[kind], config)
+    nodes = list((result.document or {}).get("nodes", ()))
+    if kind == "eml" and (page := page_of(data)) is not None:
+        body = _extract(page, RICH["html"], config).document or {}
+        nodes = [node for node in nodes if (node.get("content") or {}).get("node_type") == "metadata_block"]
+        nodes += body.get("nodes", ())
     text = _Text()
     if kind in ("xlsx", "ods"):
         names = list(result.metadata.get("sheet_names") or ())
@@ -170,8 +166,7 @@ def _document(data: bytes, kind: str) -> dict[str, Any]:
             name = names[number - 1] if 0 < number <= len(names) else str(number)
             text.sheet(name, table.cells, corners.get(name, (1, 1)) if corners or kind == "ods" else None)
     else:
-        document: Mapping[str, Any] = result.document or {}
-        for node in document.get("nodes", ()):
+        for node in nodes:
             text.node(node, slides=slides)
     whole, structure = text.finish()
     if not whole.strip():
@@ -184,6 +179,28 @@ def _document(data: bytes, kind: str) -> dict[str, Any]:
         "metadata": _metadata(result.metadata),
         "structure": structure.to_dict(),
     }
+
+
+def _extract(data: bytes, media: str, config: Any) -> Any:
+    """What the parser finds.
+
+    Raises
+    ------
+    Refused
+        If it finds nothing.
+    """
+    import kreuzberg
+
+    try:
+        return kreuzberg.extract_bytes_sync(data, media, config)
+    except Exception as error:  # its errors have no common root
+        said = str(error)
+        if re.search("password|encrypt", said, re.I):
+            raise Refused("encrypted") from error
+        if "limit exceeded" in said:
+            raise Refused("too long", said.rpartition("exceeded: ")[2][:200]) from error
+        parts = dict.fromkeys(said.removeprefix("ParsingError: ").split(": "))  # some are said twice
+        raise Refused("broken", ": ".join(parts)[:200]) from error
 
 
 def _metadata(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,10 +33,11 @@ __all__ = ["Reading", "read_documents"]
 _PARSER = "kreuzberg"
 _NEEDS_EXTRA = "of a format that needs an extra: pip install 'lfm2-retrieval[documents]'"
 
+_CHANGED = "changed while it was read"
 _REMEDIES = {
     "encrypted": "save it without its password",
     "broken": "open it in the program that made it, and save it anew",
-    "changed while it was read": "read it once nobody writes to it",
+    _CHANGED: "read it once nobody writes to it",
 }
 
 
@@ -258,13 +259,16 @@ class Reading:
             yield from self._rows_of(file, parsers)
             self._count(file)
             return
-        rows = self._rows_of(file, parsers)
+        tables = TABLES.values()
         try:
+            if file.format in tables:  # read to its end first, so that none is taken in half
+                deque(self._rows_of(file, parsers), maxlen=0)
+            rows = self._rows_of(file, parsers)
             first = next(rows, None)
         except RefusedFileError as error:
-            if self.format in TABLES.values():  # asked for
+            if self.format in tables:  # asked for
                 raise
-            self.report.leave_out(file.relative, error.reason, error.detail)
+            self.report.leave_out(file.relative, error.reason, error.detail or _where(file, error))
             return
         if first is None:
             self.report.leave_out(file.relative, "empty")
@@ -272,7 +276,12 @@ class Reading:
         file.folder.files += 1
         self._count(file)
         yield first
-        yield from rows
+        try:
+            yield from rows
+        except RefusedFileError as error:  # all of it was sound just now
+            if self.format in tables:
+                raise
+            self.report.leave_out(file.relative, _CHANGED, error.detail or _where(file, error))
 
     def _count(self, file: _File) -> None:
         self.report.files += 1
@@ -378,6 +387,13 @@ class Reading:
             why = f"{reason}: {detail}" if detail else reason
             remedy = _REMEDIES.get(reason)
             refuse(file.path, 1, f"{why}; {remedy}" if remedy else why, reason, detail)
+
+
+def _where(file: _File, error: RefusedFileError) -> str:
+    """Which line a table breaks in, and why; of other files the reason says enough."""
+    if file.format not in TABLES.values() or error.reason == "without a text column":
+        return ""
+    return str(error).removeprefix(file.path).lstrip(":")[:200]
 
 
 def _read_plain_lines(path: str, name: str, options: ReadOptions) -> Iterator[Row]:

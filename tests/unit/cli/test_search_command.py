@@ -32,9 +32,33 @@ def test_json_is_a_line_a_query(run, made):
     assert [one["query"] for one in found] == ["fox", "rain", "猫"]
     assert [hit["rank"] for hit in found[0]["hits"]] == [1, 2]
     assert found[0]["hits"][0].keys() == {
-        *("rank", "id", "score", "score_kind", "normalized_score", "text", "metadata")
+        *("rank", "id", "score", "score_kind", "normalized_score", "text", "metadata", "excerpt")
     }
     assert found[0]["hits"][0]["score_kind"] == "maxsim"
+    excerpt = found[0]["hits"][0]["excerpt"]
+    start, end = excerpt["span"]
+    assert found[0]["hits"][0]["text"][start:end] == excerpt["text"]
+    assert all(start <= a < b <= end for a, b in excerpt["words"])
+
+
+def test_the_sentence_that_answers_is_shown_and_nothing_marked_in_a_pipe(run, tmp_path, checkpoint):
+    filler = "Nobody knows why the harbour was built so far from the river, or by whom. " * 20
+    text = f"{filler}\n\nThe ferry to Odra leaves at seven.\n\n{filler}"
+    Retriever.index([{"id": "far", "text": text}], tmp_path / "index", model="nano").close()
+    for mode in ("lexical", "hybrid"):
+        result = run("search", tmp_path / "index", "when does the ferry leave?", "--mode", mode)
+        assert "The ferry to Odra leaves at seven." in result.stdout
+        assert "harbour" not in result.stdout
+        assert "*" not in result.stdout
+
+
+def test_vectors_that_no_text_explains_are_found_all_the_same(run, tmp_path, made, checkpoint):
+    path = tmp_path / "index"
+    with Retriever.index(["one"], path, model=checkpoint()) as retriever:
+        vectors = retriever.encoder.encode_documents(["quite another text with more words"])
+        retriever.store.add(["other"], vectors, ["short"])
+    result = run("search", path, "another text", "--json")
+    assert {hit["id"] for hit in json.loads(result.stdout)["hits"]} == {"0", "other"}
 
 
 def test_no_query_on_stdin_is_no_output(run, made):

@@ -80,6 +80,18 @@ def test_mail(read):
     assert read["mail.eml"].metadata["to"] == ['"Grace" <grace@example.org>']
 
 
+def test_a_mail_that_is_a_web_page_keeps_its_blocks_apart(tmp_path):
+    page = "<h1>Report</h1><p>The roof leaks.</p><h2>Costs</h2><p>Grüße</p>"
+    head = b"From: Ada <ada@example.org>\r\nSubject: Roof\r\nMIME-Version: 1.0\r\n"
+    kind = b"Content-Type: text/html; charset=%s\r\n\r\n"
+    (tmp_path / "a.eml").write_bytes(head + kind % b"latin-1" + page.encode("latin-1"))
+    (tmp_path / "b.eml").write_bytes(head + kind % b"none-such" + page.encode())
+    first, _ = documents.read(tmp_path)
+    assert first.text.endswith("# Report\n\nThe roof leaks.\n\n## Costs\n\nGrüße")
+    assert "Subject: Roof" in first.text
+    assert [one.title for one in first.structure.headings] == ["Report", "Costs"]
+
+
 def test_web_pages_lose_navigation_and_scripts(read):
     text = read["page.html"].text
     assert "größer" in text

@@ -105,6 +105,27 @@ def test_rows_know_their_lines_and_the_report_their_columns(tmp_path):
     assert report.to_dict()["left_out"]["reasons"]["without a text column"]["names"] == ["c.csv"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.jsonl", '{"text": "good"}\n{"text": "bad"\n', "2: not valid JSON"),
+        ("a.jsonl", '{"text": "good"}\n{"text": null}\n', "2: 'text' is null"),
+        ("a.csv", "text,year\ngood,1\nbad\n", "3: "),
+        ("a.tsv", "text\tyear\ngood\t1\n\xff\t1\n", ""),
+    ],
+)
+def test_a_table_that_breaks_later_is_left_out_whole_and_the_rest_read(tmp_path, name, text, why):
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    put(tmp_path, "b.md", "sound")
+    found, report = read(tmp_path, encoding=None if why else "utf-8")
+    assert set(found) == {"b.md"}
+    [reason] = report.to_dict()["left_out"]["reasons"].values()
+    assert reason["names"][0].startswith(f"{name} (")
+    assert why in reason["names"][0]
+    with pytest.raises(InvalidInputError):
+        list(documents.read(tmp_path / name, encoding=None if why else "utf-8"))
+
+
 def test_gitignore_and_patterns(tmp_path):
     repository = tmp_path / "repository"
     (repository / ".git").mkdir(parents=True)
