@@ -11,6 +11,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # OpenMP's threads sleep while they wait, here and in what tests start: several workers share the processors,
 # and threads that spin for one that isn't scheduled took most of the time. It is read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Haystack tells its makers of its use unless it is told not to.
+os.environ.setdefault("HAYSTACK_TELEMETRY_ENABLED", "False")
 # A shell has what it runs in the background ignore Ctrl-C, which some tests send themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
