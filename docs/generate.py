@@ -1,10 +1,10 @@
-"""Write the pages that are made, not written: commands, numbers and llms.txt.
+"""Write what is made, not written: commands, numbers with their pictures, and llms.txt.
 
 python docs/generate.py [--check]
 
-``reference/commands.md`` is every command's ``--help``; ``numbers.md`` is made of ``eval/results``, so that
-no figure in it can go stale; ``llms.txt`` lists the pages for agents. With ``--check`` nothing is written,
-and a page that would change is an error.
+``reference/commands.md`` is every command's ``--help``; ``numbers.md`` and ``figures`` are made of
+``eval/results``, so that nothing in them can go stale; ``llms.txt`` lists the pages for agents. With
+``--check`` nothing is written, and a page that would change is an error, as is a picture that is missing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,34 @@ def numbers() -> str:
             heading = about.get("headings", {}).get(file)
             parts.append(f"\n### {heading}\n" if heading else "")
             parts.append("\n" + _KINDS[about["kind"]](report) + "\n")
+        if "picture" in about:
+            parts.append(f"\n![{about['picture_shows']}]({_picture(folder)})\n")
         if "measured" in about:  # which file says when and where, if the table's own doesn't
             report = json.loads((folder / about["measured"]).read_text("utf-8"))
         parts.append(f"\n`{about['command']}`  \n{_origin(about, report)} (`eval/results/{folder.name}`)\n")
     return "".join(parts)
+
+
+def _picture(folder: Path) -> str:
+    return f"figures/{folder.name}.svg"
+
+
+def pictures() -> dict[str, Callable[[Path], None]]:
+    """Place in docs → how to draw it, for each ``about.json`` that names a picture's kind."""
+    sys.path.insert(0, str(ROOT))  # for eval
+    found: dict[str, Callable[[Path], None]] = {}
+    for file in sorted(RESULTS.glob("*/about.json")):
+        about = json.loads(file.read_text("utf-8"))
+        if "picture" in about:
+            report = json.loads((file.parent / about["files"][0]).read_text("utf-8"))
+            found[_picture(file.parent)] = partial(_draw, about["picture"], report)
+    return found
+
+
+def _draw(kind: str, report: Report, path: Path) -> None:
+    from eval.benchmarks import plots
+
+    {"peers": plots.plot_report}[kind](report, path)
 
 
 def _origin(about: Report, report: Report) -> str:
@@ -143,6 +168,57 @@ def _ratio(value: float | None) -> str:
     if not value:
         return ""
     return f"{value:.1f} times" if value > 1 else f"1/{1 / value:.1f}"
+
+
+def _filtered(report: Report) -> str:
+    """Searches under filters, by what these leave."""
+    rows = [
+        [
+            "(no filter)" if row["share"] is None else f"{row['share']:.2%}",
+            *(f"{row[name]:,.2f}" for name in ("p50_ms", "p95_ms", "p50_cpu_ms")),
+            f"{row['recall']:.3f}",
+        ]
+        for row in report["filtered"]
+    ]
+    return _table(["filter leaves", "p50 ms", "p95 ms", "CPU ms", "recall@10"], rows)
+
+
+def _peers(report: Report) -> str:
+    """What building takes, the time at which each system reaches a recall, and where another is ahead."""
+    summary = report["summary"]
+    built = [
+        [
+            system["name"],
+            system["version"],
+            f"{system['build']['seconds']:,.0f}",
+            f"{system['build']['peak_bytes'] / 1e6:,.0f}",
+            f"{system['search_peak_bytes'] / 1e6:,.0f}",
+            f"{system['build']['bytes_per_token_total']:.1f}",
+        ]
+        for system in report["systems"]
+        if "build" in system
+    ]
+    parts = [_table(["system", "version", "build s", "MB, building", "MB, searching", "bytes/token"], built)]
+    levels = summary["levels"]
+    for k in dict.fromkeys(row["k"] for row in summary["rows"]):
+        columns = [f"k = {k}", "queries", *(f"ms at recall ≥ {level:g}" for level in levels), "best recall"]
+        graded = any(row["best_ndcg@10"] is not None for row in summary["rows"] if row["k"] == k)
+        rows = []
+        for row in (row for row in summary["rows"] if row["k"] == k):
+            cells = [_reached(row["reached"][str(level)]) for level in levels]
+            grade = [f"{row['best_ndcg@10']:.4f}"] if graded else []
+            rows.append([row["system"], row["queries"], *cells, f"{row['best_recall']:.3f}", *grade])
+        parts.append(_table([*columns, *["best nDCG@10"] * graded], rows))
+    said = summary["ahead"] or ["In no respect that was measured."]
+    parts.append("Where another system is ahead of every tier:\n\n" + "\n".join(f"- {one}" for one in said))
+    left = report["skipped"]
+    if left:
+        parts.append("Left out:\n\n" + "\n".join(f"- {reason}" for reason in left.values()))
+    return "\n\n".join(parts)
+
+
+def _reached(found: Report | None) -> str:
+    return f"{found['ms']:,.2f} ({_ratio(found['to_brute'])})" if found else ""
 
 
 def _encoding(report: Report) -> str:
@@ -238,6 +314,8 @@ def _plain(value: Any) -> str:
 _KINDS: Mapping[str, Callable[[Report], str]] = {
     "evaluation": _evaluation,
     "search": _search,
+    "filtered": _filtered,
+    "peers": _peers,
     "encoding": _encoding,
     "systems": _systems,
     "comparison": _comparison,
@@ -273,6 +351,13 @@ PAGES: Mapping[str, Callable[[], str]] = {
 def main(*, check: bool) -> int:
     """Write the pages, or say which are old."""
     old = []
+    for name, draw in pictures().items():
+        file = DOCS / name
+        if not file.is_file():
+            old.append(name)
+        if not check:
+            file.parent.mkdir(exist_ok=True)
+            draw(file)
     for name, make in PAGES.items():
         file, text = DOCS / name, make()
         if not file.is_file() or file.read_text("utf-8") != text:

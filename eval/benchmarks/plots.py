@@ -15,6 +15,8 @@ from lfm2_retrieval.display.figures import (
     recall_axis,
 )
 
+from .summary import front
+
 __all__ = ["depths", "plot_documents", "plot_growth", "plot_report"]
 
 _MARKERS = "osD^vPX*"
@@ -139,14 +141,18 @@ def _growth(system: Mapping[str, Any], kind: str, k: str) -> float | None:
 
 
 def _panel(axes: Any, report: Mapping[str, Any], kind: str, k: str) -> None:
-    """One kind of query and k: each system's searches, in order of time."""
+    """One kind of query and k: each system's searches, and a line through the best of them."""
     times, recalls = [], []
     for number, system in enumerate(report["systems"]):
-        points = sorted(
-            (one[kind][k]["p50_ms"], one[kind][k]["recall"]) for one in system["searches"].values()
-        )
+        points = [
+            (one[kind][k]["p50_ms"], one[kind][k]["recall"], label)
+            for label, one in system["searches"].items()
+        ]
+        look = _look(number)
         x, y = ([point[i] for point in points] for i in (0, 1))
-        axes.plot(x, y, **_look(number), ms=5, lw=1.2, label=system["name"], clip_on=False)
+        axes.plot(x, y, **{**look, "ls": ""}, ms=4, alpha=0.6, clip_on=False)
+        best = front(points)
+        axes.plot(*([point[i] for point in best] for i in (0, 1)), **look, ms=4, lw=1.2, label=system["name"])
         times += x
         recalls += y
     latency_axis(axes, times)

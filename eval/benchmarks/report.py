@@ -41,19 +41,25 @@ def write_growth(reports: Sequence[Report], folder: Path, name: str) -> list[Pat
 
 
 def write_files(
-    value: Any, text: str, draw: Callable[[Path], None] | None, folder: Path, name: str
+    value: Any,
+    text: str,
+    draw: Callable[[Path], None] | None,
+    folder: Path,
+    name: str,
+    *,
+    picture: str = ".png",
 ) -> list[Path]:
-    """Write ``NAME.json``, ``NAME.md`` and, given how and where matplotlib is installed, ``NAME.png``."""
+    """Write ``NAME.json``, ``NAME.md`` and, given how and where matplotlib is installed, a picture."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{name}.json", folder / f"{name}.md"]
     files[0].write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
     files[1].write_text(text, encoding="utf-8")
     if draw is not None:
         try:
-            draw(folder / f"{name}.png")
+            draw(folder / f"{name}{picture}")
         except MissingExtraError:
             return files
-        files.append(folder / f"{name}.png")
+        files.append(folder / f"{name}{picture}")
     return files
 
 
@@ -104,7 +110,10 @@ def markdown(report: Report) -> str:
             "recall@10",
         )
         lines += ["", *table(named, [_filtered_row(row) for row in report["filtered"]])]
-    lines += ["", *map(escaped, report["notes"])]
+    skipped = [f"Left out: {reason}" for reason in report.get("skipped", {}).values()]
+    ahead = [f"Ahead: {said}" for said in report.get("summary", {}).get("ahead", ())]
+    for said in (*report["notes"], *skipped, *ahead):
+        lines += ["", escaped(said)]
     return "\n".join(lines).rstrip() + "\n"
 
 

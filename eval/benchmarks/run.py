@@ -21,8 +21,9 @@ from lfm2_retrieval.errors import MissingExtraError
 from lfm2_retrieval.evaluation import evaluate
 from lfm2_retrieval.platform.machine import cpu_name
 
+from .building import Skipped, build, try_searches
 from .systems import BRUTE, ONE_THREAD, System, Worker
-from .worker import DRAWN
+from .worker.documents import DRAWN
 from .workload import Workload
 
 __all__ = ["measure"]
@@ -61,6 +62,8 @@ def measure(
     turn: int = 8,
     search: bool = True,
     filtered: bool = False,
+    skip: bool = False,
+    build_limit: float | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Build every system's index and search in it, each in processes of its own, on one thread.
@@ -85,6 +88,10 @@ def measure(
         False to stop after building.
     filtered
         Whether to search under filters too; the systems were made for it.
+    skip
+        Leave out a system that is missing or fails, and say why under ``skipped``.
+    build_limit
+        Seconds that a build may take; one that takes longer fails.
     on_progress
         Told what begins.
 
@@ -96,8 +103,9 @@ def measure(
     Raises
     ------
     RetrievalError
-        If a system is missing or fails.
+        If a system is missing or fails, unless ``skip`` is set.
     """
+    skipped = Skipped(skip)
     chosen = [BRUTE, *systems]
     with tempfile.TemporaryDirectory(prefix="lfm2-bench-") as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -108,31 +116,25 @@ def measure(
         report = _heading(workload, protocol)
         for system in systems:
             on_progress(f"looking for {system.name}")
-            with Worker(system, pythons.get(system.kind)):
+            with skipped.noting(system), Worker(system, pythons.get(system.kind)):
                 pass  # what is missing shows before any work
-        for system in chosen:
+        for system in skipped.left(chosen):
             on_progress(f"building {system.name}")
-            report["systems"].append(_build(system, pythons, files, folders[system.name], workload))
+            with skipped.noting(system):
+                folder_of = folders[system.name]
+                report["systems"].append(build(system, pythons, files, folder_of, workload, build_limit))
+        if skip:
+            report["skipped"] = skipped.reasons
         if not search:
             return report
         ways = []
-        for system in chosen:
-            worker = stack.enter_context(Worker(system, pythons.get(system.kind)))
-            stored = {name: files[name] for name in ("vectors", "offsets")}
-            worker.ask("open", folder=folders[system.name], options=dict(system.open), **stored)
-            ways += [_Way(system, label, worker) for label in system.searches]
-        for facts in report["systems"]:
-            mine = [way.label for way in ways if way.system.name == facts["name"]]
-            facts["searches"] = {label: {kind: {} for kind in workload.asked} for label in mine}
-        for kind, queries in workload.asked.items():
-            for worker in dict.fromkeys(way.worker for way in ways):
-                worker.ask("load", queries=files[kind], query_offsets=files[f"{kind}_offsets"])
-            for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
-                on_progress(f"searching, {kind} queries, k = {k}")
-                results = _search(workload, queries, ways, k, protocol, report["notes"])
-                for way, result in zip(ways, results, strict=True):
-                    facts = next(one for one in report["systems"] if one["name"] == way.system.name)
-                    facts["searches"][way.label][kind][str(k)] = result
+        for system in skipped.left(chosen):
+            with skipped.noting(system):
+                worker = stack.enter_context(Worker(system, pythons.get(system.kind)))
+                try_searches(system, worker, folders[system.name], files, workload, DEPTHS[0])
+                ways += [_Way(system, label, worker) for label in system.searches]
+        report["systems"] = [facts for facts in report["systems"] if facts["name"] not in skipped.reasons]
+        _search_all(workload, files, ways, report, on_progress)
         if filtered:
             on_progress("searching under filters")
             for worker in dict.fromkeys(way.worker for way in ways):
@@ -162,34 +164,26 @@ def _heading(workload: Workload, protocol: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _build(
-    system: System, pythons: Mapping[str, str], files: Mapping[str, str], folder: str, workload: Workload
-) -> dict[str, Any]:
-    with Worker(system, pythons.get(system.kind)) as worker:
-        facts = {"name": system.name, "build_options": dict(system.build), **worker.about}
-        if system is BRUTE:
-            return facts
-        idle = worker.ask("memory")["peak"]
-        built = worker.ask(
-            "build",
-            vectors=files["vectors"],
-            offsets=files["offsets"],
-            folder=folder,
-            options=dict(system.build),
-        )
-        peak = worker.ask("memory")["peak"]
-    tokens = len(workload.documents.embeddings)
-    return facts | {
-        "build": {
-            "seconds": built["seconds"],
-            "tokens_per_second": tokens / built["seconds"],
-            "idle_bytes": idle,
-            "peak_bytes": peak,
-            "bytes": built["bytes"],
-            "bytes_per_token": {part: size / tokens for part, size in built["bytes"].items()},
-            "bytes_per_token_total": sum(built["bytes"].values()) / tokens,
-        }
-    }
+def _search_all(
+    workload: Workload,
+    files: Mapping[str, str],
+    ways: Sequence[_Way],
+    report: dict[str, Any],
+    on_progress: Callable[[str], None],
+) -> None:
+    """Ask all kinds of queries for all depths, and put into the report what came of it."""
+    for facts in report["systems"]:
+        mine = [way.label for way in ways if way.system.name == facts["name"]]
+        facts["searches"] = {label: {kind: {} for kind in workload.asked} for label in mine}
+    for kind, queries in workload.asked.items():
+        for worker in dict.fromkeys(way.worker for way in ways):
+            worker.ask("load", queries=files[kind], query_offsets=files[f"{kind}_offsets"])
+        for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
+            on_progress(f"searching, {kind} queries, k = {k}")
+            results = _search(workload, queries, ways, k, report["protocol"], report["notes"])
+            for way, result in zip(ways, results, strict=True):
+                facts = next(one for one in report["systems"] if one["name"] == way.system.name)
+                facts["searches"][way.label][kind][str(k)] = result
 
 
 def _search(  # noqa: PLR0917
@@ -235,6 +229,9 @@ def _search(  # noqa: PLR0917
                 "p50_ms": p50,
                 "p95_ms": p95,
                 "p99_ms": p99,
+                "p50_ms_by_round": [
+                    float(np.median(one)) * 1000 for one in seconds[number] if not np.isnan(one).any()
+                ],
                 "ratio_to_brute": p50 / float(np.median(medians[0])),
                 "p50_cpu_ms": float(np.median(cpu_medians[number])),
                 "cpu_ratio_to_brute": float(np.median(cpu_medians[number]) / np.median(cpu_medians[0])),

@@ -91,10 +91,12 @@ class Workload:
         Returns
         -------
         dict
-            ``vectors``, ``offsets`` and, for each kind of queries, ``KIND`` and ``KIND_offsets``: paths of
-            .npy files in ``folder``.
+            ``vectors``, ``offsets``, ``token_ids`` if there are any, and, for each kind of queries, ``KIND``
+            and ``KIND_offsets``: paths of .npy files in ``folder``.
         """
         arrays = {"vectors": self.documents.embeddings, "offsets": self.documents.offsets}
+        if self.documents.token_ids is not None:
+            arrays["token_ids"] = self.documents.token_ids
         for kind, asked in self.asked.items():
             arrays |= {kind: asked.embeddings, f"{kind}_offsets": asked.offsets}
         for name, array in arrays.items():
@@ -127,9 +129,10 @@ def from_npz(
     ----------
     path
         An .npz of ``embeddings`` ``[n_tokens, dim]`` and ``offsets`` ``[n_documents + 1]``. It may have
-        ``query_embeddings`` and ``query_offsets``; ``expanded_embeddings`` and ``expanded_offsets``, the same
-        queries as an encoder with expansion makes them; ``ids`` and ``query_ids``, strings; and judgements,
-        as three columns: ``qrels_query_ids``, ``qrels_ids`` and ``qrels_grades``.
+        ``token_ids``; ``query_embeddings`` and ``query_offsets``; ``expanded_embeddings`` and
+        ``expanded_offsets``, the same queries as an encoder with expansion makes them; ``ids`` and
+        ``query_ids``, strings; and judgements, as three columns: ``qrels_query_ids``, ``qrels_ids`` and
+        ``qrels_grades``.
     documents
         How many to use at most, from the first; None for all.
     queries
@@ -149,7 +152,7 @@ def from_npz(
         If an array is missing or doesn't fit, or there are fewer documents than asked for.
     """
     arrays = _read_arrays(path)
-    given = TokenEmbeddings(arrays["embeddings"], arrays["offsets"])
+    given = TokenEmbeddings(arrays["embeddings"], arrays["offsets"], arrays.get("token_ids"))
     copied = documents is not None and documents > len(given)
     if copied and not repeated:
         raise InvalidInputError(
@@ -260,7 +263,9 @@ def from_texts(
 def _first(texts: TokenEmbeddings, count: int | None) -> TokenEmbeddings:
     if count is None or count >= len(texts):
         return texts
-    return TokenEmbeddings(texts.embeddings[: texts.offsets[count]], texts.offsets[: count + 1])
+    rows = int(texts.offsets[count])
+    ids = None if texts.token_ids is None else texts.token_ids[:rows]
+    return TokenEmbeddings(texts.embeddings[:rows], texts.offsets[: count + 1], ids)
 
 
 def _spread(n: int, count: int) -> NDArray[np.int64]:
