@@ -12,6 +12,7 @@ from lfm2_retrieval.cli._group import SETTINGS, Group
 from lfm2_retrieval.cli._output import print_json
 
 from .encode import encode
+from .growth import growth
 from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
 from .reading import documents
@@ -164,7 +165,7 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (documents, encode, peers, vectors):
+for one in (documents, encode, growth, peers, vectors):
     command.add_command(one)
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from lfm2_retrieval.display.figures import (
 
 from .summary import front
 
-__all__ = ["depths", "plot_documents", "plot_growth", "plot_report"]
+__all__ = ["depths", "plot_documents", "plot_growth", "plot_report", "plot_sizes"]
 
 _MARKERS = "osD^vPX*"
 
@@ -87,6 +87,56 @@ def plot_growth(reports: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set_title("" if kind == "build" else f"{kind} queries, k = {k}", fontsize=9, loc="left")
             axes.grid()
         legend_below(figure, grid[0], 6)
+
+
+def plot_sizes(report: Mapping[str, Any], path: Path) -> None:
+    """Time, bytes and memory against documents, with the model of the time.
+
+    Parameters
+    ----------
+    report
+        Of `benchmarks.growth.measure_growth`.
+    path
+        Its suffix says how to draw: .png, .svg or .pdf.
+
+    Raises
+    ------
+    MissingExtraError
+        Without matplotlib.
+    """
+    rows = report["rows"]
+    sizes = [row["documents"] for row in rows]
+    shown = {
+        "CPU time of a query, ms": {
+            "brute force": ([row["brute_p50_cpu_ms"] for row in rows], "o"),
+            "exact": ([row["exact_p50_cpu_ms"] for row in rows], "s"),
+            f"{report['tier']}, recall ≥ {report['target_recall']:g}": (
+                [row["p50_cpu_ms"] for row in rows],
+                "D",
+            ),
+        },
+        "bytes a vector": {report["tier"]: ([row["bytes_per_vector"] for row in rows], "D")},
+        "resident memory, MB": {
+            "building": ([row["build_peak_bytes"] / 1e6 for row in rows], "^"),
+            "searching": ([row["search_peak_bytes"] / 1e6 for row in rows], "v"),
+        },
+    }
+    with drawing((10.4, 3.4), path) as figure:
+        for axes, (title, lines) in zip(figure.subplots(1, 3), shown.items(), strict=True):
+            for number, (label, (values, marker)) in enumerate(lines.items()):
+                known = [(x, y) for x, y in zip(sizes, values, strict=True) if y is not None]
+                style = {"color": COLOURS[number], "marker": marker, "ms": 4, "lw": 1.2}
+                axes.plot([x for x, _ in known], [y for _, y in known], **style, label=label)
+            if "CPU" in title and (model := report["model"].get("search")):
+                vectors = [row["vectors"] for row in rows]
+                times = [model["a"] + model["b"] * (one / 1e6) ** model["c"] for one in vectors]
+                axes.plot(sizes, times, color="0.4", ls=":", lw=1.2, label="model")
+            axes.set_xscale("log")
+            axes.set_yscale("linear" if "bytes" in title else "log")
+            axes.set_xlabel("documents")
+            axes.set_title(title, fontsize=9, loc="left")
+            axes.legend(fontsize=7, frameon=False)
+            axes.grid()
 
 
 def plot_documents(report: Mapping[str, Any], path: Path) -> None:

@@ -63,6 +63,7 @@ def measure(
     search: bool = True,
     filtered: bool = False,
     skip: bool = False,
+    depths: Sequence[int] = DEPTHS,
     build_limit: float | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -88,6 +89,8 @@ def measure(
         False to stop after building.
     filtered
         Whether to search under filters too; the systems were made for it.
+    depths
+        The values of k.
     skip
         Leave out a system that is missing or fails, and say why under ``skipped``.
     build_limit
@@ -134,7 +137,7 @@ def measure(
                 try_searches(system, worker, folders[system.name], files, workload, DEPTHS[0])
                 ways += [_Way(system, label, worker) for label in system.searches]
         report["systems"] = [facts for facts in report["systems"] if facts["name"] not in skipped.reasons]
-        _search_all(workload, files, ways, report, on_progress)
+        _search_all(workload, files, ways, report, depths, on_progress)
         if filtered:
             on_progress("searching under filters")
             for worker in dict.fromkeys(way.worker for way in ways):
@@ -164,11 +167,12 @@ def _heading(workload: Workload, protocol: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _search_all(
+def _search_all(  # noqa: PLR0917
     workload: Workload,
     files: Mapping[str, str],
     ways: Sequence[_Way],
     report: dict[str, Any],
+    depths: Sequence[int],
     on_progress: Callable[[str], None],
 ) -> None:
     """Ask all kinds of queries for all depths, and put into the report what came of it."""
@@ -178,7 +182,7 @@ def _search_all(
     for kind, queries in workload.asked.items():
         for worker in dict.fromkeys(way.worker for way in ways):
             worker.ask("load", queries=files[kind], query_offsets=files[f"{kind}_offsets"])
-        for k in (depth for depth in DEPTHS if depth <= len(workload.documents)):
+        for k in (depth for depth in depths if depth <= len(workload.documents)):
             on_progress(f"searching, {kind} queries, k = {k}")
             results = _search(workload, queries, ways, k, report["protocol"], report["notes"])
             for way, result in zip(ways, results, strict=True):
