@@ -44,6 +44,17 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+FRAMEWORKS = ("haystack", "langchain", "llamaindex")
+
+
+@pytest.mark.parametrize("page", FRAMEWORKS)
+def test_an_answer_with_its_source_takes_twelve_lines(page: str) -> None:
+    """The installation, and what is not blank of a page's first block."""
+    first, *_ = blocks(ROOT / f"docs/how-to/{page}.md", "python")
+    assert "source" in first
+    assert 1 + sum(bool(line.strip()) for line in first.splitlines()) <= 12
+
+
 def test_the_tutorial_s_commands_run(tmp_path: Path) -> None:
     script = "set -eu\n" + "\n".join(blocks(ROOT / "docs/tutorial.md", "bash"))
     done = subprocess.run(

@@ -13,11 +13,10 @@ from haystack.document_stores.types import DuplicatePolicy
 from ... import datatypes
 from ...encoder import Encoder, Precision
 from ...errors import InvalidInputError
-from ...indexes import Tier, is_vacant
-from ...platform.forks import Lock
-from ...retriever import Retriever
+from ...indexes import Tier
 from ...searchable import Writable
 from ..common import last_of_each, writable
+from ..opening import Opening, name_of
 from .documents import from_haystack, plain_metadata, to_haystack
 from .errors import as_haystack
 from .filters import to_where
@@ -73,12 +72,11 @@ class LFM2DocumentStore:
         dtype: Precision = "auto",
         retriever: Searchable | None = None,
     ) -> None:
-        if path is not None and retriever is not None:
-            raise InvalidInputError("path and retriever are two ways to name an index: give one of them")
         self.path, self.model, self.tier, self.fields = path, model, tier, list(fields)
         self.lexical, self.trust_model, self.device, self.dtype = lexical, trust_model, device, dtype
-        self._given, self._opening = retriever, Lock()
-        self._opened: Retriever | None = None
+        reading = {"model": model, "trust_model": trust_model, "device": device, "dtype": dtype}
+        making = {"tier": tier, "fields": self.fields, "lexical": lexical}
+        self._opening = Opening(path, retriever, reading, making)
 
     @property
     def retriever(self) -> Searchable:
@@ -89,12 +87,8 @@ class LFM2DocumentStore:
         DocumentStoreError
             If it can't be.
         """
-        if self._given is not None:
-            return self._given
-        with self._opening, as_haystack():
-            if self._opened is None:
-                self._opened = self._open()
-            return self._opened
+        with as_haystack():
+            return self._opening.retriever()
 
     def warm_up(self) -> None:
         """Open the index and load its model.
@@ -104,17 +98,12 @@ class LFM2DocumentStore:
         DocumentStoreError
             If that can't be done; the message says what to do.
         """
-        retriever = self.retriever
-        if isinstance(retriever, Retriever):
-            with as_haystack():
-                _ = retriever.encoder
+        with as_haystack():
+            self._opening.warm_up()
 
     def close(self) -> None:
         """Close the index, if it was opened here; a later use opens it again."""
-        with self._opening:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+        self._opening.close()
 
     def __enter__(self) -> Self:
         return self
@@ -133,15 +122,14 @@ class LFM2DocumentStore:
             If the store was made with ``retriever=``.
         """
         with as_haystack():
-            if self._given is not None:
+            if self._opening.given is not None:
                 raise InvalidInputError(
                     "a store made with retriever= can't be saved: make it with the index's path"
                 )
-        model = self.model.name if isinstance(self.model, Encoder) else self.model
         found: dict[str, Any] = default_to_dict(
             self,
             path=None if self.path is None else str(self.path),
-            model=None if model is None else str(model),
+            model=name_of(self.model),
             tier=None if self.tier is None else str(self.tier),
             fields=self.fields,
             lexical=self.lexical,
@@ -280,7 +268,7 @@ class LFM2DocumentStore:
     ) -> list[Document]:
         """See `search`; the event loop goes on meanwhile."""
         where = to_where(filters)
-        retriever = self._opened if self._given is None else self._given
+        retriever = self._opening.opened
         if retriever is None:  # opening it reads files
             retriever = await to_thread(lambda: self.retriever)
         with as_haystack():
@@ -347,18 +335,6 @@ class LFM2DocumentStore:
         return await to_thread(
             self.get_metadata_field_unique_values, metadata_field, search_term, from_, size, filters
         )
-
-    def _open(self) -> Retriever:
-        given: dict[str, Any] = {
-            "model": self.model,
-            "trust_model": self.trust_model,
-            "device": self.device,
-            "dtype": self.dtype,
-        }
-        if self.path is not None and not is_vacant(Path(self.path)):
-            return Retriever.open(self.path, **given)
-        given |= {"tier": self.tier, "fields": self.fields, "lexical": self.lexical}
-        return Retriever.index([], self.path, if_exists="append", **given)
 
     def _writable(self) -> Writable:
         return writable(self.retriever)

@@ -11,6 +11,7 @@ from haystack import Document, component, default_from_dict, default_to_dict
 
 from ...datatypes import SearchParams
 from ...encoder import Encoder, Precision
+from ..opening import name_of
 from ..reranking import Reranking
 
 __all__ = ["LFM2Ranker"]
@@ -66,9 +67,8 @@ class LFM2Ranker:
 
     def to_dict(self) -> dict[str, Any]:
         """For a saved pipeline."""
-        model = self.model.name if isinstance(self.model, Encoder) else str(self.model)
         found: dict[str, Any] = default_to_dict(
-            self, model=model, top_k=self.top_k, device=self.device, dtype=self.dtype
+            self, model=name_of(self.model), top_k=self.top_k, device=self.device, dtype=self.dtype
         )
         return found
 
