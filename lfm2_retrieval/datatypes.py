@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "By",
     "Document",
     "Fusion",
     "Hit",
@@ -51,6 +52,15 @@ class Fusion(StrEnum):
     """By their scores: the documents of both lists get both scores, normalised."""
     RERANK = "rerank"
     """By MaxSim: words only propose further documents."""
+
+
+class By(StrEnum):
+    """What hits are, where documents are split into passages."""
+
+    PASSAGE = "passage"
+    """Passages, however many of a document."""
+    DOCUMENT = "document"
+    """The best passage of each document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,7 @@ class SearchOptions(TypedDict, total=False):
     depth: int | None
     group_by: str | None
     group_size: int
+    by: By | Literal["passage", "document"]
     min_score: float | Literal["auto"] | None
 
 
@@ -145,6 +156,10 @@ class SearchParams:
         take their place. A document that lacks the field, or has null, is a group of its own.
     group_size
         See ``group_by``.
+    by
+        What hits are in an index of passages: ``"passage"``, or ``"document"`` for the best passage of each
+        document; ``Hit.n_matching`` is then how many more of its passages are among the best 50 of the
+        search, or the best 4 ``k`` if these are more.
     min_score
         Hits with a lower ``score``, of whatever kind, are left out. ``"auto"``: those whose
         ``normalized_score`` is below the threshold that ``tune`` learnt, so that what the collection doesn't
@@ -169,6 +184,7 @@ class SearchParams:
     depth: int | None = None
     group_by: str | None = None
     group_size: int = 1
+    by: By | Literal["passage", "document"] = By.PASSAGE
     min_score: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
@@ -180,7 +196,7 @@ class SearchParams:
                 raise InvalidTypeError(f"{name} must be a whole number, not {value!r}")
             if value < 1:
                 raise InvalidInputError(f"{name} must be at least 1, not {value}")
-        for name, kind in (("mode", Mode), ("fusion", Fusion)):
+        for name, kind in (("mode", Mode), ("fusion", Fusion), ("by", By)):
             value = getattr(self, name)
             if value not in set(kind):
                 raise InvalidInputError(f"{name} must be one of {', '.join(kind)}, not {value!r}")

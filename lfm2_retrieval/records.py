@@ -188,17 +188,22 @@ def _framework_document(source: Any) -> dict[str, Any] | None:
 
 
 class Draft(NamedTuple):
-    """A document on its way into an index; one without an id gets a number when it is written."""
+    """A document on its way into an index; one without an id gets a number when it is written.
+
+    ``document`` is itself, if it was given as one.
+    """
 
     id: str | None
     text: str
     metadata: Mapping[str, Any]
+    document: Document | None = None
 
 
 def draft_of(source: Any, position: int = 0, columns: Columns = COLUMNS) -> Draft:
     """What somebody gave as a document, which may have no id; as :func:`document_of`."""
     document, named = _parse(source, position, position, columns)
-    return Draft(document.id if named else None, document.text, document.metadata)
+    given = document if isinstance(source, Document) else None
+    return Draft(document.id if named else None, document.text, document.metadata, given)
 
 
 def document_of(source: Any, number: int = 0, position: int = 0, columns: Columns = COLUMNS) -> Document:

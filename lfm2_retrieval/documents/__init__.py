@@ -21,7 +21,7 @@ from .workers import Limits
 
 if TYPE_CHECKING:
     from .file_document import FileDocument
-    from .passages import Passage, Passages, TokenCounter, TokenizerCounter, keep_numbers, split
+    from .passages import Passage, Passages, TokenCounter, TokenizerCounter, keep_numbers, passage_key, split
     from .reader import DocumentReader, read
 
 # These need NumPy, which a command's help has no use for.
@@ -33,6 +33,7 @@ _HOME = {
     "TokenCounter": ".passages",
     "TokenizerCounter": ".passages",
     "keep_numbers": ".passages",
+    "passage_key": ".passages",
     "read": ".reader",
     "split": ".passages",
 }
@@ -58,6 +59,7 @@ __all__ = [
     "TokenizerCounter",
     "folder_names",
     "keep_numbers",
+    "passage_key",
     "read",
     "read_documents",
     "read_lines",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..datatypes import Document
 from .structure import Place, Places, Structure
@@ -26,11 +28,14 @@ class FileDocument(Document):
         What the file is: ``markdown``, ``pdf``, ``csv`` …
     structure
         What is known of the text.
+    facts
+        Whatever else is to be kept with it in an index, as JSON values.
     """
 
     source: str = ""
     format: str = ""
     structure: Structure = field(default=_EMPTY)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def place(self, start: int = 0, end: int | None = None) -> Place:
         """Where a span of the text lies in the file."""

@@ -14,16 +14,16 @@ from typing import Any
 
 from ..datatypes import Document
 from ..errors import InvalidInputError, InvalidTypeError
+from ..hits import encode_front
 from .file_document import FileDocument
 from .splitting import Span, TokenCounter, split_span, without_surrogates
 from .structure import Heading, Place, Places, Structure
 
-__all__ = ["Passage", "Passages", "TokenCounter", "TokenizerCounter", "keep_numbers", "split"]
+__all__ = ["Passage", "Passages", "TokenCounter", "TokenizerCounter", "keep_numbers", "passage_key", "split"]
 
 _LEAST = 16
 """How many tokens a passage has room for at least, beside its headings."""
 _AT_ONCE = 1 << 18
-_BETWEEN = " › "
 _SHARE = 4
 """The headings in front of a passage take one part in so many of its tokens at most."""
 
@@ -101,12 +101,12 @@ class Passage:
     @property
     def encoded(self) -> str:
         """What is encoded: the path of headings, and the text."""
-        return f"{_BETWEEN.join(self.context)}\n{self.text}" if self.context else self.text
+        return encode_front(self.context) + self.text
 
     @property
     def key(self) -> str:
         """A digest of what is encoded: passages of one key have the same vectors, whatever their place."""
-        return hashlib.blake2b(self.encoded.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return passage_key(self.encoded)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -155,6 +155,11 @@ class _Section:
     tokens: int = 0
     """Of all of it, those below included."""
     children: list[_Section] = field(default_factory=list)
+
+
+def passage_key(encoded: str) -> str:
+    """A digest of what is encoded of a passage."""
+    return hashlib.blake2b(encoded.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def split(document: Document, counter: TokenCounter, passages: Passages | None = None) -> list[Passage]:
@@ -297,7 +302,7 @@ class _Splitter:
                 context = ()
             taken = 0
             while context:
-                taken = self._counted([_BETWEEN.join(context) + "\n"])[0] + 1
+                taken = self._counted([encode_front(context)])[0] + 1
                 if taken <= self._limit // _SHARE:
                     break
                 context, taken = context[1:], 0

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from ..hits import Place
+
 __all__ = ["Heading", "Place", "Places", "Region", "Structure", "TextKind"]
 
 
@@ -75,53 +77,6 @@ class Region:
     cell: int | None = None
     first: int | None = None
     last: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something stands in its file, as a person would look for it.
-
-    Parameters
-    ----------
-    pages, lines, cells
-        The first and the last one: of a PDF or a presentation, of a text, of a notebook.
-    sheet
-        Of a workbook; the first, if there are several.
-    range
-        With ``sheet``: the rows and columns, such as ``A2:D9``.
-    """
-
-    pages: tuple[int, int] | None = None
-    lines: tuple[int, int] | None = None
-    cells: tuple[int, int] | None = None
-    sheet: str | None = None
-    range: str | None = None
-
-    @property
-    def page(self) -> int | None:
-        """The first page."""
-        return self.pages[0] if self.pages else None
-
-    def __str__(self) -> str:
-        parts = []
-        if self.sheet is not None:
-            parts.append(f"{self.sheet}!{self.range}" if self.range else self.sheet)
-        for name, many, span in (
-            ("p.", "pp.", self.pages),
-            ("cell", "cells", self.cells),
-            ("line", "lines", self.lines),
-        ):
-            if span is not None:
-                parts.append(f"{name} {span[0]}" if span[0] == span[1] else f"{many} {span[0]}–{span[1]}")
-        return ", ".join(parts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values, without what is unknown."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-            if value is not None
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -324,6 +324,15 @@ class Encoder:
         )
         return [[len(one.ids) for one in sequences] for sequences in read]
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens documents have, cut or not; BOS, prefix and the like don't count."""
+        return self._tokenizer.count(checked(texts))
+
+    @property
+    def document_room(self) -> int:
+        """How many tokens of a document are read, or of a window of it: what `count_tokens` counts."""
+        return self.document_length - self._tokenizer.least_length + 1
+
     def forget_queries(self) -> None:
         """Empty the cache of queries, as a measurement of them needs."""
         self._engine.forget()

@@ -93,6 +93,10 @@ class TextTokenizer:
         length = self._document_length if length is None else length
         return [content.whole(length) for content in self._document.read(self._clean(texts), length)]
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens documents have, without BOS, prefix and what follows them."""
+        return self._document.count([text for text, _ in self._clean(texts)])
+
     def windows(self, texts: Sequence[str], length: int, *, causal: bool) -> list[list[Tokens]]:
         """Tokenize documents, those of more than ``length`` positions in windows (:mod:`.windows`)."""
         return [content.windows(length, causal=causal) for content in self._document.read(self._clean(texts))]
@@ -222,6 +226,15 @@ class _Side:
             encodings = self._encode([first for first, _, _ in group])
             for encoding, (_, more, start) in zip(encodings, group, strict=True):
                 yield self._content(encoding, more, start, length)
+
+    def count(self, texts: list[str]) -> list[int]:
+        """How many tokens texts have by themselves."""
+        counts = [0] * len(texts)
+        parts = ((i, piece) for i, text in enumerate(texts) for _, piece in pieces(text))
+        for group in batched(parts, len(texts) or 1, lambda one: len(one[1])):
+            for (i, _), encoding in zip(group, self._encode([piece for _, piece in group]), strict=True):
+                counts[i] += len(encoding)
+        return counts
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
         with understood(self._file):

@@ -4,6 +4,8 @@ from .catalogue.location import is_index, is_vacant
 from .catalogue.rows import Entry, check_ids, encode_metadata, known_ids, unknown_ids
 from .catalogue.schema import FORMAT
 from .catalogue.settings import CONTENT, RESERVED
+from .catalogue.sources import StoredDocument, StoredPassage
+from .commits.documents import HeldDocument, OpenDocument
 from .commits.writer import OnConflict, Writer
 from .compaction.policy import DriftWarning, Estimate, parse_memory
 from .filters.fields import check_fields
@@ -22,11 +24,15 @@ __all__ = [
     "DriftWarning",
     "Entry",
     "Estimate",
+    "HeldDocument",
     "Index",
     "MinScore",
     "OnConflict",
+    "OpenDocument",
     "Recall",
     "RunUpkeep",
+    "StoredDocument",
+    "StoredPassage",
     "Tier",
     "Tuning",
     "Where",

@@ -15,7 +15,7 @@ from ..errors import (
     StoredIndexError,
 )
 from .catalogue.catalogue import Catalogue
-from .catalogue.schema import last_row
+from .catalogue.schema import last_row, last_source
 from .catalogue.settings import CONTENT, make_settings
 from .commits.writer import OnConflict, Writer
 from .compaction.policy import BuildProgress, Estimate, estimate_size
@@ -63,6 +63,7 @@ class Index(IndexReader):
         settings: Mapping[str, Any] | None = None,
         lexical: bool = True,
         fields: Sequence[str] = (),
+        passages: Mapping[str, Any] | None = None,
         seed: int = 0,
         timeout: float = 30.0,
     ) -> Self:
@@ -86,6 +87,9 @@ class Index(IndexReader):
         fields
             Fields of the metadata, such as ``"lang"`` or ``"author.name"``, that get columns with an index:
             filters on them are faster, and mean the same.
+        passages
+            How documents are split (``tokens``, ``overlap``, ``headings``), if the index is to hold passages
+            of documents: see `Writer.put_document`.
         seed, timeout
             Of everything drawn at random; seconds to wait for another writer.
 
@@ -96,7 +100,9 @@ class Index(IndexReader):
         InvalidInputError
             If an argument can't be used: a setting is reserved or not JSON, a field can't be named.
         """
-        values = make_settings(dim, settings, tier=tier, seed=seed, lexical=lexical, fields=fields)
+        values = make_settings(
+            dim, settings, tier=tier, seed=seed, lexical=lexical, fields=fields, passages=passages
+        )
         catalogue, temporary = make(path, values, if_exists, timeout)
         return cls(catalogue, temporary=temporary)
 
@@ -195,7 +201,8 @@ class Index(IndexReader):
         if (writer := self._transactions.joined) is not None:
             return writer.next_number()
         with self._views.catalogue.reading() as connection:
-            return last_row(connection)
+            passages = self._snapshot().has_passages
+            return last_source(connection) if passages else last_row(connection)
 
     def build(
         self,

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError, InvalidTypeError, StoredIndexError
 from .catalogue.catalogue import Catalogue, SweptError
-from .catalogue.rows import COLUMNS, Entry, decode_row, encode_ids, name_some
+from .catalogue.rows import COLUMNS, Entry, encode_ids, name_some
 from .catalogue.schema import CATALOGUE
 from .catalogue.settings import CONTENT, parse_tier
+from .catalogue.sources import read_entries
 from .compaction.policy import is_outgrown
 from .filters.where import Condition, Where, parse_where
 from .quantization.codec import Tier
 from .search.searcher import Question
 from .segments.fp16 import SegmentInfo
+from .sources import Sources
 from .stored_text import decode_text
 from .views import View, Views
 
@@ -95,8 +97,9 @@ class IndexReader:
         return [found.get(id) for id in encoded]
 
     def newest_ids(self, ids: Sequence[str]) -> set[str]:
-        """Those of some ids that the newest commit has, whatever this index reads."""
-        return set(map(decode_text, self._views.catalogue.living(encode_ids(ids))))
+        """Those of some ids of documents that the newest commit has, whatever this index reads."""
+        table = "sources" if self._snapshot().has_passages else "documents"
+        return set(map(decode_text, self._views.catalogue.living(encode_ids(ids), table)))
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.get(id) is not None
@@ -139,8 +142,8 @@ class IndexReader:
     def _stream(self, view: View, condition: Condition | None) -> Iterator[Entry]:
         try:
             if condition is None:
-                for page in view.catalogue.pages(view.snapshot.commit, COLUMNS):
-                    yield from map(decode_row, page)
+                for page in view.catalogue.pages(view.snapshot.commit, COLUMNS, read_entries):
+                    yield from page
                 return
             keys = [key for (key,) in view.filter.select(view.snapshot, condition, "key")]
             for first in range(0, len(keys), _PAGE):
@@ -282,6 +285,11 @@ class IndexReader:
             return read(reader)
 
         return self._views.read(held)
+
+    @property
+    def sources(self) -> Sources:
+        """The documents as they were given, of which this index may hold passages."""
+        return Sources(self._views)
 
     @property
     def path(self) -> Path:

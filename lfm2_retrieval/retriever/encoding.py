@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from ..errors import (
     callers_level,
     remedy,
 )
-from ..records import Draft
 
 __all__ = ["encode_texts", "read_all", "warn_of_cut"]
 
@@ -36,23 +36,33 @@ def warn_of_cut(n_cut: int, n_documents: int, encoder: Encoder) -> None:
     )
 
 
-Encoded = tuple[list[Draft], TokenEmbeddings, int]
-"""A batch, its vectors and how many of its texts were cut."""
+class Text(Protocol):
+    """What has a text that is to be encoded: a `Draft`, or a `Piece`."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
 
 
-def encoded_batches(encoder: Encoder, batches: Iterator[list[Draft]]) -> Generator[Encoded, None, None]:
-    """Each batch with its vectors, none for a document without text."""
-    waiting: deque[list[Draft]] = deque()
+Item = TypeVar("Item", bound=Text)
+
+
+def encoded_batches(
+    encoder: Encoder, batches: Iterator[list[Item]]
+) -> Generator[tuple[list[Item], TokenEmbeddings, int], None, None]:
+    """Each batch, its vectors, none for what is without text, and how many of its texts were cut."""
+    waiting: deque[tuple[list[Item], list[str]]] = deque()
 
     def texts() -> Iterator[list[str]]:
         for batch in batches:
-            waiting.append(batch)
-            yield [draft.text for draft in batch if draft.text.strip()]
+            read = [item.text for item in batch]
+            waiting.append((batch, read))
+            yield [text for text in read if text.strip()]
 
     with closing(encoder.iter_batches(texts(), output="float16")) as results:
         for embeddings, cut in results:
-            batch = waiting.popleft()
-            yield batch, _with_blanks(embeddings, [draft.text for draft in batch]), cut
+            batch, read = waiting.popleft()
+            yield batch, _with_blanks(embeddings, read), cut
 
 
 def encode_texts(encoder: Encoder, texts: list[str]) -> tuple[TokenEmbeddings, int]:

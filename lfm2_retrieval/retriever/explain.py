@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..datatypes import Hit, Match, TokenEmbeddings
 from ..encoder import Encoder
 from ..errors import InvalidInputError
+from ..hits import encode_front
 from ..indexes import Index
 
 __all__ = ["explained", "matches"]
@@ -34,12 +35,16 @@ def _matched(index: Index, encoder: Encoder, query: TokenEmbeddings, hits: list[
     return [
         hit
         if hit.text is None or not len(vectors)
-        else replace(
-            hit,
-            matches=matches(query[0], query.spans, vectors, encoder.document_members(hit.text, vectors)),
-        )
+        else replace(hit, matches=matches(query[0], query.spans, vectors, _members(encoder, hit, vectors)))
         for hit, vectors in zip(hits, documents, strict=True)
     ]
+
+
+def _members(encoder: Encoder, hit: Hit, vectors: NDArray[Any]) -> list[NDArray[np.int32]]:
+    """The characters of the text behind each vector; of headings in front of it, none."""
+    front = encode_front(hit.in_front)
+    members = encoder.document_members(front + (hit.text or ""), vectors)
+    return [np.maximum(spans - np.int32(len(front)), 0) for spans in members]
 
 
 def matches(

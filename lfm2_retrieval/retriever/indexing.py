@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
+from ..documents import Passages
 from ..encoder import DEFAULT_MODEL, Encoder
 from ..frames import collected, length
 from ..indexes import Index
@@ -15,7 +16,9 @@ from ..records import Columns, Draft, Source
 from .batches import batches, refuse_one
 from .ingest import Ingest
 from .own_encoder import ModelChoice, given_encoder
+from .pieces import Piece, pieces
 from .progress import Show
+from .splitting import Splitter, whole_of
 from .target import Target
 
 __all__ = ["Begun", "Given", "begin"]
@@ -79,6 +82,11 @@ class Begun(NamedTuple):
     def run(self, memory: int, show: Show | None) -> None:
         """Encode and store; what an interruption leaves, see :meth:`Retriever.index`."""
         given = self.given
+        passages = self.target.passages
+        stream: Iterator[list[Draft]] | Iterator[list[Piece]] = self.batches
+        if isinstance(passages, Passages):
+            wholes = ([whole_of(draft) for draft in batch] for batch in self.batches)
+            stream = pieces(wholes, Splitter(self.encoder, passages))
         Ingest(
             self.store,
             self.encoder,
@@ -89,7 +97,7 @@ class Begun(NamedTuple):
             self.made,
             given.ids,
             self.target.prepare,
-        ).run(self.batches)
+        ).run(stream)
 
 
 def begin(target: Target, given: Given, choice: ModelChoice) -> Begun:
@@ -103,7 +111,9 @@ def begin(target: Target, given: Given, choice: ModelChoice) -> Begun:
         return _appending(store, target, given, choice, lambda: given.batches(store))
     stream = given.batches()
     fresh = choice.load(DEFAULT_MODEL).with_options(**target.options)
-    stream = chain([next(stream, [])], stream)
+    first = next(stream, [])
+    stream = chain([first], stream)
+    target = target.settled(first)
     settings = target.replacement(fresh)
     made = None if held else target.make(fresh)
     if made is None and settings is None:  # another process has made it meanwhile
@@ -124,6 +134,7 @@ def _appending(
     """A run that adds to an index which is there."""
     try:
         stream = draw()
+        target = target.like(store.settings)
         target.check(store.settings)
         encoder = choice.of_index(store)  # a wrong model shows here, before anything is changed
         store.configure(lexical=target.lexical, fields=target.fields)

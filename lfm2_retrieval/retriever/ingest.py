@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from ..datatypes import TokenEmbeddings
 from ..encoder import Encoder
 from ..errors import (
     IndexClosedError,
@@ -20,7 +21,8 @@ from ..errors import (
 from ..indexes import CONTENT, Estimate, Index, Writer
 from ..platform.interrupts import uninterrupted
 from ..records import Draft, Source, check_names
-from .encoding import Encoded, encoded_batches, warn_of_cut
+from .encoding import encoded_batches, warn_of_cut
+from .pieces import Piece, PieceWriter
 from .recorded import check_recorded
 
 __all__ = ["Ingest", "Progress", "Source", "check_names", "check_same_model"]
@@ -28,6 +30,10 @@ __all__ = ["Ingest", "Progress", "Source", "check_names", "check_same_model"]
 _COMMIT_TOKENS = 1 << 18
 _DECISIVE = ("fingerprint", "long_documents", "document_length", "pool_factor", "protected_tokens")
 """What of an encoder's identity decides its vectors of documents."""
+
+
+Encoded = tuple[list[Any], TokenEmbeddings, int]
+"""A batch of drafts, or of pieces, its vectors, and how many of its texts were cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +115,17 @@ class Ingest:
     _content: str | None = field(default=None, init=False)
     _started: float = field(default_factory=time.monotonic)
 
-    def run(self, batches: Iterator[list[Draft]]) -> None:
+    def __post_init__(self) -> None:
+        self._pieces = PieceWriter(self.ids)
+
+    def run(self, batches: Iterator[list[Draft]] | Iterator[list[Piece]]) -> None:
         """Encode and store in several commits, compressing in between; if interrupted, what was encoded.
 
-        Documents are read and stored by this thread while others tokenize and encode those that follow.
+        A commit has whole documents, of however many passages. Documents are read and stored by this thread
+        while others tokenize and encode those that follow.
         """
-        with closing(encoded_batches(self.encoder, batches)) as encoded:
+        stream: Iterator[list[Any]] = batches
+        with closing(encoded_batches(self.encoder, stream)) as encoded:
             self._store(encoded)
 
     def _store(self, batches: Iterator[Encoded]) -> None:
@@ -177,16 +188,20 @@ class Ingest:
                     with uninterrupted():  # half a batch written is all of them lost
                         self._add(writer, one)
                         done = after
-                for one in batches if whole and waiting.more else ():
+                while waiting.more and (whole or self._pieces.is_open):
+                    if (one := next(batches, None)) is None:
+                        break
                     with uninterrupted():
                         self._add(writer, one)
                         done = self._after(done, one)
                     self._tell(done)
                 with uninterrupted():
+                    self._pieces.drop(writer)
                     writer.commit()
             except BaseException as error:
                 if done.documents and not whole:
                     with suppress(IndexClosedError), uninterrupted():  # closed: the writer itself failed
+                        self._pieces.drop(writer)
                         writer.commit()
                         error.add_note(f"the {done.documents} documents before it are in the index")
                 raise
@@ -194,6 +209,9 @@ class Ingest:
 
     def _add(self, writer: Writer, one: Encoded) -> None:
         batch, embeddings, _ = one
+        if isinstance(batch[0], Piece):
+            self._pieces.add(writer, batch, embeddings)
+            return
         ids = writer.fill_ids([draft.id for draft in batch], self.ids)
         self.ids.update(ids)
         writer.add(ids, embeddings, [draft.text for draft in batch], [draft.metadata for draft in batch])
@@ -203,7 +221,7 @@ class Ingest:
         batch, embeddings, cut = one
         done = replace(
             done,
-            documents=done.documents + len(batch),
+            documents=done.documents + sum(not isinstance(item, Piece) or item.last for item in batch),
             tokens=done.tokens + len(embeddings.embeddings),
             seconds=time.monotonic() - self._started,
             cut=done.cut + cut,

@@ -108,6 +108,7 @@ class ReadingRetriever:
         depth: int | None = None,
         group_by: str | None = None,
         group_size: int = 1,
+        by: Literal["passage", "document"] = "passage",
         min_score: float | Literal["auto"] | None = None,
         nprobe: int | None = None,
         candidates: int | None = None,
@@ -136,6 +137,10 @@ class ReadingRetriever:
             Of a hybrid search; these and what follows as for :class:`SearchParams`.
         group_by, group_size
             How many hits may have the same value of a field.
+        by
+            In an index of passages: whether hits are passages, or ``"document"`` for the best passage of
+            each document, with ``Hit.n_matching``: how many more of its passages are among the best 50 of the
+            search (4 ``k``, if these are more).
         min_score
             Hits with a lower score are left out; ``"auto"``: as :meth:`tune` learnt.
         nprobe, candidates, rerank, exact, threads
@@ -163,6 +168,7 @@ class ReadingRetriever:
             depth=depth,
             group_by=group_by,
             group_size=group_size,
+            by=by,
             min_score=min_score,
             nprobe=nprobe,
             candidates=candidates,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..encoder import DocumentKeywords, Encoder, LongDocuments, Precision
 from ..errors import CheckpointError, DamagedIndexError, InvalidInputError, ModelMismatchError
@@ -26,6 +26,7 @@ from .target import IfExists, Target
 
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
+    from ..documents import Passages
     from ..indexes import Tuning
     from ..indexes.recovery import Repair
 
@@ -70,6 +71,7 @@ class Retriever(ReadingRetriever):
         document_length: int | None = None,
         pool_factor: int | None = None,
         protected_tokens: int | None = None,
+        passages: Passages | Literal["auto", "none"] = "auto",
     ) -> Retriever:
         """Encode documents and put them into an index.
 
@@ -125,6 +127,12 @@ class Retriever(ReadingRetriever):
         long_documents, document_length, pool_factor, protected_tokens
             How documents are read, see :class:`DocumentOptions`. By default as the encoder does, and as the
             index to append to was made.
+        passages
+            Whether documents are split into passages, which are what is encoded and found, so that nothing of
+            a long one is cut: :class:`~lfm2_retrieval.documents.Passages` says how long they are. The index
+            keeps this, and splits what is added later alike. ``"auto"``: documents that were read from
+            files are, as by ``Passages()``, others aren't; and as the index to append to was made.
+            ``"none"``: none are.
 
         Raises
         ------
@@ -154,6 +162,7 @@ class Retriever(ReadingRetriever):
             fields=check_fields(fields),
             options=options,
             model=model,
+            passages=passages,
         )
         given = Given(documents, check_columns(text, id, metadata), batch_size, n_documents)
         n_bytes = parse_memory(memory)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from ..documents import FileDocument, Passages
 from ..encoder import DocumentKeywords, DocumentOptions, Encoder
 from ..errors import IndexExistsError, InvalidInputError, remedy
 from ..indexes import Index, Tier, Writer, is_index, is_vacant
+from ..records import Draft
 from .recorded import check_recorded, recorded_options
+from .splitting import PassagesChoice, check_passages, recorded_passages, to_setting
 
 __all__ = ["IfExists", "Target"]
 
@@ -27,6 +30,7 @@ class Target:
     lexical: bool | None
     fields: Sequence[str]
     options: DocumentKeywords
+    passages: PassagesChoice = None
 
     @classmethod
     def of(
@@ -39,6 +43,7 @@ class Target:
         fields: Sequence[str],
         options: DocumentKeywords,
         model: object,
+        passages: PassagesChoice = None,
     ) -> Target:
         """A target, checked: its options are those given, and else an encoder's own where one is given.
 
@@ -55,7 +60,25 @@ class Target:
             given = {name: value for name, value in options.items() if value is not None}
             options = cast(DocumentKeywords, {**model.options.chosen, **given})
         DocumentOptions().changed(options)
-        return cls(path, if_exists, tier, lexical, fields, options)
+        passages = check_passages(passages, options.get("long_documents"))
+        return cls(path, if_exists, tier, lexical, fields, options, passages)
+
+    def settled(self, documents: Sequence[Draft]) -> Target:
+        """For an index that is made: whether documents are split, going by the first of them.
+
+        Those from files are, unless long ones are to be read in another way.
+        """
+        if self.passages not in (None, "auto"):
+            return self
+        whole = self.options.get("long_documents") in (None, "truncate")
+        files = whole and any(isinstance(draft.document, FileDocument) for draft in documents)
+        return replace(self, passages=Passages() if files else "none")
+
+    def like(self, settings: Mapping[str, Any]) -> Target:
+        """For an index that is there: documents are split as they were, unless it is said how."""
+        if self.passages not in (None, "auto"):
+            return self
+        return replace(self, passages=recorded_passages(settings) or "none")
 
     @property
     def folder(self) -> Path:
@@ -110,6 +133,7 @@ class Target:
                 tier=self.tier or Tier.BALANCED,
                 lexical=self.lexical is not False,
                 fields=self.fields,
+                passages=self._passages_setting,
             )
         except IndexExistsError:
             if not self.is_there():
@@ -122,6 +146,7 @@ class Target:
             return None
         settings = {"dim": encoder.dim, "encoder": dict(encoder.identity), "fields": self.fields}
         settings |= {} if self.tier is None else {"tier": str(self.tier)}
+        settings |= {} if self._passages_setting is None else {"passages": self._passages_setting}
         return settings | ({} if self.lexical is None else {"lexical": self.lexical})
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -141,6 +166,16 @@ class Target:
                     f"{self.path} was made with {name}={held[name]!r}: leave "
                     f"{remedy(f'{name}=', '--' + name.replace('_', '-'))} out to append to it"
                 )
+        made = recorded_passages(settings)
+        if self.passages not in (None, "auto") and (made or "none") != self.passages:
+            raise InvalidInputError(
+                f"{self.path} was made with passages={made or 'none'!r}: leave "
+                f"{remedy('passages=', '--passages')} out to append to it"
+            )
+
+    @property
+    def _passages_setting(self) -> dict[str, Any] | None:
+        return to_setting(self.passages if isinstance(self.passages, Passages) else None)
 
     def prepare(self, writer: Writer) -> None:
         """Ready a writer to add to what is there, or refuse: it may have been overwritten meanwhile."""

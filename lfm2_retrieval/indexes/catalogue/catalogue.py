@@ -6,10 +6,10 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ...errors import (
     IndexClosedError,
@@ -24,13 +24,15 @@ from ..access import unreadable
 from ..segments.files import fsync_folder
 from . import connections, schema
 from .connections import connect, connect_to_read, harden, limit, translated
-from .location import UNDER_CONSTRUCTION, check_kind, make_catalogue, upgrade
+from .location import UNDER_CONSTRUCTION, check_kind, make_catalogue
 from .newest import read_newest, write_newest
-from .rows import COLUMNS, Entry, check_whole, dead_checksum, decode_row
-from .schema import ALIVE, CATALOGUE, read_settings
+from .rows import ALIVE, COLUMNS, Entry, check_whole, dead_checksum
+from .schema import CATALOGUE, read_settings
+from .sources import read_entries
 
 __all__ = ["IDS_PER_QUERY", "Catalogue", "SweptError"]
 
+T = TypeVar("T")
 _PAGE = 512
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
@@ -77,8 +79,6 @@ class Catalogue:
         self._place: tuple[int, ...] = ()
         self._place = self._look()
         try:
-            if self._format() in schema.UPGRADES:
-                upgrade(folder)
             self._check_format(self._format())
             with self.reading(limited=True) as connection:
                 self._identity = self._identify(connection)
@@ -254,19 +254,29 @@ class Catalogue:
 
     def fetch(self, commit: int, column: Literal["id", "key"], values: Sequence[Any]) -> dict[Any, Entry]:
         """Documents alive at a commit, by id (bytes) or by key; those that aren't there are left out."""
-        found: dict[Any, Entry] = {}
-        for values_found in self._select(commit, column, values, COLUMNS):
-            entry = decode_row(values_found)
-            found[values_found[1 if column == "key" else 6]] = entry
-        return found
+        with self.reading_at(commit) as connection:
+            rows = self._select(connection, commit, column, values, COLUMNS)
+            entries = read_entries(connection, rows)
+        return {row[1 if column == "key" else 6]: entry for row, entry in zip(rows, entries, strict=True)}
 
     def keys(self, commit: int, ids: Sequence[bytes]) -> dict[bytes, int]:
         """The keys of documents alive at a commit, by id; those that aren't there are left out."""
-        found = dict(self._select(commit, "id", ids, "id, key"))
+        with self.reading_at(commit) as connection:
+            found = dict(self._select(connection, commit, "id", ids, "id, key"))
         check_whole(found.values())
         return found
 
-    def living(self, ids: Sequence[bytes]) -> set[bytes]:
+    def documents_of(self, commit: int, keys: Sequence[int]) -> dict[int, int]:
+        """By the keys of passages alive at a commit, the rows of their documents in ``sources``."""
+        columns = "key, (SELECT source FROM passages WHERE row = documents.row)"
+        with self.reading_at(commit) as connection:
+            found = dict(self._select(connection, commit, "key", keys, columns))
+        check_whole(found.values())
+        return found
+
+    def living(
+        self, ids: Sequence[bytes], table: Literal["documents", "sources"] = "documents"
+    ) -> set[bytes]:
         """Those of some ids that the newest commit has."""
         found: set[bytes] = set()
         with self.reading() as connection:
@@ -274,36 +284,58 @@ class Catalogue:
                 some = ids[start : start + IDS_PER_QUERY]
                 marks = ",".join("?" * len(some))
                 rows = connection.execute(
-                    f"SELECT id FROM documents WHERE died IS NULL AND id IN ({marks})", some
+                    f"SELECT id FROM {table} WHERE died IS NULL AND id IN ({marks})", some
                 )
                 found.update(id for (id,) in rows)
         return found
 
-    def pages(self, commit: int, columns: str) -> Iterator[list[Any]]:
-        """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer."""
+    def pages(
+        self,
+        commit: int,
+        columns: str,
+        read: Callable[[sqlite3.Connection, list[Any]], list[T]] = lambda _, rows: rows,
+        *,
+        table: Literal["documents", "sources"] = "documents",
+        size: int = _PAGE,
+    ) -> Iterator[list[T]]:
+        """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer.
+
+        Parameters
+        ----------
+        commit, columns
+            Which, and what of them.
+        read
+            What becomes of the columns of a page, while it is read.
+        table
+            Whole documents of an index of passages are in ``sources``.
+        size
+            How many make a page.
+        """
         last = 0
         while True:
             with self.reading_at(commit) as connection:
                 rows = connection.execute(
-                    f"SELECT key, {columns} FROM documents WHERE key > ? AND {ALIVE} "
-                    f"ORDER BY key LIMIT {_PAGE}",
+                    f"SELECT key, {columns} FROM {table} WHERE key > ? AND {ALIVE} ORDER BY key LIMIT {size}",
                     (last, commit, commit),
                 ).fetchall()
+                page = read(connection, [row[1:] for row in rows])
             if rows:
                 last = rows[-1][0]
-                yield [row[1:] for row in rows]
-            if len(rows) < _PAGE:
+                yield page
+            if len(rows) < size:
                 return
 
-    def _select(self, commit: int, column: str, values: Sequence[Any], columns: str) -> list[Any]:
+    @staticmethod
+    def _select(
+        connection: sqlite3.Connection, commit: int, column: str, values: Sequence[Any], columns: str
+    ) -> list[Any]:
         found: list[Any] = []
-        with self.reading_at(commit) as connection:
-            for start in range(0, len(values), IDS_PER_QUERY):
-                some = values[start : start + IDS_PER_QUERY]
-                asked = f"SELECT {columns} FROM documents WHERE {column} IN ({','.join('?' * len(some))})"
-                # In two parts, as there is an index of the living ids and one of the dead ones.
-                found += connection.execute(f"{asked} AND died IS NULL AND born <= ?", (*some, commit))
-                found += connection.execute(f"{asked} AND died > ? AND born <= ?", (*some, commit, commit))
+        for start in range(0, len(values), IDS_PER_QUERY):
+            some = values[start : start + IDS_PER_QUERY]
+            asked = f"SELECT {columns} FROM documents WHERE {column} IN ({','.join('?' * len(some))})"
+            # In two parts, as there is an index of the living ids and one of the dead ones.
+            found += connection.execute(f"{asked} AND died IS NULL AND born <= ?", (*some, commit))
+            found += connection.execute(f"{asked} AND died > ? AND born <= ?", (*some, commit, commit))
         return found
 
     def _format(self) -> int:
@@ -316,7 +348,7 @@ class Catalogue:
                 f"{self.folder} was made by a newer version of lfm2-retrieval (format {version}, this one "
                 f"reads up to {schema.FORMAT}): upgrade with pip install -U lfm2-retrieval"
             )
-        if version < schema.FORMAT:
+        if version not in schema.READABLE:
             raise IndexFormatError(
                 f"{self.folder} has the format {version}, from before the first release, which this version "
                 "doesn't read: index the documents anew"

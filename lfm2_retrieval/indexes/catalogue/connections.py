@@ -86,7 +86,7 @@ def harden(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA trusted_schema = ON")
     connection.execute("PRAGMA cell_size_check = ON")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == schema.FORMAT and not schema.has_our_objects(connection):
+    if version in schema.READABLE and not schema.has_our_objects(connection):
         raise DamagedIndexError(
             f"{schema.CATALOGUE}: its tables aren't those of an index; somebody changed it, or it is "
             "damaged: repair it (Retriever.repair, or lfm2-retrieve repair) or restore a backup"

@@ -15,6 +15,7 @@ from ...errors import DamagedIndexError
 from ..access import is_damage
 from ..analysis.versions import ANALYSES, ANALYSIS, Analysis, analysis_of
 from ..stored_text import decode_text
+from .sources import word_rows
 
 __all__ = ["add_words", "check_words", "drop_words", "forget_words", "make_words", "tidy_words"]
 
@@ -26,7 +27,6 @@ _COUNTS = """CREATE TABLE word_counts (
 )"""
 
 _EACH = "SELECT doc FROM word_places"
-_DOCUMENT_ROWS = "SELECT row, key, born, text FROM documents ORDER BY row"
 
 
 def make_words(connection: sqlite3.Connection, number: int = ANALYSIS) -> None:
@@ -102,7 +102,7 @@ def check_words(connection: sqlite3.Connection) -> list[str]:
         with closing(sqlite3.connect("")) as fresh:
             for statement in (_WORDS.format(analysis.tokenizer), _PLACES, _COUNTS):
                 fresh.execute(statement)
-            add_words(fresh, connection.execute(_DOCUMENT_ROWS), analysis)
+            add_words(fresh, word_rows(connection), analysis)
             counts = "SELECT row, key, born, n FROM word_counts ORDER BY row"
             if list(connection.execute(counts)) != list(fresh.execute(counts)):
                 return ["index.db: the numbers of words differ from those of the texts"]
@@ -137,4 +137,4 @@ def _has_words(connection: sqlite3.Connection) -> bool:
 
 
 def _fill(connection: sqlite3.Connection, analysis: Analysis) -> None:
-    add_words(connection, connection.execute(_DOCUMENT_ROWS), analysis)
+    add_words(connection, word_rows(connection), analysis)

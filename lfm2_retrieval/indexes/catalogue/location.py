@@ -20,14 +20,11 @@ from ...platform.plain_files import is_regular
 from ..access import REMEDY, access, is_damage, of_sqlite, refused
 from . import schema
 from .connections import (
-    BUSY_SECONDS,
     connect,
-    translated,
 )
-from .lock import WriterLock
 from .schema import APPLICATION_ID, CATALOGUE
 
-__all__ = ["UNDER_CONSTRUCTION", "check_kind", "is_index", "is_vacant", "make_catalogue", "upgrade"]
+__all__ = ["UNDER_CONSTRUCTION", "check_kind", "is_index", "is_vacant", "make_catalogue"]
 
 UNDER_CONSTRUCTION = "index.db.new"
 """The name of a catalogue before it is whole; a folder without another one is no index."""
@@ -101,16 +98,3 @@ def make_catalogue(path: Path, settings: Mapping[str, Any]) -> sqlite3.Connectio
         connection.close()
         raise
     return connection
-
-
-def upgrade(folder: Path) -> None:
-    """Bring an older format up to this one, under the writer lock."""
-    path = folder / CATALOGUE
-    with (
-        WriterLock(folder / "lock", BUSY_SECONDS),
-        busy,
-        translated(path, writing=True),
-        closing(connect(path, "mode=rw")) as connection,
-    ):
-        connection.execute("PRAGMA synchronous = FULL")
-        schema.upgrade(connection)

@@ -7,13 +7,17 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import DamagedIndexError, DuplicateIdError, InvalidInputError, InvalidTypeError, UnknownIdError
 from ...printable import quoted
 from ..stored_text import decode_text, encode_text
 
+if TYPE_CHECKING:
+    from .sources import PassageRow, StoredPassage
+
 __all__ = [
+    "ALIVE",
     "COLUMNS",
     "Entry",
     "Row",
@@ -36,22 +40,40 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document as stored. ``text`` is None where none was given; ``n_tokens`` counts its vectors."""
+    """A document as stored. ``text`` is None where none was given; ``n_tokens`` counts its vectors.
+
+    In an index of passages it is a passage, under an id of its own and with the metadata of its document.
+    """
 
     id: str
     text: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     n_tokens: int = 0
+    passage: StoredPassage | None = None
+
+    @property
+    def encoded(self) -> str | None:
+        """What was encoded: the text, of a passage behind the headings in front of it."""
+        return self.text if self.passage is None else self.passage.encoded
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the catalogue stores of a document as it was given: bytes, and JSON in ASCII."""
+    """What the catalogue stores of a document as it was given: bytes, and JSON in ASCII; or of a passage."""
 
     id: bytes
     text: bytes | None
     metadata: str
+    passage: PassageRow | None = None
 
+    @property
+    def words(self) -> bytes | None:
+        """What words are made from."""
+        return self.text if self.passage is None else self.passage.words
+
+
+ALIVE = "born <= ? AND (died IS NULL OR died > ?)"
+"""The rows of `documents` that are alive at a commit, whose number is bound twice; also of ``sources``."""
 
 _DEEPEST = 500
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]')

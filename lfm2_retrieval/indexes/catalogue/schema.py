@@ -22,25 +22,26 @@ from .rows import checksum, load_json
 from .settings import LONGEST, faults
 
 __all__ = [
-    "ALIVE",
     "APPLICATION_ID",
     "CATALOGUE",
     "FORMAT",
+    "READABLE",
     "UPGRADES",
     "has_our_objects",
     "last_row",
+    "last_source",
     "make_tables",
     "read_settings",
     "upgrade",
     "write_settings",
 ]
 
-FORMAT = 1
-"""The format that this version writes."""
+FORMAT = 2
+"""The format that this version writes. It reads those that `UPGRADES` begins with, too, as they are."""
 CATALOGUE = "index.db"
 APPLICATION_ID = int.from_bytes(b"LFM2", "big")
 
-_SCHEMA = """
+_FIRST = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL, crc32 INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE commits (id INTEGER PRIMARY KEY AUTOINCREMENT, time TEXT NOT NULL, crc32 INTEGER NOT NULL);
 CREATE TABLE codecs (
@@ -88,13 +89,49 @@ CREATE UNIQUE INDEX live_ids ON documents (id) WHERE died IS NULL;
 CREATE INDEX dead_ids ON documents (id) WHERE died IS NOT NULL;
 CREATE INDEX deaths ON documents (died) WHERE died IS NOT NULL;
 """
+"""The tables of format 1."""
 
-UPGRADES: dict[int, str] = {}
-"""What brings a catalogue of a format to the next one: SQL, run in one transaction by the first to open it
-where it can be written."""
+_PASSAGES = """
+CREATE TABLE sources (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    key INTEGER NOT NULL,
+    born INTEGER NOT NULL REFERENCES commits,
+    died INTEGER REFERENCES commits,
+    crc32 INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    facts TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    body_crc32 INTEGER NOT NULL,
+    structure TEXT NOT NULL,
+    text BLOB NOT NULL
+);
+CREATE INDEX source_keys ON sources (key);
+CREATE UNIQUE INDEX live_sources ON sources (id) WHERE died IS NULL;
+CREATE INDEX dead_sources ON sources (id) WHERE died IS NOT NULL;
+CREATE INDEX source_deaths ON sources (died) WHERE died IS NOT NULL;
+CREATE TABLE passages (
+    row INTEGER PRIMARY KEY REFERENCES documents,
+    source INTEGER NOT NULL REFERENCES sources,
+    number INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    stop INTEGER NOT NULL,
+    start_byte INTEGER NOT NULL,
+    stop_byte INTEGER NOT NULL,
+    text_crc32 INTEGER NOT NULL,
+    crc32 INTEGER NOT NULL,
+    facts TEXT NOT NULL
+);
+CREATE INDEX passages_of ON passages (source, start);
+"""
+"""What format 2 has beside those."""
 
-ALIVE = "born <= ? AND (died IS NULL OR died > ?)"
-"""The rows of `documents` that are alive at a commit, whose number is bound twice."""
+UPGRADES: dict[int, str] = {1: _PASSAGES}
+"""What brings a catalogue of a format to the next one: SQL, run in one transaction by the first to write to
+it. Until then it is read as it is."""
+
+_SCHEMAS = {1: _FIRST, 2: _FIRST + _PASSAGES}
+READABLE = tuple(_SCHEMAS)
+"""The formats that this version reads."""
 
 _KEPT = ("uuid", "horizon")
 """Settings that stay when the content is replaced."""
@@ -148,6 +185,12 @@ def last_row(connection: sqlite3.Connection) -> int:
     return 0 if last is None else int(last[0])
 
 
+def last_source(connection: sqlite3.Connection) -> int:
+    """The highest number that a row of ``sources`` has or had."""
+    last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'sources'").fetchone()
+    return 0 if last is None else int(last[0])
+
+
 def make_tables(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> None:
     """Make everything that an empty catalogue has."""
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -155,13 +198,14 @@ def make_tables(connection: sqlite3.Connection, settings: Mapping[str, Any]) -> 
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {FORMAT}")
-    connection.executescript(_SCHEMA)
+    connection.executescript(_SCHEMAS[FORMAT])
     derived = derive(connection, {}, settings)
     write_settings(connection, {"uuid": uuid.uuid4().hex, "horizon": 0, **settings, **derived})
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
-    """Bring an older catalogue to the newest format that there is a way to, a step at a time."""
+    """Bring an older catalogue to the newest format that there is a way to, a step at a time; for the holder
+    of the writer lock, outside of a transaction."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     while (step := UPGRADES.get(version)) is not None:
         version += 1
@@ -170,8 +214,11 @@ def upgrade(connection: sqlite3.Connection) -> None:
 
 def has_our_objects(connection: sqlite3.Connection) -> bool:
     """Whether a catalogue has the tables, columns and indexes that its settings ask for, and nothing else."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if (schema := _SCHEMAS.get(version)) is None:
+        return False
     found = set(connection.execute(_OBJECTS))
-    plain = _objects(_SCHEMA, None)
+    plain = _objects(schema, None)
     if not {row for row in plain if row[2] == "settings"} <= found:
         return False
     rows = dict(connection.execute("SELECT key, value FROM settings WHERE key IN ('lexical', 'fields')"))
@@ -180,7 +227,7 @@ def has_our_objects(connection: sqlite3.Connection) -> bool:
         analysis = analysis_of(connection).number if lexical else None
         names = tuple(check_fields(fields))
         [table] = [sql for kind, name, _, sql in found if (kind, name) == ("table", "documents")]
-        return found == _objects(_SCHEMA, analysis, names, declared_by_path(table or "", names))
+        return found == _objects(schema, analysis, names, declared_by_path(table or "", names))
     except (RetrievalError, RecursionError, TypeError, ValueError):
         return False
 

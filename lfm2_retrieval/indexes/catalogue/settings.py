@@ -38,7 +38,7 @@ LONGEST = 1 << 24
 """So many characters of JSON a setting may have."""
 RESERVED = (
     *("dim", "tier", "created_by", "uuid", "horizon", "seed", CONTENT),
-    *("recall", "tuned", "min_score", "errors", "lexical", SETTING, "fields"),
+    *("recall", "tuned", "min_score", "errors", "lexical", SETTING, "fields", "passages"),
 )
 
 
@@ -69,6 +69,7 @@ def make_settings(
     seed: int = 0,
     lexical: bool = True,
     fields: Sequence[str] = (),
+    passages: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The settings of a new index.
 
@@ -96,8 +97,17 @@ def make_settings(
         CONTENT: uuid.uuid4().hex,
         "lexical": bool(lexical),
         "fields": check_fields(fields),
+        **({} if passages is None else {"passages": _checked_passages(passages)}),
         **values,
     }
+
+
+def _checked_passages(passages: Mapping[str, Any]) -> dict[str, Any]:
+    if not _PASSAGES(dict(passages)):
+        raise InvalidInputError(
+            f"passages are described by tokens, overlap and headings, not {passages!r:.80}"
+        )
+    return dict(passages)
 
 
 def replaced_settings(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,10 +118,11 @@ def replaced_settings(before: Mapping[str, Any], given: Mapping[str, Any]) -> di
     InvalidInputError
         As for `make_settings`.
     """
-    own = ("dim", "tier", "lexical", "fields")
+    own = ("dim", "tier", "lexical", "fields", "passages")
     others = {key: value for key, value in given.items() if key not in own}
     dim, tier = (given.get(name, before[name]) for name in ("dim", "tier"))
-    made = make_settings(dim, others, tier=tier, seed=before.get("seed", 0))
+    # Whether there are passages goes with the content, so that it is not as it was.
+    made = make_settings(dim, others, tier=tier, seed=before.get("seed", 0), passages=given.get("passages"))
     return made | {name: given.get(name, before.get(name)) for name in ("lexical", "fields")}
 
 
@@ -179,6 +190,9 @@ def _object(
 _LARGEST = 1e30
 _count, _size = _whole(1, 1 << 40), _whole(0, 1 << 62)
 _SEARCH = {name: _perhaps(_count) for name in ("nprobe", "candidates", "rerank")}
+_PASSAGES = _object(
+    {"overlap": _size, "headings": lambda value: type(value) is bool}, {"tokens": _perhaps(_count)}
+)
 _OWN: dict[str, tuple[bool, Callable[[Any], bool]]] = {
     "dim": (True, _whole(1, WIDEST)),
     "tier": (True, lambda value: value in ("compact", "balanced", "accurate", "exact")),
@@ -189,6 +203,7 @@ _OWN: dict[str, tuple[bool, Callable[[Any], bool]]] = {
     "seed": (False, _whole(0, (1 << 31) - 1)),
     "lexical": (False, lambda value: type(value) is bool),
     "fields": (False, lambda value: isinstance(value, list) and check_fields(value) == value),
+    "passages": (False, _PASSAGES),
     "tuned": (False, _object({"k": _count, **_SEARCH}, {"target_recall": _share, "n_documents": _size})),
     "recall": (
         False,

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...errors import DamagedIndexError
 from ...platform.forks import Lock
-from ..catalogue.schema import ALIVE
+from ..catalogue.rows import ALIVE
+from ..catalogue.sources import document_id_of
 from ..filters.comparisons import OneOf
 from ..filters.conditions import FALSE, TRUE, All, Bounds, Condition, Sql, joined
 from ..filters.document import Row
@@ -38,6 +39,8 @@ def matching(
     wanted: str,
     alive: Sql,
     declared: Sequence[str] = (),
+    *,
+    passages: bool = False,
 ) -> Iterator[tuple[Any, ...]]:
     """The documents that meet a condition, in no order.
 
@@ -55,6 +58,8 @@ def matching(
         Which rows are asked about.
     declared
         The fields that have columns.
+    passages
+        Whether the rows are passages: then the id that a condition means is that of the document.
 
     Raises
     ------
@@ -75,7 +80,7 @@ def matching(
     for metadata, id, *values in _select(
         connection, f"metadata, id, {wanted}", joined("AND", [alive, possible])
     ):
-        if condition.holds(Row(_parsed(metadata, id), id)):
+        if condition.holds(Row(_parsed(metadata, id), document_id_of(id) if passages else id)):
             yield tuple(values)
 
 
@@ -142,7 +147,9 @@ class Filter:
         alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
         with self._catalogue.reading_at(snapshot.commit) as connection:
             columns = f"key, {wanted}"
-            found = sorted(matching(connection, condition, columns, alive, snapshot.fields))
+            passages = snapshot.has_passages
+            met = matching(connection, condition, columns, alive, snapshot.fields, passages=passages)
+            found = sorted(met)
             check_known(connection, condition.fields(), alive, self._catalogue.checked_fields)
         return [tuple(values) for _, *values in found]
 

@@ -99,6 +99,11 @@ class Snapshot:
         """The declared fields of the metadata."""
         return list(self.settings.get("fields") or [])
 
+    @property
+    def has_passages(self) -> bool:
+        """Whether its documents are passages of whole documents."""
+        return self.settings.get("passages") is not None
+
     def vectors(self, keys: Sequence[int]) -> TokenEmbeddings:
         """The vectors of some documents as stored, float32, in the order of their keys.
 

@@ -27,8 +27,9 @@ from ..catalogue.connections import storing
 from ..catalogue.derived import derive
 from ..catalogue.fts import add_words
 from ..catalogue.lock import WriterLock
-from ..catalogue.rows import COLUMNS, Entry, Row, check_whole, checksum, decode_row
-from ..catalogue.schema import last_row, read_settings, write_settings
+from ..catalogue.rows import COLUMNS, Entry, Row, check_whole, checksum
+from ..catalogue.schema import last_row, last_source, read_settings, upgrade, write_settings
+from ..catalogue.sources import PASSAGE_COLUMNS, read_entries
 from ..catalogue.tombstones import write_tombstones
 from ..filters.fields import check_fields
 from ..segments.fp16 import SegmentBuilder, SegmentInfo
@@ -92,6 +93,7 @@ class Transaction:
         self._connection: sqlite3.Connection
         self._commit: int
         self._last_row: int
+        self._last_source: int
         self._rows_before = 0  # what was replaced doesn't count for numbers of documents
         self._written: list[tuple[int, int, NDArray[np.int64]]] = []  # segment, first position, keys
         self._tombstones: dict[int, list[NDArray[np.int64]]] = {}
@@ -109,6 +111,7 @@ class Transaction:
             self._connection = stack.enter_context(self._catalogue.writing())
             with busy, storing(self._catalogue.folder):
                 catalogue = self._catalogue
+                upgrade(self._connection)
                 vacuum(self._connection, catalogue.folder, _FORGOTTEN_AT_ONCE, catalogue.check_place)
                 before = read_settings(self._connection)
             if self._renew is not None:
@@ -118,6 +121,7 @@ class Transaction:
             check_fields([*(before.get("fields") or ()), *(settings.get("fields") or ())])
             self._dim = int(settings["dim"])
             self._lexical = bool(settings.get("lexical"))
+            self._has_passages = settings.get("passages") is not None
             self._old_words = self._replace is None and before.get(SETTING) != ANALYSIS
             self._stack = stack.pop_all()
         self._open, self._process = True, os.getpid()
@@ -225,9 +229,10 @@ class Transaction:
             "UPDATE commits SET crc32 = ? WHERE id = ?", (checksum(self._commit, now), self._commit)
         )
         self._last_row = last_row(connection)
+        self._last_source = last_source(connection)
         if self._replace is not None:
-            self._rows_before = self._last_row
-            for table in ("documents", "segments", "codecs"):
+            self._rows_before = self._last_source if self._has_passages else self._last_row
+            for table in ("documents", "segments", "codecs", "sources"):
                 self._retire(table, "died IS NULL")
             derived = derive(connection, read_settings(connection), self._replace)
             write_settings(connection, {**self._replace, **derived}, replace=True)
@@ -277,7 +282,8 @@ class Transaction:
             f"SELECT {COLUMNS} FROM documents WHERE row = ?", (known.row,)
         ).fetchone()
         id, text, metadata = values[-3:]
-        return decode_row(values), Row(id, text, metadata)
+        [entry] = read_entries(self._connection, [values])
+        return entry, Row(id, text, metadata)
 
     def _bury(self, known: Iterable[Known], *, places: bool) -> None:
         """Let rows of documents die, and, with ``places``, their vectors."""
@@ -361,9 +367,13 @@ class Transaction:
                 for row, place in zip(rows, np.column_stack([numbers, lengths]).tolist(), strict=True)
             ),
         )
+        placed = list(zip(rows, numbers.tolist(), strict=True))
+        self._connection.executemany(
+            f"INSERT INTO passages ({PASSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row.passage.values(place[0]) for row, place in placed if row.passage is not None),
+        )
         if self._lexical:
-            pairs = zip(rows, numbers.tolist(), strict=True)
-            add_words(self._connection, ((*place, born, row.text) for row, place in pairs))
+            add_words(self._connection, ((*place, born, row.words) for row, place in placed))
 
     def _number_segment(self) -> int:
         """Reserve the number of a new segment; only one at a time can be without a name."""

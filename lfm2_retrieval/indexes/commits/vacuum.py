@@ -9,11 +9,12 @@ from pathlib import Path
 from ...errors import DamagedIndexError
 from ..catalogue.fts import forget_words, tidy_words
 from ..catalogue.schema import read_settings, write_settings
+from ..catalogue.sources import has_passages
 from ..segments.files import fsync_folder, sweep
 from .pins import oldest_pin
 from .snapshot import newest_commit
 
-__all__ = ["vacuum"]
+__all__ = ["delete_rows", "delete_sources", "vacuum"]
 
 
 def vacuum(
@@ -43,9 +44,11 @@ def vacuum(
         (horizon, -1 if most is None else most),
     ).fetchall()
     segments = connection.execute("SELECT id FROM segments WHERE died <= ?", (horizon,)).fetchall()
-    if rows or segments:
+    sources = dead_sources(connection, horizon)
+    if rows or segments or sources:
         connection.execute("BEGIN IMMEDIATE")
         delete_rows(connection, rows)
+        delete_sources(connection, sources)
         connection.executemany("DELETE FROM tombstones WHERE segment = ?", segments)
         connection.executemany("DELETE FROM segments WHERE id = ?", segments)
         connection.execute("DELETE FROM codecs WHERE died <= ?", (horizon,))
@@ -62,8 +65,26 @@ def vacuum(
 
 def delete_rows(connection: sqlite3.Connection, rows: list[tuple[int]]) -> None:
     """Delete rows of documents, whose numbers are given, and all that was derived from them."""
+    if rows and has_passages(connection):
+        connection.executemany("DELETE FROM passages WHERE row = ?", rows)
     connection.executemany("DELETE FROM documents WHERE row = ?", rows)
     forget_words(connection, rows)
+
+
+def dead_sources(connection: sqlite3.Connection, horizon: int) -> list[tuple[int]]:
+    """The rows of whole documents that died up to a commit."""
+    if not has_passages(connection):
+        return []
+    return connection.execute(
+        "SELECT row FROM sources WHERE died IS NOT NULL AND died <= ?", (horizon,)
+    ).fetchall()
+
+
+def delete_sources(connection: sqlite3.Connection, rows: list[tuple[int]]) -> None:
+    """Delete rows of whole documents, but those of which there still are passages."""
+    connection.executemany(
+        "DELETE FROM sources WHERE row = ?1 AND NOT EXISTS (SELECT 1 FROM passages WHERE source = ?1)", rows
+    )
 
 
 def _sweep_files(connection: sqlite3.Connection, folder: Path, check: Callable[[], None]) -> None:

@@ -6,22 +6,24 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
 from ...platform.forks import busy
 from ..analysis.versions import ANALYSIS, SETTING
 from ..catalogue.derived import derive
 from ..catalogue.rows import Entry, Row, check_ids, encode_ids, encode_rows, known_ids, unknown_ids
-from ..catalogue.schema import last_row, read_settings, write_settings
+from ..catalogue.schema import last_row, last_source, read_settings, write_settings
 from ..catalogue.settings import check_settings
+from ..catalogue.sources import sources_of_rows
 from ..filters.conditions import ALWAYS, Sql
 from ..filters.fields import check_fields
 from ..filters.unknown import check_known
 from ..filters.where import Where, parse_where
 from ..stored_text import decode_text, encode_text
+from .documents import DocumentWriter
 from .matching import matching
-from .transaction import Known, Transaction
+from .transaction import Known
+from .vectors import to_half
 
 if TYPE_CHECKING:
     from ...datatypes import TokenEmbeddings
@@ -32,7 +34,7 @@ OnConflict = Literal["error", "replace", "skip"]
 """What `Writer.add` does with an id that the index holds."""
 
 
-class Writer(Transaction):
+class Writer(DocumentWriter):
     """Changes an index in one transaction; made by `Index.writer` and used in a ``with`` statement.
 
     Entering takes the index's writer lock. Leaving commits what was done since the last `commit`, or, on an
@@ -102,8 +104,9 @@ class Writer(Transaction):
         self._check_open()
         if on_conflict not in ("error", "replace", "skip"):
             raise InvalidInputError(f"on_conflict must be 'error', 'replace' or 'skip', not {on_conflict!r}")
+        self.refuse_passages("added")
         rows = encode_rows(ids, len(embeddings), texts, metadata)
-        vectors = _to_half(ids, embeddings, self._dim)
+        vectors = to_half(ids, embeddings, self._dim)
         with self._storing():
             known = self._find_ids([row.id for row in rows])
             if known and on_conflict == "error":
@@ -111,7 +114,7 @@ class Writer(Transaction):
             if known and on_conflict == "skip":
                 new = [number for number, row in enumerate(rows) if row.id not in known]
                 rows, embeddings, known = [rows[number] for number in new], embeddings.select(new), {}
-                vectors = _to_half(ids, embeddings, self._dim)
+                vectors = to_half(ids, embeddings, self._dim)
             if rows:
                 self._begin()
                 self._bury(known.values(), places=True)
@@ -150,8 +153,9 @@ class Writer(Transaction):
             As for `add`.
         """
         self._check_open()
+        self.refuse_passages("changed")
         given = encode_rows(ids, len(ids) if embeddings is None else len(embeddings), texts, metadata)
-        vectors = None if embeddings is None else _to_half(ids, embeddings, self._dim)
+        vectors = None if embeddings is None else to_half(ids, embeddings, self._dim)
         with self._storing():
             known = self._find_ids([row.id for row in given])
             if unknown := [id for id, row in zip(ids, given, strict=True) if row.id not in known]:
@@ -188,6 +192,9 @@ class Writer(Transaction):
     ) -> int:
         """Delete documents, by id, by filter or all, those added in this transaction included.
 
+        In an index of passages these are whole documents: ids are theirs, and of what meets a filter all
+        passages go.
+
         Parameters
         ----------
         ids
@@ -217,6 +224,10 @@ class Writer(Transaction):
         if (ids is not None) + (where is not None) + bool(all) != 1:
             raise InvalidInputError("delete takes either ids, where= or all=True")
         with self._storing():
+            if self._has_passages and where is None and not all:
+                return self._delete_documents(
+                    [ids] if isinstance(ids, str) else check_ids(ids or ()), missing_ok=missing_ok
+                )
             if where is not None:
                 found = self._meeting(where)
             elif all:
@@ -228,6 +239,8 @@ class Writer(Transaction):
                 if unknown and not missing_ok:
                     raise unknown_ids(unknown, "missing_ok=True passes over them")
                 found = list(known.values())
+            if self._has_passages:
+                return self._delete_sources(sources_of_rows(self._connection, [one.row for one in found]))
             if found:
                 self._begin()
                 self._bury(found, places=True)
@@ -246,7 +259,8 @@ class Writer(Transaction):
         # The sign keeps SQLite from the index of living ids, in whose order rows lie all over the file.
         alive = Sql("+died IS NULL")
         fields = read_settings(self._connection).get("fields") or ()
-        rows = matching(self._connection, condition, "id, row, key, n_tokens, born", alive, fields)
+        columns = "id, row, key, n_tokens, born"
+        rows = matching(self._connection, condition, columns, alive, fields, passages=self._has_passages)
         found = [Known(*row) for row in rows]
         check_known(self._connection, condition.fields(), alive, self._catalogue.checked_fields)
         return found
@@ -283,13 +297,21 @@ class Writer(Transaction):
             self._begin()
             # A document's number is less than its row, and rows never come back: so numbers don't, either.
             while True:
-                first = self._last_row - self._rows_before
+                last = self._last_source if self._has_passages else self._last_row
+                first = last - self._rows_before
                 names = [str(number) for number, id in enumerate(ids, first) if id is None]
-                used = {decode_text(id) for id in self._find_ids(encode_ids(names))}
+                if self._has_passages:
+                    used = set(self.has_documents(names))
+                else:
+                    used = {decode_text(id) for id in self._find_ids(encode_ids(names))}
                 used |= {name for name in names if name in given or name in taken}
                 if not used:
                     break
-                self._last_row += max(map(int, used)) + 1 - first
+                beyond = max(map(int, used)) + 1 - first
+                if self._has_passages:
+                    self._last_source += beyond
+                else:
+                    self._last_row += beyond
         free = iter(names)
         return [next(free) if id is None else id for id in ids]
 
@@ -297,7 +319,10 @@ class Writer(Transaction):
         """A number that no row and no document has or had."""
         self._check_open()
         with busy:
-            return self._last_row if self._connection.in_transaction else last_row(self._connection)
+            last = last_source if self._has_passages else last_row
+            if not self._connection.in_transaction:
+                return last(self._connection)
+            return self._last_source if self._has_passages else self._last_row
 
     def set(self, settings: Mapping[str, Any]) -> None:
         """Change settings (JSON values), in the commit of what was done."""
@@ -338,20 +363,3 @@ class Writer(Transaction):
                     self._connection, derive(self._connection, read_settings(self._connection), wanted)
                 )
                 self._lexical, self._old_words = wanted["lexical"], False
-
-
-def _to_half(ids: Sequence[str], embeddings: TokenEmbeddings, dim: int) -> NDArray[np.float16]:
-    """The vectors as float16, refused if that isn't possible."""
-    if embeddings.dim != dim:
-        raise InvalidInputError(f"the vectors are {embeddings.dim} wide, the index takes {dim}")
-    with np.errstate(over="ignore"):
-        half = np.ascontiguousarray(embeddings.embeddings, np.float16)
-    bad = np.flatnonzero(~np.isfinite(half).all(axis=1))
-    if len(bad):
-        document = int(np.searchsorted(embeddings.offsets, bad[0], "right")) - 1
-        row = embeddings.embeddings[bad[0]]
-        what = "a value beyond float16 (±65504)" if np.isfinite(row).all() else "NaN or infinity"
-        raise InvalidInputError(
-            f"document {ids[document]!r}: its vector {bad[0] - embeddings.offsets[document]} holds {what}"
-        )
-    return half

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...datatypes import Hit, Mode, ScoreKind, SearchParams, TokenEmbeddings
-from ...errors import DamagedIndexError, InvalidInputError, InvalidTypeError
+from ...datatypes import By, Hit, Mode, ScoreKind, SearchParams, TokenEmbeddings
+from ...errors import DamagedIndexError, InvalidInputError, InvalidTypeError, StoredIndexError
+from ...hits import Place, Surroundings
 from ..catalogue.rows import Entry, check_id, name_some
+from ..catalogue.sources import StoredPassage, text_around
 from ..commits.matching import Filter
 from ..commits.snapshot import Snapshot
 from ..filters.conditions import Condition
@@ -19,7 +22,7 @@ from ..stored_text import encode_text
 from .bm25 import Bm25
 from .dense import Found, rescore, search
 from .fusion import Dense, find
-from .grouping import choose
+from .grouping import choose, count_matching
 from .min_score import thresholds
 from .tuned import as_tuned
 
@@ -30,6 +33,8 @@ __all__ = ["Question", "Searcher"]
 
 _AT_ONCE = 64
 """So many queries' words are scored before any is answered; each may have a score for every document."""
+_POOL = 50
+"""Among so many passages at least those that match are counted, see `SearchParams.by`."""
 _GROWTH = 4
 """So many times as many documents are looked for when those found don't fill the groups."""
 
@@ -139,19 +144,33 @@ class Searcher:
             by_words = self._bm25.score(snapshot, texts)
         n_queries = len(queries) if queries is not None else len(texts or ())
         limits = thresholds(params, queries, snapshot.settings, self._catalogue.folder, n_queries)
-        depth = params.k
-        if params.group_by is not None:
-            depth = min(_GROWTH * params.k, max(seen.count, params.k))
+        by_document = params.by is By.DOCUMENT and snapshot.has_passages
+        depth, pool = params.k, max(_POOL, _GROWTH * params.k)
+        if params.group_by is not None or by_document:
+            depth = min(pool if by_document else _GROWTH * params.k, max(seen.count, params.k))
         while True:
             found = find(seen, queries, by_words, replace(params, k=depth), dense)
-            entries = self._fetch(snapshot, found)
-            chosen = [choose(some, entries, one) for some, one in zip(found, limits, strict=True)]
+            documents = self._documents(snapshot, found) if by_document else None
+            entries = self._fetch(snapshot, found) if params.group_by is not None or not by_document else {}
+            chosen = [choose(some, entries, one, documents) for some, one in zip(found, limits, strict=True)]
             wants_more = any(
                 is_open and len(some) == depth for some, (_, is_open) in zip(found, chosen, strict=True)
             )
             if depth >= seen.count or not wants_more:
-                return _hits([hits for hits, _ in chosen], entries, queries)
+                break
             depth = min(_GROWTH * depth, seen.count)
+        kept = [hits for hits, _ in chosen]
+        if documents is None:
+            return self._hits(kept, entries, queries)
+        counts = [count_matching(some, documents, one, pool) for some, one in zip(found, limits, strict=True)]
+        hits = self._hits(kept, entries or self._fetch(snapshot, kept), queries)
+        return [
+            [
+                replace(hit, n_matching=max(0, count[documents[one.key]] - 1))
+                for hit, one in zip(some, ones, strict=True)
+            ]
+            for some, ones, count in zip(hits, kept, counts, strict=True)
+        ]
 
     def rerank(
         self, snapshot: Snapshot, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]
@@ -165,37 +184,74 @@ class Searcher:
             raise InvalidInputError(f"not in the index: {name_some(missing)}")
         keys = [np.unique(np.array([known[encoded[id]] for id in some], np.int64)) for some in ids]
         found = rescore(snapshot, queries, keys)
-        return _hits(found, self._fetch(snapshot, found), queries)
+        return self._hits(found, self._fetch(snapshot, found), queries)
 
     def _fetch(self, snapshot: Snapshot, found: Sequence[Sequence[Found]]) -> dict[int, Entry]:
         keys = sorted({hit.key for hits in found for hit in hits})
         entries = self._catalogue.fetch(snapshot.commit, "key", keys)
         if len(entries) < len(keys):
-            raise DamagedIndexError(
-                f"{self._catalogue.folder}: the catalogue lacks documents that segments have; restore it "
-                "from a backup"
-            )
+            raise self._lacking()
         return entries
 
+    def _documents(self, snapshot: Snapshot, found: Sequence[Sequence[Found]]) -> dict[int, int]:
+        """The documents of the passages found: the rows of these by the keys of those."""
+        keys = sorted({hit.key for hits in found for hit in hits})
+        documents = self._catalogue.documents_of(snapshot.commit, keys)
+        if len(documents) < len(keys):
+            raise self._lacking()
+        return documents
 
-def _hits(
-    found: Sequence[Sequence[Found]], entries: Mapping[int, Entry], queries: TokenEmbeddings | None
-) -> list[list[Hit]]:
-    lengths = [0] * len(found) if queries is None else queries.lengths.tolist()
-    return [
-        [_hit(entries[hit.key], hit, rank, length) for rank, hit in enumerate(hits, 1)]
-        for hits, length in zip(found, lengths, strict=True)
-    ]
+    def _hits(
+        self,
+        found: Sequence[Sequence[Found]],
+        entries: Mapping[int, Entry],
+        queries: TokenEmbeddings | None,
+    ) -> list[list[Hit]]:
+        lengths = [0] * len(found) if queries is None else queries.lengths.tolist()
+        return [
+            [self._hit(entries[hit.key], hit, rank, length) for rank, hit in enumerate(hits, 1)]
+            for hits, length in zip(found, lengths, strict=True)
+        ]
+
+    def _hit(self, entry: Entry, found: Found, rank: int, length: int) -> Hit:
+        maxsim = found.kind in (ScoreKind.MAXSIM, ScoreKind.ESTIMATE)
+        hit = Hit(
+            entry.id,
+            found.score,
+            rank,
+            found.kind,
+            entry.text,
+            entry.metadata,
+            normalized_score=found.score / length if maxsim else None,
+        )
+        if (passage := entry.passage) is None:
+            return hit
+        return replace(
+            hit,
+            document_id=passage.document_id,
+            number=passage.number,
+            span=(passage.start, passage.end),
+            headings=passage.headings,
+            place=Place.from_dict(passage.place),
+            source=passage.origin,
+            in_front=passage.context,
+            surroundings=Surroundings(partial(_around, self._catalogue, passage)),
+        )
+
+    def _lacking(self) -> DamagedIndexError:
+        return DamagedIndexError(
+            f"{self._catalogue.folder}: the catalogue lacks documents that segments have; restore it from a "
+            "backup"
+        )
 
 
-def _hit(entry: Entry, found: Found, rank: int, length: int) -> Hit:
-    maxsim = found.kind in (ScoreKind.MAXSIM, ScoreKind.ESTIMATE)
-    return Hit(
-        entry.id,
-        found.score,
-        rank,
-        found.kind,
-        entry.text,
-        entry.metadata,
-        normalized_score=found.score / length if maxsim else None,
-    )
+def _around(catalogue: Catalogue, passage: StoredPassage, before: int, after: int) -> str:
+    """The text around a passage, see `Hit.context`."""
+    with catalogue.reading() as connection:
+        text = text_around(connection, passage, before, after)
+    if text is None:
+        raise StoredIndexError(
+            f"{catalogue.folder}: the document {passage.document_id[:80]!r} was changed or deleted since then: "
+            "search again"
+        )
+    return text
