@@ -4,7 +4,7 @@ from .catalogue.location import is_index, is_vacant
 from .catalogue.rows import Entry, check_ids, encode_metadata, known_ids, unknown_ids
 from .catalogue.schema import FORMAT
 from .catalogue.settings import CONTENT, RESERVED
-from .catalogue.sources import StoredDocument, StoredPassage
+from .catalogue.sources import StoredDocument, StoredPassage, passage_id
 from .commits.documents import HeldDocument, OpenDocument
 from .commits.writer import OnConflict, Writer
 from .compaction.policy import DriftWarning, Estimate, parse_memory
@@ -47,5 +47,6 @@ __all__ = [
     "learn_min_score",
     "parse_memory",
     "parse_where",
+    "passage_id",
     "unknown_ids",
 ]

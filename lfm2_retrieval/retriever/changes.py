@@ -13,7 +13,9 @@ from ..records import Columns, Source
 from ..titles import Replacement
 from .batches import batches, parsed, refuse_one
 from .change_run import ChangeCounts, Run, Wanted, parse_update
+from .document_changes import add_wholes, update_wholes
 from .encoding import warn_of_cut
+from .splitting import recorded_passages, whole_of
 
 __all__ = ["add", "update"]
 
@@ -37,6 +39,9 @@ def add(
     refused = store if on_conflict == "error" and not store.in_transaction else None
     ids: set[str] = set()
     stream = batches(documents, batch_size, ids, refused, columns)
+    if recorded_passages(store.settings) is not None:
+        wholes = ([whole_of(draft) for draft in batch] for batch in stream)
+        return add_wholes(store, encoder, wholes, on_conflict=on_conflict, ids=ids, timeout=timeout)
     plans = ([Wanted(one.id, Replacement(one.text, one.metadata)) for one in batch] for batch in stream)
     return _carry_out(store, encoder, plans, on_conflict=on_conflict, timeout=timeout, ids=ids)
 
@@ -65,6 +70,8 @@ def update(
         while batch := list(islice(stream, batch_size)):
             yield batch
 
+    if recorded_passages(store.settings) is not None:
+        return update_wholes(store, encoder, plans(), ids=seen, timeout=timeout)
     return _carry_out(store, encoder, plans(), on_conflict=None, timeout=timeout, ids=seen)
 
 

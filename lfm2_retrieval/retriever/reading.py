@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from ..datatypes import Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams
 from ..display.html import html_table
+from ..documents import Passages
 from ..encoder import Encoder
 from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError, ModelMismatchError
 from ..indexes import Entry, Index, Where, check_ids, parse_where
@@ -18,6 +19,7 @@ from ..records import Source
 from .explain import explained
 from .own_encoder import OwnEncoder, recorded_of
 from .reranking import check_query, read_texts, rerank_texts
+from .splitting import recorded_passages, restored
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -306,33 +308,78 @@ class ReadingRetriever:
         self.store.verify()
 
     def get(self, id: str) -> Document | None:
-        """The document stored under an id, or None."""
+        """What is stored under an id: a document, or else a passage of one; or None."""
         return self.get_many([id])[0]
 
     def get_many(self, ids: Sequence[str]) -> list[Document | None]:
-        """The documents under some ids, in their order; None where there is none."""
-        return [None if entry is None else _to_document(entry) for entry in self.store.get_many(ids)]
+        """What is stored under some ids, in their order: documents, or else passages; None for nothing."""
+        wanted = check_ids(ids)
+
+        def read(store: Index) -> list[Document | None]:
+            found: list[Document | None] = [
+                None if stored is None else restored(stored) for stored in store.sources.get_many(wanted)
+            ]
+            left = [i for i, one in enumerate(found) if one is None]
+            if left and self._has_passages(store):
+                entries = store.get_many([wanted[i] for i in left])
+                for i, entry in zip(left, entries, strict=True):
+                    found[i] = None if entry is None else _to_document(entry)
+            return found
+
+        return self.store.at_once(read)
+
+    def document(self, id: str) -> Document | None:
+        """The whole document under an id, such as ``hit.document_id``; or None.
+
+        One that was read from a file is a :class:`~lfm2_retrieval.documents.FileDocument`, with ``source``,
+        ``format``, ``structure`` and ``facts``.
+        """
+        stored = self.store.sources.get(id)
+        return None if stored is None else restored(stored)
 
     def ids(self, where: Where | None = None) -> list[str]:
         """The ids of all documents, or of those that meet a filter, in order of insertion."""
-        return self.store.ids(where)
+        return self.store.sources.ids(where)
 
     def count(self, where: Where | None = None) -> int:
-        """How many documents there are, or how many meet a filter."""
-        return self.store.count(where)
+        """How many documents there are, or how many meet a filter; of passages, see `n_passages`."""
+        return self.store.sources.count(where)
 
     def documents(self, where: Where | None = None) -> Iterator[Document]:
         """All documents, or those that meet a filter, in order of insertion; of one commit, read in pages."""
-        return map(_to_document, self.store.documents(where))
+        return map(restored, self.store.sources.documents(where))
+
+    def stored_facts(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The id of each document, and what is kept of where it comes from; no text is read."""
+        return self.store.sources.facts()
+
+    @property
+    def n_documents(self) -> int:
+        """How many documents there are, as ``len`` says."""
+        return self.store.sources.count()
+
+    @property
+    def n_passages(self) -> int:
+        """How many passages are searched; where documents aren't split, each counts as one."""
+        return len(self.store)
+
+    @property
+    def passages(self) -> Passages | None:
+        """How documents are split; None where they aren't."""
+        return recorded_passages(self.store.settings)
+
+    @staticmethod
+    def _has_passages(store: Index) -> bool:
+        return store.settings.get("passages") is not None
 
     def __iter__(self) -> Iterator[Document]:
         return self.documents()
 
     def __len__(self) -> int:
-        return len(self.store)
+        return self.store.sources.count()
 
     def __contains__(self, id: object) -> bool:
-        return id in self.store
+        return isinstance(id, str) and self.get(id) is not None
 
     @property
     def path(self) -> Path:
@@ -353,11 +400,13 @@ class ReadingRetriever:
 
     def _repr_html_(self) -> str:
         try:
-            held, tokens = len(self), self.store.n_tokens
+            held, passages, tokens = len(self), self.n_passages, self.store.n_tokens
         except IndexClosedError:
             return html_table((), [("index", self.path), ("closed", "")])
         recorded = recorded_of(self.store)
-        facts = {"index": self.path, "documents": held, "token vectors": tokens, "tier": self.store.tier}
+        facts: dict[str, Any] = {"index": self.path, "documents": held}
+        facts |= {} if self.passages is None else {"passages": passages}
+        facts |= {"token vectors": tokens, "tier": self.store.tier}
         return html_table((), [*facts.items(), ("model", recorded.get("name", "not recorded"))])
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..datatypes import Document
-from ..encoder import DEFAULT_MODEL, Encoder
+from ..encoder import DEFAULT_MODEL, Encoder, batched
 from ..errors import InvalidInputError, remedy
 from ..indexes import RESERVED, Entry, Index
 from .batches import batches
 from .ingest import Ingest
 from .own_encoder import ModelChoice, recorded_of, says_no_model
+from .pieces import pieces
 from .progress import Show, shown
 from .recorded import check_recorded, recorded_model, recorded_options
+from .splitting import Splitter, Whole, recorded_passages, restored
 
 __all__ = ["check_texts", "encode_anew", "reindex"]
 
-_KEPT = ("tier", "lexical", "fields")
+_KEPT = ("tier", "lexical", "fields", "passages")
 """Of the index's own settings: how it is made. What was tuned and measured was of the old vectors."""
 
 
@@ -57,6 +59,8 @@ def check_texts(store: Index) -> int:
     InvalidInputError
         If a document has vectors and no text.
     """
+    if recorded_passages(store.settings) is not None:  # whose documents all have texts
+        return store.sources.count()
     count = 0
     for entry in store.documents():
         _check(store, entry)
@@ -92,7 +96,19 @@ def encode_anew(
         **{"dim": encoder.dim, "encoder": dict(encoder.identity)},
     }
     ingest = Ingest(store, encoder, n_documents, memory, show, settings, locked=True)
-    ingest.run(batches(documents(), batch_size, set()))
+    passages = recorded_passages(store.settings)
+    if passages is None:
+        ingest.run(batches(documents(), batch_size, set()))
+    else:
+        wholes = batched(_wholes(store), batch_size, lambda whole: len(whole.document.text))
+        ingest.run(pieces(wholes, Splitter(encoder, passages)))
+
+
+def _wholes(store: Index) -> Iterator[Whole]:
+    """The documents of an index of passages as they are stored."""
+    store.refresh()
+    for stored in store.sources.documents():
+        yield Whole(stored.id, restored(stored), stored.facts, stored.structure)
 
 
 def _check(store: Index, entry: Entry) -> None:

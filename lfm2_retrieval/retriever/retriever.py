@@ -15,13 +15,17 @@ from ..keywords import check_keywords
 from ..records import Source, check_columns
 from . import changes
 from .answering import tune
+from .batches import batches
 from .change_run import ChangeCounts
+from .document_changes import replace_wholes
+from .document_run import DocumentCounts, VectorCache
 from .indexing import Given, begin
 from .own_encoder import ModelChoice
 from .progress import Show, shown
 from .reading import ReadingRetriever
 from .recorded import check_recorded
 from .reindexing import reindex
+from .splitting import whole_of
 from .target import IfExists, Target
 
 if TYPE_CHECKING:
@@ -528,6 +532,72 @@ class Retriever(ReadingRetriever):
             As for :meth:`add`.
         """
         return self.store.delete(ids, where=where, all=all, missing_ok=missing_ok, timeout=timeout)
+
+    def replace_documents(
+        self,
+        put: Iterable[Source] = (),
+        *,
+        delete: Iterable[str] = (),
+        rename: Mapping[str, str] | None = None,
+        facts: Callable[[str], Mapping[str, Any]] | None = None,
+        cache: VectorCache | None = None,
+        on_progress: Callable[[DocumentCounts], None] | None = None,
+        batch_size: int = 256,
+        timeout: float = 30.0,
+    ) -> DocumentCounts:
+        """Delete, rename and put whole documents, in this order and in one commit.
+
+        Of a document that the index holds only those passages are encoded that it hasn't in this form, by
+        text and headings; the others keep their ids and vectors.
+
+        Parameters
+        ----------
+        put
+            Documents to add, or to put in the place of those under their ids; as for :meth:`index`. They are
+            drawn from under the writer lock, but for the first batch, and never held as a whole.
+        delete
+            Ids of documents; each must be there.
+        rename
+            The new ids of documents, which may be put under these, too. Nothing is encoded.
+        facts
+            What to keep with the document under an id (JSON values), beside what a
+            :class:`~lfm2_retrieval.documents.FileDocument` knows; asked of those put and renamed.
+        cache
+            Where vectors of passages are looked for before they are encoded, and kept afterwards: so a
+            run that was killed goes on where it was.
+        on_progress
+            Told after each batch what was done so far.
+        batch_size, timeout
+            As for :meth:`add`.
+
+        Raises
+        ------
+        InvalidInputError
+            If the index holds no passages, or a document can't be used.
+        UnknownIdError
+            If one that is to be deleted or renamed isn't there; then nothing is changed.
+        DuplicateIdError, ModelMismatchError, IndexLockedError, IndexWriteError
+            As for :meth:`add`.
+        """
+        known = facts or (lambda _: {})
+        ids: set[str] = set()
+        drafts = batches(put, batch_size, ids)
+        wholes = (
+            [whole_of(draft, None if draft.id is None else known(draft.id)) for draft in batch]
+            for batch in drafts
+        )
+        return replace_wholes(
+            self.store,
+            lambda: self.encoder,
+            wholes,
+            delete=delete,
+            rename=rename or {},
+            facts=known,
+            cache=cache,
+            on_progress=on_progress,
+            ids=ids,
+            timeout=timeout,
+        )
 
     def transaction(self, *, timeout: float = 30.0) -> AbstractContextManager[None]:
         """``with retriever.transaction():`` makes one commit of all changes in the block.

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lfm2_retrieval import Index, SearchParams, TokenEmbeddings
+from lfm2_retrieval.indexes import StoredDocument, Writer
 from lfm2_retrieval.indexes.catalogue.schema import FORMAT
 
 GOLDEN = Path(__file__).parents[2] / "indexes" / "golden"
@@ -68,6 +72,57 @@ def make(folder: Path, tier: str) -> None:
     (folder / "lock").unlink()
 
 
+def make_passages(folder: Path) -> None:
+    """An index of passages: documents were put, changed, renamed and deleted."""
+    rng = np.random.default_rng(9)
+    settings = {"tokens": None, "overlap": 0, "headings": True}
+    with Index.create(folder, DIM, tier="exact", passages=settings) as index:
+        for number in range(3):
+            document = whole(number)
+            parts = [Part(n + 1, n * 10, n * 10 + 8) for n in range(3)]
+            vectors = documents(5, rng, unit=True).select([0, 1, 3])
+
+            def put(
+                writer: Writer,
+                document: StoredDocument = document,
+                parts: list[Part] = parts,
+                vectors: TokenEmbeddings = vectors,
+            ) -> None:
+                writer.add_passages(writer.put_document(document), parts, vectors)
+
+            index.change(put)
+
+        def change(writer: Writer) -> None:
+            writer.delete("document-2")
+            kept = {"document-0#2": Part(2, 10, 18)}
+            opened = writer.put_document(replace(whole(0), metadata={"number": -1}), kept)
+            writer.add_passages(opened, [Part(4, 20, 28)], documents(5, rng, unit=True).select([1]))
+            names = {"document-1": "renamed"}
+            writer.rename_documents(names, lambda held, id: replace(held, id=id))
+
+        index.change(change)
+    (folder / "lock").unlink()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A passage."""
+
+    number: int
+    start: int
+    end: int
+    headings: tuple[str, ...] = ("Guide", "naïve 猫")
+    context: tuple[str, ...] = ("Guide",)
+    place: Mapping[str, Any] = field(default_factory=lambda: {"lines": [1, 2]})
+
+
+def whole(number: int) -> StoredDocument:
+    """A whole document."""
+    facts = {"source": f"folder/{number}.md", "digest": str(number)}
+    body = "".join(f"naïve 猫 {n} \udc80" for n in range(4))
+    return StoredDocument(f"document-{number}", body, {"number": number}, facts, {"kind": "text"})
+
+
 def expect(folder: Path, queries: TokenEmbeddings) -> dict[str, object]:
     """What a search finds, by default and exactly."""
     with Index.open(folder) as index:
@@ -107,6 +162,10 @@ def main() -> None:
         expected[tier] = expect(home / tier, queries)
         for leftover in ("index.db-wal", "index.db-shm", "build.lock"):
             (home / tier / leftover).unlink(missing_ok=True)
+    make_passages(home / "passages")
+    expected["passages"] = expect(home / "passages", queries)
+    for leftover in ("index.db-wal", "index.db-shm"):
+        (home / "passages" / leftover).unlink(missing_ok=True)
     (home / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
     size = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())
     print(f"{home}: {size / 1024:,.0f} KiB")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ...errors import InvalidInputError, remedy
-from ..catalogue.rows import COLUMNS, Entry, Row, encode_ids, unknown_ids
+from ..catalogue.rows import COLUMNS, Entry, Row, encode_ids, name_some, unknown_ids
 from ..catalogue.sources import (
     SOURCE_COLUMNS,
     GivenPassage,
@@ -153,29 +154,54 @@ class DocumentWriter(Transaction):
         with self._storing():
             self._write(document.rows(passages), {}, vectors, embeddings)
 
-    def rename_document(self, id: str, new: StoredDocument) -> None:
-        """Give a document another id, and facts; its passages keep their numbers and vectors.
+    def rename_documents(
+        self, names: Mapping[str, str], renamed: Callable[[StoredDocument, str], StoredDocument]
+    ) -> int:
+        """Give documents other ids; their passages keep numbers and vectors.
+
+        Parameters
+        ----------
+        names
+            The new id of each; they may exchange them.
+        renamed
+            What a document becomes under its new id, with the same text.
+
+        Returns
+        -------
+        int
+            How many were renamed.
 
         Raises
         ------
         UnknownIdError, InvalidInputError
-            If the index doesn't hold the one id, or holds the other.
+            If the index doesn't hold one, or holds another one under a new id; then nothing is changed.
         """
         self._check_documents()
-        [held] = self.find_documents([id]).values() or [None]
-        if held is None:
-            raise unknown_ids([id], "so it can't be renamed")
-        if new.id != id and self.has_documents([new.id]):
+        moved = {old: new for old, new in names.items() if old != new}
+        if unknown := set(moved) - set(self.has_documents(list(moved))):
+            raise unknown_ids(sorted(unknown), "so they can't be renamed")
+        taken = set(self.has_documents(list(moved.values()))) - set(moved)
+        if taken or len(set(moved.values())) < len(moved) or "" in moved.values():
             raise InvalidInputError(
-                f"{id!r:.80} can't be renamed to {new.id!r:.80}, which the index holds, too"
+                f"documents can't be renamed to ids that others have, or get: {name_some(sorted(taken))}"
             )
+        # Those whose new id is still in use wait under one that nobody has.
+        waiting = {old: f"\0{number}" for number, old in enumerate(moved) if moved[old] in moved}
+        for old, between in waiting.items():
+            self._rename(old, between, lambda held, id: replace(held, id=id))
+        for old, new in moved.items():
+            self._rename(waiting.get(old, old), new, renamed)
+        return len(moved)
+
+    def _rename(self, old: str, new: str, renamed: Callable[[StoredDocument, str], StoredDocument]) -> None:
+        held = self.find_documents([old])[old]
         with self._storing():
             self._begin()
-            given = SourceRow.of(new)
             known = {one.row: one for one in self._passages_of([held.document.row])}
             self._bury(known.values(), places=False)
             self._bury_sources([held.document.row])
-            opened = self._insert_source(given, held.document.key, new)
+            document = renamed(held.document, new)
+            opened = self._insert_source(SourceRow.of(document), held.document.key, document)
             passages = [entry.passage for entry in held.passages if entry.passage is not None]
             self._insert_kept(opened, passages, [known[passage.row] for passage in passages])
 

@@ -82,6 +82,8 @@ def dead_sources(connection: sqlite3.Connection, horizon: int) -> list[tuple[int
 
 def delete_sources(connection: sqlite3.Connection, rows: list[tuple[int]]) -> None:
     """Delete rows of whole documents, but those of which there still are passages."""
+    if not rows:  # a catalogue of format 1 has no such table
+        return
     connection.executemany(
         "DELETE FROM sources WHERE row = ?1 AND NOT EXISTS (SELECT 1 FROM passages WHERE source = ?1)", rows
     )

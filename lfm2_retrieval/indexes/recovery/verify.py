@@ -11,6 +11,7 @@ from ...errors import DamagedIndexError, IndexAccessError
 from ..access import REMEDY
 from ..catalogue.fts import check_words
 from ..catalogue.rows import COLUMNS, decode_row, row_checksum
+from .sources import check_sources
 
 if TYPE_CHECKING:
     import sqlite3
@@ -59,6 +60,7 @@ def _check_catalogue(catalogue: Catalogue, snapshot: Snapshot) -> list[str]:
         problems += _check_tables(connection)
         problems += _check_sequences(connection)
         problems += _check_documents(connection, snapshot)
+        problems += check_sources(connection)
         if snapshot.settings.get("lexical"):
             problems += check_words(connection)
     return problems
@@ -97,7 +99,7 @@ def _check_sequences(connection: sqlite3.Connection) -> list[str]:
     ]
 
 
-_NUMBERED = ("codecs", "commits", "documents", "segments", "tombstones")
+_NUMBERED = ("codecs", "commits", "documents", "segments", "sources", "tombstones")
 _MOST_NUMBERS = 1 << 62
 
 

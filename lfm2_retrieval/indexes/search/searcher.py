@@ -251,7 +251,7 @@ def _around(catalogue: Catalogue, passage: StoredPassage, before: int, after: in
         text = text_around(connection, passage, before, after)
     if text is None:
         raise StoredIndexError(
-            f"{catalogue.folder}: the document {passage.document_id[:80]!r} was changed or deleted since then: "
+            f"{catalogue.folder}: the document {passage.document_id[:80]!r} was changed or deleted since: "
             "search again"
         )
     return text

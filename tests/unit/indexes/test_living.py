@@ -376,19 +376,25 @@ def test_a_commit_stands_when_the_merge_after_it_fails(tmp_path, monkeypatch):
         index.verify()
 
 
-def test_an_older_format_is_upgraded_by_steps_or_refused(index, monkeypatch):
+def test_an_older_format_is_read_as_it_is_and_upgraded_by_steps_by_the_first_to_write(index, monkeypatch):
     index.add(["a"], embeddings([1]))
     index.close()
-    monkeypatch.setattr(schema, "FORMAT", 3)
-    with pytest.raises(IndexFormatError, match="format 1"):
+    made = schema._SCHEMAS[schema.FORMAT]
+    monkeypatch.setattr(schema, "FORMAT", 4)
+    monkeypatch.setattr(schema, "READABLE", (4,))
+    with pytest.raises(IndexFormatError, match="format 2"):
         Index.open(index.path)
-    monkeypatch.setattr(schema, "_SCHEMA", schema._SCHEMA + "CREATE TABLE a (x); CREATE TABLE b (x);")
-    monkeypatch.setattr(schema, "UPGRADES", {1: "CREATE TABLE a (x)", 2: "CREATE TABLE b (x)"})
-    for _ in range(2):
+    monkeypatch.setattr(schema, "READABLE", (2, 3, 4))
+    monkeypatch.setattr(schema, "UPGRADES", {2: "CREATE TABLE a (x)", 3: "CREATE TABLE b (x)"})
+    newest = made + "CREATE TABLE a (x); CREATE TABLE b (x);"
+    monkeypatch.setattr(schema, "_SCHEMAS", {2: made, 4: newest})
+    for number in (2, 4):
         with Index.open(index.path) as again:
-            assert again.ids() == ["a"]
             with again._views.catalogue.reading() as connection:
-                assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+                assert connection.execute("PRAGMA user_version").fetchone() == (number,)
+            assert len(again.search(embeddings([1]))[0]) == len(again)
+            again.add([f"b{number}"], embeddings([1]))
+            with again._views.catalogue.reading() as connection:
                 assert connection.execute("SELECT count(*) FROM a, b").fetchone() == (0,)
 
 

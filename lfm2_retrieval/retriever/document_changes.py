@@ -1,0 +1,174 @@
+"""Changes of the documents in an index of passages, each call in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from ..datatypes import Document
+from ..encoder import Encoder
+from ..errors import InvalidInputError, remedy
+from ..indexes import HeldDocument, Index, OnConflict, Writer, known_ids, unknown_ids
+from .change_run import ChangeCounts, Wanted
+from .document_run import DocumentCounts, DocumentRun, VectorCache
+from .splitting import Splitter, Whole, recorded_passages
+
+__all__ = ["add_wholes", "replace_wholes", "update_wholes"]
+
+LoadEncoder = Callable[[], Encoder]
+Facts = Callable[[str], Mapping[str, Any]]
+
+
+def add_wholes(
+    store: Index,
+    encoder: LoadEncoder,
+    batches: Iterator[list[Whole]],
+    *,
+    on_conflict: OnConflict,
+    ids: set[str],
+    timeout: float,
+) -> ChangeCounts:
+    """Add documents; see :meth:`Retriever.add`."""
+    run = _run(store, encoder, ids)
+    first = next(batches, [])
+    if not first:
+        return ChangeCounts()
+    if not store.in_transaction:
+        held = _held(store, first)
+        if not (held and on_conflict == "error"):
+            run.guess([whole for whole in first if on_conflict != "skip" or whole.id not in held], held)
+
+    def write(writer: Writer, batch: list[Whole]) -> ChangeCounts:
+        known = set()
+        if on_conflict != "replace":
+            known = set(writer.has_documents([whole.id for whole in batch if whole.id is not None]))
+        if known and on_conflict == "error":
+            raise known_ids(sorted(known))
+        counts = run.write(writer, [whole for whole in batch if whole.id not in known])
+        return ChangeCounts(counts.added, counts.changed, counts.unchanged, len(known))
+
+    return _in_one_commit(store, chain([first], batches), write, ChangeCounts(), timeout)
+
+
+def update_wholes(
+    store: Index, encoder: LoadEncoder, batches: Iterator[list[Wanted]], *, ids: set[str], timeout: float
+) -> ChangeCounts:
+    """Change documents; see :meth:`Retriever.update`."""
+    run = _run(store, encoder, ids)
+    first = next(batches, [])
+    if not first:
+        return ChangeCounts()
+    if not store.in_transaction:
+        before = {one.id: held for one in first if one.id and (held := store.sources.held(one.id))}
+        if len(before) == len(first):
+            run.guess([_changed(one, before[one.id or ""]) for one in first], before)
+
+    def write(writer: Writer, batch: list[Wanted]) -> ChangeCounts:
+        named = [one.id or "" for one in batch]
+        held = writer.find_documents(named)
+        if unknown := [id for id in named if id not in held]:
+            raise unknown_ids(unknown, "add() adds documents")
+        counts = run.write(writer, [_changed(one, held[one.id or ""]) for one in batch])
+        return ChangeCounts(0, counts.changed, counts.unchanged, 0)
+
+    return _in_one_commit(store, chain([first], batches), write, ChangeCounts(), timeout)
+
+
+def replace_wholes(
+    store: Index,
+    encoder: LoadEncoder,
+    batches: Iterator[list[Whole]],
+    *,
+    delete: Iterable[str],
+    rename: Mapping[str, str],
+    facts: Facts,
+    cache: VectorCache | None,
+    on_progress: Callable[[DocumentCounts], None] | None,
+    ids: set[str],
+    timeout: float,
+) -> DocumentCounts:
+    """Delete, rename and put documents in one commit; see :meth:`Retriever.replace_documents`."""
+    if recorded_passages(store.settings) is None:
+        again = remedy("Retriever.index(…, passages=Passages())", "lfm2-retrieve index")
+        raise InvalidInputError(
+            f"{store.path} holds no passages of documents, so that whole ones can't be replaced: make it "
+            f"anew with {again}"
+        )
+    run = _run(store, encoder, ids, cache)
+    gone = list(dict.fromkeys(delete))
+    first = next(batches, [])
+    if first and not store.in_transaction:
+        run.guess(first, _held(store, first))
+
+    def write(writer: Writer, batch: list[Whole]) -> DocumentCounts:
+        return run.write(writer, batch)
+
+    def begin(writer: Writer) -> DocumentCounts:
+        deleted = writer.delete(gone) if gone else 0
+        renamed = writer.rename_documents(
+            rename, lambda held, id: replace(held, id=id, facts={**held.facts, **facts(id)})
+        )
+        return DocumentCounts(deleted=deleted, renamed=renamed)
+
+    return _in_one_commit(
+        store,
+        chain([first] if first else [], batches),
+        write,
+        DocumentCounts(),
+        timeout,
+        begin=begin,
+        on_progress=on_progress,
+    )
+
+
+def _run(store: Index, encoder: LoadEncoder, ids: set[str], cache: VectorCache | None = None) -> DocumentRun:
+    passages = recorded_passages(store.settings)
+    if passages is None:
+        raise InvalidInputError(f"{store.path} holds no passages by now: open it again")
+    return DocumentRun(encoder, lambda loaded: Splitter(loaded, passages), ids, cache)
+
+
+def _held(store: Index, batch: Sequence[Whole]) -> dict[str, HeldDocument]:
+    """What the index holds of documents, as its snapshot says."""
+    found = ((whole.id, store.sources.held(whole.id)) for whole in batch if whole.id is not None)
+    return {id: held for id, held in found if held is not None}
+
+
+def _changed(one: Wanted, held: HeldDocument) -> Whole:
+    """A document after a change; what is known of its text goes with another text."""
+    stored = held.document
+    text, metadata = one.change.apply(stored.text, stored.metadata)
+    document = Document(stored.id, text or "", metadata)
+    same = document.text == (stored.text or "")
+    return Whole(stored.id, document, stored.facts, stored.structure if same else {})
+
+
+def _in_one_commit(
+    store: Index,
+    batches: Iterator[list[Any]],
+    write: Callable[[Writer, list[Any]], Any],
+    nothing: Any,
+    timeout: float,
+    *,
+    begin: Callable[[Writer], Any] | None = None,
+    on_progress: Callable[[Any], None] | None = None,
+) -> Any:
+    """Carry out a call batch by batch; what all of it came to."""
+
+    def change(writer: Writer) -> Any:
+        counts = nothing
+        try:
+            if begin is not None:
+                counts = begin(writer)
+            for batch in batches:
+                counts = counts.plus(write(writer, batch))
+                if on_progress is not None:
+                    on_progress(counts)
+        except BaseException:
+            writer.abandon()  # also of a transaction: no half of a call is ever committed
+            raise
+        return counts
+
+    return store.change(change, timeout)
