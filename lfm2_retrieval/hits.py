@@ -108,7 +108,7 @@ class Place:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Place:
         """What :meth:`to_dict` gave; whatever can't be is left out."""
-        spans = {}
+        spans: dict[str, Any] = {}
         for name in ("pages", "lines", "cells"):
             span = values.get(name)
             if isinstance(span, list) and len(span) == 2 and all(type(number) is int for number in span):

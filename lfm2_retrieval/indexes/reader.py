@@ -98,8 +98,9 @@ class IndexReader:
 
     def newest_ids(self, ids: Sequence[str]) -> set[str]:
         """Those of some ids of documents that the newest commit has, whatever this index reads."""
-        table = "sources" if self._snapshot().has_passages else "documents"
-        return set(map(decode_text, self._views.catalogue.living(encode_ids(ids), table)))
+        living = self._views.catalogue.living
+        encoded, whole = encode_ids(ids), self._snapshot().has_passages
+        return set(map(decode_text, living(encoded, "sources") if whole else living(encoded)))
 
     def __contains__(self, id: object) -> bool:
         return isinstance(id, str) and self.get(id) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from ..datatypes import Document
 from ..encoder import Encoder
@@ -18,6 +18,8 @@ from .splitting import Splitter, Whole, recorded_passages
 __all__ = ["add_wholes", "replace_wholes", "update_wholes"]
 
 LoadEncoder = Callable[[], Encoder]
+B = TypeVar("B")
+C = TypeVar("C", ChangeCounts, DocumentCounts)
 Facts = Callable[[str], Mapping[str, Any]]
 
 
@@ -147,17 +149,17 @@ def _changed(one: Wanted, held: HeldDocument) -> Whole:
 
 def _in_one_commit(
     store: Index,
-    batches: Iterator[list[Any]],
-    write: Callable[[Writer, list[Any]], Any],
-    nothing: Any,
+    batches: Iterator[list[B]],
+    write: Callable[[Writer, list[B]], C],
+    nothing: C,
     timeout: float,
     *,
-    begin: Callable[[Writer], Any] | None = None,
-    on_progress: Callable[[Any], None] | None = None,
-) -> Any:
+    begin: Callable[[Writer], C] | None = None,
+    on_progress: Callable[[C], None] | None = None,
+) -> C:
     """Carry out a call batch by batch; what all of it came to."""
 
-    def change(writer: Writer) -> Any:
+    def change(writer: Writer) -> C:
         counts = nothing
         try:
             if begin is not None:

@@ -189,11 +189,11 @@ class Ingest:
                         self._add(writer, one)
                         done = after
                 while waiting.more and (whole or self._pieces.is_open):
-                    if (one := next(batches, None)) is None:
+                    if (another := next(batches, None)) is None:
                         break
                     with uninterrupted():
-                        self._add(writer, one)
-                        done = self._after(done, one)
+                        self._add(writer, another)
+                        done = self._after(done, another)
                     self._tell(done)
                 with uninterrupted():
                     self._pieces.drop(writer)

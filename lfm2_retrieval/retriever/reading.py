@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from ..datatypes import Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams
+from ..datatypes import By, Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams
 from ..display.html import html_table
 from ..documents import Passages
 from ..encoder import Encoder
@@ -110,7 +110,7 @@ class ReadingRetriever:
         depth: int | None = None,
         group_by: str | None = None,
         group_size: int = 1,
-        by: Literal["passage", "document"] = "passage",
+        by: By | Literal["passage", "document"] = By.PASSAGE,
         min_score: float | Literal["auto"] | None = None,
         nprobe: int | None = None,
         candidates: int | None = None,

@@ -46,7 +46,7 @@ def check_passages(passages: object, long_documents: str | None) -> PassagesChoi
         raise InvalidInputError(
             f"passages and {option}{long_documents!r} are two ways to read long documents: leave one out"
         )
-    return passages  # type: ignore[return-value]
+    return passages
 
 
 def to_setting(passages: Passages | None) -> dict[str, Any] | None:

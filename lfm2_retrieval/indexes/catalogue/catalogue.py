@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ...errors import (
     IndexClosedError,
@@ -32,7 +32,6 @@ from .sources import read_entries
 
 __all__ = ["IDS_PER_QUERY", "Catalogue", "SweptError"]
 
-T = TypeVar("T")
 _PAGE = 512
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
@@ -293,11 +292,11 @@ class Catalogue:
         self,
         commit: int,
         columns: str,
-        read: Callable[[sqlite3.Connection, list[Any]], list[T]] = lambda _, rows: rows,
+        read: Callable[[sqlite3.Connection, list[Any]], list[Any]] = lambda _, rows: rows,
         *,
         table: Literal["documents", "sources"] = "documents",
         size: int = _PAGE,
-    ) -> Iterator[list[T]]:
+    ) -> Iterator[list[Any]]:
         """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer.
 
         Parameters

@@ -17,7 +17,7 @@ from ...errors import DamagedIndexError, InvalidInputError
 from ...hits import encode_front
 from ..access import REMEDY
 from ..stored_text import decode_text, encode_text
-from .rows import ALIVE, Entry, checksum, decode_row, encode_metadata, load_json, row_checksum
+from .rows import ALIVE, Entry, check_whole, checksum, decode_row, encode_metadata, load_json, row_checksum
 
 __all__ = [
     "HEAD_COLUMNS",
@@ -299,8 +299,8 @@ def _checked(values: Sequence[Any]) -> _Spans:
     *numbers, crc32, facts = values
     try:
         if checksum(*numbers, facts) == crc32 and all(type(number) is int for number in numbers):
-            spans = _Spans(*numbers, load_json(facts))
-            _, _, _, start, stop, start_byte, stop_byte, *_ = spans
+            spans = _Spans._make((*numbers, load_json(facts)))
+            _, _, _, start, stop, start_byte, stop_byte, *_ = numbers
             lengths = stop - start, stop_byte - start_byte
             fits = min(start, start_byte, lengths[0]) >= 0 and lengths[0] <= lengths[1] <= 4 * lengths[0]
             if fits and lengths[1] <= MOST_BYTES and isinstance(spans.facts, dict):
@@ -471,6 +471,7 @@ def word_rows(connection: sqlite3.Connection) -> Iterator[tuple[int, int, int, b
         "ORDER BY d.row"
     )
     for row, key, born, text, *passage in rows:
+        check_whole((row, key, born))
         if passage[0] is not None:
             text = encode_text(_passage(connection, _checked(passage), "", None).encoded)  # noqa: PLW2901
         yield row, key, born, text
