@@ -311,6 +311,38 @@ class TokenEmbeddings:
         )
 
     @classmethod
+    def of(cls, given: TokenEmbeddings | Any, dim: int | None = None) -> TokenEmbeddings:
+        """Token vectors in any form that encoders give them in, such as sentence-transformers' and PyLate's.
+
+        Parameters
+        ----------
+        given
+            A list of arrays or tensors ``[n_tokens, dim]``, one a text; one of them, of one text; one
+            ``[n_texts, n_tokens, dim]``; or token embeddings, which are returned as they are. Tensors may be
+            of any device and floating type.
+        dim
+            How wide vectors are where there is no text.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is none of these, or the widths differ.
+        """
+        if isinstance(given, TokenEmbeddings):
+            return given
+        several = isinstance(given, (list, tuple)) or getattr(given, "ndim", 2) == 3
+        texts = [_float_array(one) for one in given] if several else [_float_array(given)]
+        width = texts[0].shape[-1] if texts and texts[0].ndim else dim or 1
+        for position, text in enumerate(texts):
+            if text.ndim != 2 or text.shape[1] != width:
+                raise InvalidInputError(
+                    f"token vectors must be [n_tokens, dim], of one dim; those of text {position} have the "
+                    f"shape {list(text.shape)}, beside a dim of {width}"
+                )
+        together = np.concatenate(texts) if texts else np.empty((0, width), np.float32)
+        return cls(together, np.cumsum([0, *map(len, texts)]))
+
+    @classmethod
     def concatenate(cls, parts: Iterable[TokenEmbeddings]) -> TokenEmbeddings:
         """Several batches as one; columns that any of them lacks are dropped.
 
@@ -332,3 +364,17 @@ class TokenEmbeddings:
             token_ids=np.concatenate(token_ids) if len(token_ids) == len(batches) else None,
             spans=np.concatenate(spans) if len(spans) == len(batches) else None,
         )
+
+
+def _float_array(vectors: Any) -> NDArray[Any]:
+    """An array, or a tensor of any device and floating type, as an array of floats."""
+    if hasattr(vectors, "detach"):  # torch's, which isn't imported here
+        vectors = vectors.detach().cpu().float()
+    try:
+        found = np.asarray(vectors)
+        return found if found.dtype.kind == "f" else found.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(
+            f"token vectors must be arrays or tensors [n_tokens, dim], one a text, not a "
+            f"{type(vectors).__name__}"
+        ) from error

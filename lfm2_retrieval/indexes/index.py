@@ -143,7 +143,7 @@ class Index(IndexReader):
     def add(
         self,
         ids: Sequence[str],
-        embeddings: TokenEmbeddings,
+        embeddings: TokenEmbeddings | Any,
         texts: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         *,
@@ -158,7 +158,7 @@ class Index(IndexReader):
     def update(
         self,
         ids: Sequence[str],
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: TokenEmbeddings | Any | None = None,
         texts: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         *,

@@ -181,7 +181,7 @@ class IndexReader:
 
     def search(
         self,
-        queries: TokenEmbeddings | None,
+        queries: TokenEmbeddings | Any | None,
         k: int | SearchParams = 10,
         *,
         where: Where | None = None,
@@ -196,7 +196,8 @@ class IndexReader:
         Parameters
         ----------
         queries
-            As wide as the index; all of them share one pass over the vectors. None in a search by words.
+            As wide as the index; all of them share one pass over the vectors: `TokenEmbeddings`, or a list of
+            arrays or tensors ``[n_tokens, dim]``, see `TokenEmbeddings.of`. None in a search by words.
         k
             How many hits a query gets at most, or the parameters that say so and more: whether to search by
             vectors, by words or by both, and how hits are chosen.
@@ -218,10 +219,12 @@ class IndexReader:
             If no document has a field that the filter or ``group_by`` names; once a field.
         """
         params = k if isinstance(k, SearchParams) else SearchParams(k)
+        if queries is not None:
+            queries = TokenEmbeddings.of(queries, self.dim)
         question = Question(queries, texts, params, None if where is None else parse_where(where))
         return self._views.read(lambda view: view.searcher.answer(view.snapshot, question))
 
-    def rerank(self, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:
+    def rerank(self, queries: TokenEmbeddings | Any, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:
         """Documents found elsewhere, in the order of their MaxSim on the stored vectors.
 
         Parameters
@@ -239,7 +242,8 @@ class IndexReader:
         if isinstance(ids, str) or any(isinstance(some, str) for some in ids):
             raise InvalidTypeError("ids must be a list of str for each query")
         lists = [list(some) for some in ids]  # read more than once
-        return self._views.read(lambda view: view.searcher.rerank(view.snapshot, queries, lists))
+        vectors = TokenEmbeddings.of(queries, self.dim)
+        return self._views.read(lambda view: view.searcher.rerank(view.snapshot, vectors, lists))
 
     def verify(self) -> None:
         """Read every byte and hold it to its checksum.

@@ -19,9 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import IndexExistsError, InvalidInputError
 from ..indexes import Index, is_vacant
@@ -101,7 +98,7 @@ class LFM2Index:
             If the numbers or shapes don't fit, or a vector isn't finite.
         """
         ids = [documents_ids] if isinstance(documents_ids, (str, int)) else list(documents_ids)
-        texts = _texts(documents_embeddings)
+        texts = TokenEmbeddings.of(documents_embeddings)
         if not len(texts):
             return self
         if self._index is None:
@@ -163,7 +160,7 @@ class LFM2Index:
         InvalidInputError
             If shapes or widths don't fit, or the lists of ``subset`` are not one a query.
         """
-        queries = _texts(queries_embeddings)
+        queries = TokenEmbeddings.of(queries_embeddings)
         params = replace(self.params, k=k)
         if self._index is None or not len(queries) or not len(self._index):
             return [[] for _ in range(len(queries))]
@@ -225,29 +222,3 @@ def _allowed(subset: Subset, queries: int) -> list[set[str]]:
     if len(subset) != queries:
         raise InvalidInputError(f"subset has {len(subset)} lists of ids for {queries} queries")
     return [{str(id) for id in ids} for ids in subset if isinstance(ids, Collection)]
-
-
-def _texts(embeddings: Embeddings) -> TokenEmbeddings:
-    """PyLate's forms of embeddings as one.
-
-    Raises
-    ------
-    InvalidInputError
-        If they are of no such form.
-    """
-    several = isinstance(embeddings, (list, tuple)) or embeddings.ndim == 3
-    texts = [_array(one) for one in embeddings] if several else [_array(embeddings)]
-    if bad := [text.shape for text in texts if text.ndim != 2 or text.shape[1] != texts[0].shape[1]]:
-        raise InvalidInputError(
-            f"a text's embeddings must be [n_tokens, dim], all of one dim; found {bad[0]}"
-        )
-    if not texts:
-        return TokenEmbeddings(np.empty((0, 1), np.float32), np.zeros(1, np.int64))
-    return TokenEmbeddings(np.concatenate(texts), np.cumsum([0, *map(len, texts)]))
-
-
-def _array(embeddings: Any) -> NDArray[np.float32]:
-    """float32, from an array or from a tensor of any type and device."""
-    if hasattr(embeddings, "detach"):
-        embeddings = embeddings.detach().cpu().float()
-    return np.asarray(embeddings, np.float32)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from ...datatypes import TokenEmbeddings
 from ...errors import InvalidInputError
 from ...platform.forks import busy
 from ..analysis.versions import ANALYSIS, SETTING
@@ -24,9 +25,6 @@ from .documents import DocumentWriter
 from .matching import matching
 from .transaction import Known
 from .vectors import to_half
-
-if TYPE_CHECKING:
-    from ...datatypes import TokenEmbeddings
 
 __all__ = ["OnConflict", "Writer"]
 
@@ -65,7 +63,7 @@ class Writer(DocumentWriter):
     def add(
         self,
         ids: Sequence[str],
-        embeddings: TokenEmbeddings,
+        embeddings: TokenEmbeddings | Any,
         texts: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
         *,
@@ -78,8 +76,10 @@ class Writer(DocumentWriter):
         ids
             Not empty, no two alike.
         embeddings
-            One text an id, in the same order. Vectors are stored as float16 and otherwise as given, so scores
-            are cosines only if the vectors are normalised. A text without tokens is stored and never found.
+            One text an id, in the same order: `TokenEmbeddings`, or a list of arrays or tensors
+            ``[n_tokens, dim]``, see `TokenEmbeddings.of`. Vectors are stored as float16 and otherwise as
+            given, so scores are cosines only if the vectors are normalised. A text without tokens is stored
+            and never found.
         texts, metadata
             One an id: any string, any JSON object.
         on_conflict
@@ -105,6 +105,7 @@ class Writer(DocumentWriter):
         if on_conflict not in ("error", "replace", "skip"):
             raise InvalidInputError(f"on_conflict must be 'error', 'replace' or 'skip', not {on_conflict!r}")
         self.refuse_passages("added")
+        embeddings = TokenEmbeddings.of(embeddings, self._dim)
         rows = encode_rows(ids, len(embeddings), texts, metadata)
         vectors = to_half(ids, embeddings, self._dim)
         with self._storing():
@@ -124,7 +125,7 @@ class Writer(DocumentWriter):
     def update(
         self,
         ids: Sequence[str],
-        embeddings: TokenEmbeddings | None = None,
+        embeddings: TokenEmbeddings | Any | None = None,
         texts: Sequence[str | None] | None = None,
         metadata: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
@@ -154,6 +155,8 @@ class Writer(DocumentWriter):
         """
         self._check_open()
         self.refuse_passages("changed")
+        if embeddings is not None:
+            embeddings = TokenEmbeddings.of(embeddings, self._dim)
         given = encode_rows(ids, len(ids) if embeddings is None else len(embeddings), texts, metadata)
         vectors = None if embeddings is None else to_half(ids, embeddings, self._dim)
         with self._storing():
