@@ -4,13 +4,16 @@ import json
 import random
 import sqlite3
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
 from lfm2_retrieval.indexes.catalogue.schema import ALIVE
+from lfm2_retrieval.indexes.commits.columns import FieldValues
 from lfm2_retrieval.indexes.commits.matching import matching
 from lfm2_retrieval.indexes.filters.conditions import Sql
 from lfm2_retrieval.indexes.filters.fields import check_fields, columns, declare
@@ -414,6 +417,47 @@ def test_declared_fields_change_no_meaning(some, where, declared):
         expected = {key for key, record in enumerate(some) if holds(record, where)}
         assert chosen(connection, parse_where(where), declared) == expected
         assert chosen(connection, parse_where(where)) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(records, max_size=6),
+    st.lists(st.tuples(st.integers(0, 7), records), max_size=4),
+    wheres,
+)
+def test_values_in_memory_change_no_meaning(some, changes, where):
+    condition = parse_where(where)
+    fields = list(dict.fromkeys(condition.fields()))
+    held = FieldValues()
+
+    def by_columns(current, commit):
+        places = SimpleNamespace(keys=np.array(sorted(current), np.int64))
+        snapshot = SimpleNamespace(commit=commit, fields=FIELDS, places=places)
+        columns = held.of(connection, snapshot, fields)
+        if columns is None:
+            assert not set(fields) <= set(FIELDS) or any(field.count(".") > 3 for field in fields)
+            return None
+        return set(places.keys[condition.mask(columns)].tolist())
+
+    with table(some, FIELDS) as connection:
+        current = dict(enumerate(some))
+        for commit in (1, 2):
+            if commit == 2:
+                change(connection, current, changes)
+            found = by_columns(current, commit)
+            assert found in (None, {key for key, record in current.items() if holds(record, where)})
+
+
+def change(connection, current, changes):
+    """Some documents get other metadata, or are new; the last one dies, too."""
+    for key, record in dict(changes).items():
+        connection.execute("UPDATE documents SET died = 2 WHERE key = ? AND died IS NULL", (key,))
+        row = key, b"%d" % key, json.dumps(record)
+        connection.execute("INSERT INTO documents (key, born, id, metadata) VALUES (?, 2, ?, ?)", row)
+        current[key] = record
+    if current:
+        key, _ = current.popitem()
+        connection.execute("UPDATE documents SET died = 2 WHERE key = ? AND died IS NULL", (key,))
 
 
 @pytest.mark.parametrize("text", HOSTILE)

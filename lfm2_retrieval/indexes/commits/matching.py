@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import DamagedIndexError
 from ...platform.forks import Lock
 from ..catalogue.rows import ALIVE
 from ..catalogue.sources import document_id_of
+from ..filters.columns import NotInMemoryError
 from ..filters.comparisons import OneOf
 from ..filters.conditions import FALSE, TRUE, All, Bounds, Condition, Sql, joined
 from ..filters.document import Row
 from ..filters.fields import usable_columns
 from ..filters.unknown import check_known
+from .columns import FieldValues
 from .snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ __all__ = ["Filter", "matching"]
 _REMEMBERED = 16
 _MOST_IN_SQL = 8
 """Comparisons that are put into SQL."""
+_FEW = 64
+"""Of one document in so many, SQL tells sooner than all values of a field are read."""
 
 
 def matching(
@@ -130,6 +136,8 @@ class Filter:
         self._catalogue = catalogue
         self._guard = Lock()
         self._known: OrderedDict[tuple[int, Condition], Snapshot] = OrderedDict()
+        self._values = FieldValues()
+        self._asked: set[str] = set()
 
     def clear(self) -> None:
         """Forget all answers, and so let go of the snapshots that they hold."""
@@ -166,11 +174,7 @@ class Filter:
             if (known := self._known.get((snapshot.commit, condition))) is not None:
                 self._known.move_to_end((snapshot.commit, condition))
                 return known
-        keys = np.array(self.select(snapshot, condition, "key"), np.int64).reshape(-1)
-        parts = tuple(
-            replace(part, keys=np.where(np.isin(part.keys, keys), part.keys, 0)) for part in snapshot.parts
-        )
-        filtered = replace(snapshot, parts=parts)
+        filtered = snapshot.narrowed(self._chosen(snapshot, condition))
         with self._guard:
             for stale in [known for known in self._known if known[0] != snapshot.commit]:
                 del self._known[stale]
@@ -178,3 +182,35 @@ class Filter:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return filtered
+
+    def _chosen(self, snapshot: Snapshot, condition: Condition) -> NDArray[np.bool_]:
+        """Which of ``snapshot.places`` meet a condition.
+
+        The values of declared fields come into memory when a second filter asks for them, or a first one that
+        many documents meet: a process that asks once doesn't wait for them.
+        """
+        living, fields = snapshot.places.keys, list(dict.fromkeys(condition.fields()))
+        alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
+        with self._catalogue.reading_at(snapshot.commit) as connection:
+            check_known(connection, fields, alive, self._catalogue.checked_fields)
+            passages = snapshot.has_passages
+            asked = matching(connection, condition, "key", alive, snapshot.fields, passages=passages)
+            found: list[tuple[Any, ...]] = []
+            if not self._asked.issuperset(fields):
+                self._asked.update(fields)
+                found = list(islice(asked, len(living) // _FEW))
+                if len(found) < len(living) // _FEW:
+                    return _among(living, found)
+            if (columns := self._values.of(connection, snapshot, fields)) is not None:
+                with suppress(NotInMemoryError):
+                    return condition.mask(columns)
+            return _among(living, [*found, *asked])
+
+
+def _among(living: NDArray[np.int64], found: Sequence[tuple[Any, ...]]) -> NDArray[np.bool_]:
+    """Which of some keys, rising, are among those found."""
+    keys = np.sort(np.array(found, np.int64).reshape(-1))
+    places = np.searchsorted(living, keys)
+    chosen = np.zeros(len(living) + 1, bool)
+    chosen[places[living[np.minimum(places, len(living) - 1)] == keys] if len(living) else places] = True
+    return chosen[:-1]

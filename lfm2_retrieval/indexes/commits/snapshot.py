@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,6 +75,12 @@ class Part:
         """bool ``[n_documents]``: those that a search can find, alive and not empty."""
         return (self.keys > 0) & (self.segment.offsets[1:] > self.segment.offsets[:-1])
 
+    def narrowed(self, chosen: NDArray[np.bool_]) -> Part:
+        """The same with some of its documents alone, bool ``[n_documents]``."""
+        part = Part(self.segment, np.where(chosen, self.keys, 0))
+        part.__dict__["found"] = self.found & chosen  # without a look at all lengths
+        return part
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -135,6 +141,23 @@ class Snapshot:
         alive = np.flatnonzero(keys)
         order = alive[np.argsort(keys[alive], kind="stable")]
         return Places(keys[order], parts[order], places[order])
+
+    @cached_property
+    def _ranks(self) -> tuple[NDArray[np.int64], ...]:
+        """Of each part's documents, where they are among ``places``; of the dead ones, behind the last."""
+        found = tuple(np.full(len(part.keys), len(self.places.keys)) for part in self.parts)
+        for number, ranks in enumerate(found):
+            mine = np.flatnonzero(self.places.parts == number)
+            ranks[self.places.positions[mine]] = mine
+        return found
+
+    def narrowed(self, chosen: NDArray[np.bool_]) -> Snapshot:
+        """The same with some of its living documents alone, bool of each of ``places``."""
+        either = np.append(chosen, False)
+        parts = tuple(
+            part.narrowed(either[ranks]) for part, ranks in zip(self.parts, self._ranks, strict=True)
+        )
+        return replace(self, parts=parts)
 
     def locate(self, keys: NDArray[np.int64]) -> Places:
         """Those of these documents that are alive, in their order."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ...datatypes import TokenEmbeddings
     from ..catalogue.catalogue import Catalogue
 
-__all__ = ["Known", "Replacement", "Transaction"]
+__all__ = ["Known", "Replacement", "Transaction", "rows_of"]
 
 Replacement = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 """The settings that an index has → those of a new content, or None to leave the old one be."""
@@ -55,6 +55,9 @@ _FORGOTTEN_AT_ONCE = 1000
 """Dead rows that a writer deletes when it begins; the others are left to later ones, or to a merge."""
 
 
+_ROWS_AT_ONCE = 1 << 14
+
+
 class Known(NamedTuple):
     """A living document's row in the catalogue."""
 
@@ -63,6 +66,21 @@ class Known(NamedTuple):
     key: int
     n_tokens: int
     born: int
+
+
+def rows_of(found: Iterable[tuple[Any, ...]]) -> NDArray[np.int64]:
+    """int64 ``[n, 3]``: row, key and commit of birth of some documents, from the columns of that name.
+
+    Raises
+    ------
+    DamagedIndexError
+        If one isn't a whole number.
+    """
+    pieces, source = [np.empty((0, 3), np.int64)], iter(found)
+    while some := list(islice(source, _ROWS_AT_ONCE)):
+        check_whole(chain.from_iterable(some))
+        pieces.append(np.array(some, np.int64))
+    return np.concatenate(pieces)
 
 
 class Transaction:
@@ -287,13 +305,18 @@ class Transaction:
 
     def _bury(self, known: Iterable[Known], *, places: bool) -> None:
         """Let rows of documents die, and, with ``places``, their vectors."""
-        retired = sorted(known, key=lambda one: one.row)  # as they lie in the file
-        if not retired:
+        self._bury_rows(rows_of((one.row, one.key, one.born) for one in known), places=places)
+
+    def _bury_rows(self, rows: NDArray[np.int64], *, places: bool) -> None:
+        """The same of rows as `rows_of` gives them."""
+        if not len(rows):
             return
-        delete_rows(self._connection, [(one.row,) for one in retired if one.born == self._commit])
-        self._retire("documents", "row = ?", [(one.row,) for one in retired if one.born != self._commit])
+        rows = rows[np.argsort(rows[:, 0])]  # as they lie in the file
+        fresh = rows[:, 2] == self._commit
+        delete_rows(self._connection, [(row,) for row in rows[fresh, 0].tolist()])
+        self._retire("documents", "row = ?", ((row,) for row in rows[~fresh, 0].tolist()))
         if places:
-            self._mark(np.array([one.key for one in retired], np.int64))
+            self._mark(rows[:, 1])
 
     def _mark(self, keys: NDArray[np.int64]) -> None:
         """Note where documents lie, in segments committed and in those being written."""

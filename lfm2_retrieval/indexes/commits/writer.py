@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...datatypes import TokenEmbeddings
 from ...errors import InvalidInputError
@@ -23,10 +24,12 @@ from ..filters.where import Where, parse_where
 from ..stored_text import decode_text, encode_text
 from .documents import DocumentWriter
 from .matching import matching
-from .transaction import Known
+from .transaction import rows_of
 from .vectors import to_half
 
 __all__ = ["OnConflict", "Writer"]
+
+_PLACE = "row, key, born"
 
 OnConflict = Literal["error", "replace", "skip"]
 """What `Writer.add` does with an id that the index holds."""
@@ -234,23 +237,24 @@ class Writer(DocumentWriter):
             if where is not None:
                 found = self._meeting(where)
             elif all:
-                found = self._select("+died IS NULL", ())
+                living = self._connection.execute(f"SELECT {_PLACE} FROM documents WHERE +died IS NULL")
+                found = rows_of(living)
             else:
                 wanted = [ids] if isinstance(ids, str) else check_ids([] if ids is None else ids)
                 known = self._find_ids(list(dict.fromkeys(encode_ids(wanted))))
                 unknown = [id for id in wanted if encode_text(id) not in known]
                 if unknown and not missing_ok:
                     raise unknown_ids(unknown, "missing_ok=True passes over them")
-                found = list(known.values())
+                found = rows_of((one.row, one.key, one.born) for one in known.values())
             if self._has_passages:
-                return self._delete_sources(sources_of_rows(self._connection, [one.row for one in found]))
-            if found:
+                return self._delete_sources(sources_of_rows(self._connection, found[:, 0].tolist()))
+            if len(found):
                 self._begin()
-                self._bury(found, places=True)
+                self._bury_rows(found, places=True)
         return len(found)
 
-    def _meeting(self, where: Where) -> list[Known]:
-        """The living documents that meet a filter which says something."""
+    def _meeting(self, where: Where) -> NDArray[np.int64]:
+        """The living documents that meet a filter which says something, as `rows_of` gives them."""
         if isinstance(where, str) and not where.strip():
             where = {}
         condition = parse_where(where)
@@ -259,12 +263,12 @@ class Writer(DocumentWriter):
                 f"the filter {where!r:.80} says nothing, and so all documents would be deleted: if that is "
                 "meant, say all=True (--all)"
             )
-        # The sign keeps SQLite from the index of living ids, in whose order rows lie all over the file.
+        # The sign keeps SQLite from the index of living ids, in whose order rows lie all over the file. A
+        # field's own index has all that is asked for, so that rows are not read at all.
         alive = Sql("+died IS NULL")
         fields = read_settings(self._connection).get("fields") or ()
-        columns = "id, row, key, n_tokens, born"
-        rows = matching(self._connection, condition, columns, alive, fields, passages=self._has_passages)
-        found = [Known(*row) for row in rows]
+        met = matching(self._connection, condition, _PLACE, alive, fields, passages=self._has_passages)
+        found = rows_of(met)
         check_known(self._connection, condition.fields(), alive, self._catalogue.checked_fields)
         return found
 

@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...errors import InvalidInputError, InvalidTypeError
 from ...json_values import plain
+from .columns import Columns, Kind
 from .conditions import FALSE, NEVER, TRUE, AnyOf, Bounds, Condition, Sql, joined
 from .document import Row, number_of
 from .fields import ID, MISSING, check_field
@@ -97,6 +101,14 @@ class OneOf(Comparison):
             return Bounds(sure, sure)
         return super().bounds(columns)
 
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        column = columns[self.field]
+        found = column.is_in(self.numbers, self.texts, self.booleans)
+        if self.null:
+            found |= column.is_of(Kind.MISSING, Kind.NULL)
+        return found
+
     def sought(self) -> Sql:
         """What the JSON of a document must hold as text, so that most needn't be parsed."""
         if self.field == ID or self.numbers or self.booleans or self.null or len(self.texts) > 1:
@@ -135,6 +147,10 @@ class Order(Comparison):
     operator: str
     bound: Any
 
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        return columns[self.field].compares(self.operator, self.bound)
+
     def _scalar_holds(self, row: Row, value: Any) -> bool:
         if isinstance(self.bound, str):
             return type(value) is str and self._compares(value)
@@ -167,6 +183,10 @@ class Like(Comparison):
     def _compiled(self) -> Pattern:
         return Pattern(self.pattern)
 
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        return columns[self.field].matches(self._compiled)
+
     def _scalar_holds(self, row: Row, value: Any) -> bool:
         return type(value) is str and row.matches(self.field, [value], self._compiled)
 
@@ -194,6 +214,11 @@ class Exists(Comparison):
             sure = self._sql(columns[self.field])
             return Bounds(sure, sure)
         return super().bounds(columns)
+
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        found = columns[self.field].is_of(Kind.MISSING)
+        return np.logical_not(found, out=found)
 
     def _scalar_holds(self, row: Row, value: Any) -> bool:
         return True

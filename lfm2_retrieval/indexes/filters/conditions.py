@@ -2,7 +2,8 @@
 
 Whether a condition holds is found out from the metadata, parsed once. SQL only narrows down which documents
 are looked at. It gives two bounds, what surely holds and what possibly does, which differ where a field isn't
-declared or a document has a list there.
+declared or a document has a list there. Where the values of all its fields are in memory, as `Columns`, a
+condition tells of all documents at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
+    from .columns import Columns
     from .document import Row
 
 __all__ = ["ALWAYS", "FALSE", "NEVER", "TRUE", "All", "AnyOf", "Bounds", "Condition", "Not", "Sql", "joined"]
@@ -54,6 +59,16 @@ class Condition(ABC):
     @abstractmethod
     def bounds(self, columns: Mapping[str, str]) -> Bounds:
         """What the columns of declared fields tell of it."""
+
+    @abstractmethod
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """Which documents meet it, bool ``[n]``, of its own; the columns of all its fields are given.
+
+        Raises
+        ------
+        NotInMemoryError
+            If that is too much work.
+        """
 
     @abstractmethod
     def fields(self) -> Iterator[str]:
@@ -105,6 +120,13 @@ class All(_Junction):
         """See `Condition`."""
         return _bounds("AND", self.parts, columns)
 
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        found = self.parts[0].mask(columns)
+        for part in self.parts[1:]:
+            found &= part.mask(columns)
+        return found
+
 
 @dataclass(frozen=True)
 class AnyOf(_Junction):
@@ -122,6 +144,13 @@ class AnyOf(_Junction):
     def bounds(self, columns: Mapping[str, str]) -> Bounds:
         """See `Condition`."""
         return _bounds("OR", self.parts, columns)
+
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        found = self.parts[0].mask(columns)
+        for part in self.parts[1:]:
+            found |= part.mask(columns)
+        return found
 
 
 @dataclass(frozen=True)
@@ -141,6 +170,11 @@ class Not(Condition):
         """See `Condition`."""
         sure, possible, exact = self.part.bounds(columns)
         return Bounds(_opposite(possible), _opposite(sure), exact)
+
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        found = self.part.mask(columns)
+        return np.logical_not(found, out=found)
 
     def fields(self) -> Iterator[str]:
         """See `Condition`."""
@@ -169,6 +203,10 @@ class _Constant(Condition):
         """See `Condition`."""
         sql = TRUE if self._holds else FALSE
         return Bounds(sql, sql)
+
+    def mask(self, columns: Columns) -> NDArray[np.bool_]:
+        """See `Condition`."""
+        return np.full(columns.n, self._holds)
 
     def fields(self) -> Iterator[str]:
         """See `Condition`."""

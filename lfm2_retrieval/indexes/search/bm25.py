@@ -75,11 +75,35 @@ class _Postings:
 
 
 class _Rows(NamedTuple):
-    """The rows that have words, of the living documents of a snapshot."""
+    """The rows that have words, of the living documents of a snapshot.
+
+    ``places`` says of every row up to the last where it is among these, -1 where it isn't; ``saturation``
+    what BM25 makes of a document's length.
+    """
 
     rows: NDArray[np.int64]
     keys: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    saturation: NDArray[np.float32]
+    places: NDArray[np.int32]
+    rising: bool
+
+    @classmethod
+    def of(cls, rows: NDArray[np.int64], keys: NDArray[np.int64], lengths: NDArray[np.int64]) -> _Rows:
+        """From rising rows, their keys, and how many words they have."""
+        relative = lengths / lengths.mean() if len(rows) else lengths
+        saturation = (_K1 * (1 - _B + _B * relative)).astype(np.float32)
+        places = np.full(int(rows[-1]) + 1 if len(rows) else 0, -1, np.int32)
+        places[rows] = np.arange(len(rows), dtype=np.int32)
+        return cls(rows, keys, saturation, places, bool((keys[1:] > keys[:-1]).all()))
+
+    def find(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """Where rows are, of those that are there; and which these are."""
+        there = rows < len(self.places)
+        found = (
+            self.places[np.where(there, rows, 0)] if len(self.places) else np.full(len(rows), -1, np.int32)
+        )
+        there &= found >= 0
+        return found[there], there
 
 
 class Bm25:
@@ -121,8 +145,6 @@ class Bm25:
             analysis = analysis_of(connection)
             [newest] = connection.execute("SELECT coalesce(max(row), 0) FROM word_counts").fetchone()
             living = self._living(connection, snapshot, analysis.number)
-            relative = living.lengths / living.lengths.mean() if len(living.rows) else living.lengths
-            saturation = (_K1 * (1 - _B + _B * relative)).astype(np.float32)
             scores = []
             for text in texts:
                 total = np.zeros(len(living.rows), np.float32)
@@ -130,10 +152,11 @@ class Bm25:
                     connection, analysis.query_words(text), analysis.number, newest, living
                 ):
                     idf = np.float32(np.log1p((len(living.rows) - len(places) + 0.5) / (len(places) + 0.5)))
-                    gain = idf * counts * np.float32(_K1 + 1) / (counts + saturation[places])
+                    gain = idf * counts * np.float32(_K1 + 1) / (counts + living.saturation[places])
                     total[places] += np.float32(weight) * gain
                 some = np.flatnonzero(total)
-                some = some[np.argsort(living.keys[some])]
+                if not living.rising:
+                    some = some[np.argsort(living.keys[some])]
                 scores.append(Scored(living.keys[some], total[some]))
         return scores
 
@@ -144,12 +167,12 @@ class Bm25:
         analysis: int,
         newest: int,
         living: _Rows,
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], float]]:
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32], float]]:
         """Of each term of a query: where it is among the living rows, how often, and what it weighs."""
         terms = list(dict.fromkeys((analysis, word.term, word.prefix) for word in asked))
-        found: dict[tuple[str, bool], tuple[NDArray[np.intp], NDArray[np.float32]]] = {}
+        found: dict[tuple[str, bool], tuple[NDArray[np.int32], NDArray[np.float32]]] = {}
         for (_, word, prefix), postings in self._read(connection, terms, newest).items():
-            places, there = _find(living.rows, postings.rows)
+            places, there = living.find(postings.rows)
             found[word, prefix] = places, postings.counts[there].astype(np.float32)
         weights = dict.fromkeys(found, 0.0)
         for one, count in asked.items():
@@ -188,7 +211,7 @@ class Bm25:
         _, first = np.unique(keys[seen], return_index=True)
         latest = np.sort(seen[first])
         alive = latest[(lengths[latest] > 0) & np.isin(keys[latest], snapshot.places.keys)]
-        found = _Rows(rows[alive], keys[alive], lengths[alive])
+        found = _Rows.of(rows[alive], keys[alive], lengths[alive])
         with self._guard:
             if self._analysis == analysis:
                 self._latest = snapshot.commit, found

@@ -38,15 +38,13 @@ def find(
     queries
         Their vectors; None only in a search by words.
     words
-        The scores of their words; None only in a search by vectors.
+        The scores of their words, in these documents alone; None only in a search by vectors.
     params, dense
         How to search.
     """
     if params.mode is Mode.DENSE or words is None:
         assert queries is not None
         return dense(queries, params)
-    alive = snapshot.places.keys
-    words = [one.among(alive) for one in words]
     if params.mode is Mode.LEXICAL or queries is None:
         return [_best(one.keys, one.scores, params.k, ScoreKind.BM25) for one in words]
     depth = max(params.depth or max(2 * params.k, _LEAST_DEPTH), params.k)

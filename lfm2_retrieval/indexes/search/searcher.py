@@ -142,6 +142,8 @@ class Searcher:
         by_words = None
         if texts is not None and params.mode is not Mode.DENSE:
             by_words = self._bm25.score(snapshot, texts)
+            if seen is not snapshot:
+                by_words = [one.among(seen.places.keys) for one in by_words]
         n_queries = len(queries) if queries is not None else len(texts or ())
         limits = thresholds(params, queries, snapshot.settings, self._catalogue.folder, n_queries)
         by_document = params.by is By.DOCUMENT and snapshot.has_passages
