@@ -16,6 +16,7 @@ from .growth import growth
 from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
 from .reading import documents
+from .sizes import sizes
 from .vectors import vectors
 
 
@@ -165,7 +166,7 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (documents, encode, growth, peers, vectors):
+for one in (documents, encode, growth, peers, sizes, vectors):
     command.add_command(one)
 
 if __name__ == "__main__":

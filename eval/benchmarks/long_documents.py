@@ -23,7 +23,7 @@ from lfm2_retrieval.indexes import Index, Tier
 from .plots import plot_documents
 from .report import table, write_files
 
-__all__ = ["grid", "markdown", "measure", "write"]
+__all__ = ["drawn", "grid", "markdown", "measure", "write"]
 
 Report = dict[str, Any]
 
@@ -78,7 +78,7 @@ def measure(
     dict
         JSON values: ``rows``, one for each way, and what was measured where.
     """
-    dataset = _drawn(beir_ref(folder).load(), n_documents, n_queries, np.random.default_rng(seed))
+    dataset = drawn(beir_ref(folder).load(), n_documents, n_queries, np.random.default_rng(seed))
     for way in ways:
         encoder.with_options(**_keywords(way))  # one that can't be had shows before any work
     texts = list(dataset.documents.values())
@@ -154,7 +154,7 @@ def _keywords(way: DocumentOptions) -> Any:
     }
 
 
-def _drawn(
+def drawn(
     dataset: Dataset, n_documents: int | None, n_queries: int | None, rng: np.random.Generator
 ) -> Dataset:
     """Some of the documents, judged ones first, and of the queries judged on them alone some."""

@@ -13,15 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
+from lfm2_retrieval.cli._output import print_json
 from lfm2_retrieval.datatypes import Mode, SearchParams, TokenEmbeddings
 from lfm2_retrieval.indexes import Index
 
 from .synthetic import SyntheticCorpus
 
-__all__ = ["FILTERS", "make", "measure", "write"]
+__all__ = ["FILTERS", "make", "measure", "sizes", "write"]
 
 _LENGTH, _QUERY_VECTORS, _BATCH = 6, 12, 4000
 _VOCABULARY, _WORDS, _QUERY_WORDS = 50_000, 12, 3
@@ -87,6 +89,29 @@ def measure(
     for share in (0.05, 0.2):
         facts[f"delete_{share}"] = _deletes(path, share, report)
     return facts
+
+
+@click.command("sizes")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--docs", type=click.IntRange(min=1000), default=1_000_000, show_default=True)
+@click.option("--queries", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A folder for sizes.json.")
+def sizes(folder: Path, *, docs: int, queries: int, rounds: int, out: Path | None) -> None:
+    """Measure filters, deletes and searches by both at size.
+
+    FOLDER is where the index of made-up short documents is made, or lies already: a gigabyte and a half for a
+    million, and as much as its catalogue again for deletes.
+    """
+
+    def say(what: str) -> None:
+        click.echo(what, err=True)
+
+    made = {} if folder.exists() else make(folder, docs, say)
+    facts = made | measure(folder, queries, rounds, say)
+    if out is not None:
+        write(facts, out)
+    print_json(facts)
 
 
 def write(facts: dict[str, Any], folder: Path) -> None:

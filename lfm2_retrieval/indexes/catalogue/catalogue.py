@@ -33,6 +33,8 @@ from .sources import read_entries
 __all__ = ["IDS_PER_QUERY", "Catalogue", "SweptError"]
 
 _PAGE = 512
+_WRITERS_CACHE_KIB = 1 << 16
+"""Rows that die lie all over the indexes: with the 2 MB that SQLite has by default, pages come and go."""
 IDS_PER_QUERY = 500  # SQLite's oldest limit on bound parameters is 999
 
 
@@ -168,6 +170,7 @@ class Catalogue:
             self.check_place()
             self._check_identity(connection)
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA cache_size = -{_WRITERS_CACHE_KIB}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_size_limit = 16777216")
             connection.create_function("dead_checksum", 2, dead_checksum, deterministic=True)

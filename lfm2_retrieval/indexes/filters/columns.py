@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...platform.forks import cached_property
 from ..stored_text import encode_text
-from .document import number_of
+from .document import STEPS_A_TEXT, number_of
 from .patterns import Pattern, lower
 
 __all__ = ["Column", "Columns", "Kind", "NotInMemoryError", "column_of"]
@@ -46,8 +46,8 @@ _NAMED = {
 _FEW = 8
 _LARGEST_COLUMN = 1 << 28
 """In bytes."""
-_LARGEST_MATCHED = 1 << 22
-"""Patterns are matched with so many bytes of distinct strings at most."""
+_MOST_STEPS = 1 << 24
+"""Patterns' work on all distinct strings, in characters: a fraction of a second."""
 _WHOLE = np.iinfo(np.int64)
 
 
@@ -108,6 +108,12 @@ class Column:
         return replace(self, values=values)
 
     @cached_property
+    def steps(self) -> int:
+        """What matching a simple pattern takes."""
+        mine = sum(map(len, self.texts)) + STEPS_A_TEXT * len(self.texts)
+        return mine if self.elements is None else mine + self.elements.steps
+
+    @cached_property
     def _present(self) -> frozenset[int]:
         return frozenset(np.flatnonzero(np.bincount(self.kinds, minlength=1)).tolist())
 
@@ -134,13 +140,7 @@ class Column:
         return self._any(lambda column: column._compares_number(operator, bound))
 
     def matches(self, pattern: Pattern) -> Mask:
-        """Which values, or elements of lists, a pattern matches.
-
-        Raises
-        ------
-        NotInMemoryError
-            If there are too many distinct strings, or one that SQLite reads in its own way.
-        """
+        """See `Columns`."""
         return self._any(lambda column: column._matches(pattern))
 
     def _any(self, test: Callable[[Column], Mask]) -> Mask:
@@ -174,8 +174,6 @@ class Column:
         return found
 
     def _matches(self, pattern: Pattern) -> Mask:
-        if sum(map(len, self.texts)) > _LARGEST_MATCHED:
-            raise NotInMemoryError
         try:
             texts = [text.decode() for text in self.texts]
         except UnicodeDecodeError as error:
@@ -201,15 +199,30 @@ class Column:
         found |= holds
 
 
-@dataclass(frozen=True, eq=False)
 class Columns:
-    """Columns by field, each of the same ``n`` documents."""
+    """Columns by field, each of the same ``n`` documents; for one filter."""
 
-    n: int
-    by_field: dict[str, Column]
+    def __init__(self, n: int, by_field: Mapping[str, Column]) -> None:
+        self.n = n
+        self._by_field = by_field
+        self._steps = 0
 
     def __getitem__(self, field: str) -> Column:
-        return self.by_field[field]
+        return self._by_field[field]
+
+    def matches(self, field: str, pattern: Pattern) -> Mask:
+        """Which values, or elements of lists, a pattern matches.
+
+        Raises
+        ------
+        NotInMemoryError
+            If the filter's patterns are too much work, or a string is one that SQLite reads in its own way.
+        """
+        column = self[field]
+        self._steps += pattern.weight * column.steps
+        if self._steps > _MOST_STEPS:
+            raise NotInMemoryError
+        return column.matches(pattern)
 
 
 def column_of(pieces: Iterable[Sequence[tuple[Any, ...]]]) -> Column:

@@ -185,7 +185,7 @@ class Like(Comparison):
 
     def mask(self, columns: Columns) -> NDArray[np.bool_]:
         """See `Condition`."""
-        return columns[self.field].matches(self._compiled)
+        return columns.matches(self.field, self._compiled)
 
     def _scalar_holds(self, row: Row, value: Any) -> bool:
         return type(value) is str and row.matches(self.field, [value], self._compiled)

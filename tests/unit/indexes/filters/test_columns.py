@@ -87,10 +87,11 @@ def test_what_is_too_much_is_left_to_the_rows(monkeypatch):
     monkeypatch.setattr(columns, "_LARGEST_COLUMN", 100)
     with pytest.raises(NotInMemoryError):
         column_of([[("text", b"%d" % at * 30)] for at in range(4)])
-    monkeypatch.setattr(columns, "_LARGEST_MATCHED", 10)
+    monkeypatch.setattr(columns, "_MOST_STEPS", 240)
     long = Column(np.array([Kind.TEXT], np.uint8), np.zeros(1, np.int64), [b"x" * 11])
+    assert not parse_where("x LIKE '%a%' OR x LIKE '%b%'").mask(Columns(1, {"x": long})).any()
     with pytest.raises(NotInMemoryError):
-        parse_where("x LIKE '%a%'").mask(Columns(1, {"x": long}))
+        parse_where("x LIKE '%a%' OR x LIKE '%b%' OR x LIKE '%c%'").mask(Columns(1, {"x": long}))
 
 
 def test_a_string_that_is_no_utf8_matches_no_pattern_here():
