@@ -11,6 +11,7 @@ from lfm2_retrieval.cli._extras import say_without
 from lfm2_retrieval.cli._group import SETTINGS, Group
 from lfm2_retrieval.cli._output import print_json
 
+from .codes import codes
 from .encode import encode
 from .growth import growth
 from .options import data, pairs, systems_and_output, workload_of
@@ -166,7 +167,7 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (documents, encode, growth, peers, sizes, vectors):
+for one in (codes, documents, encode, growth, peers, sizes, vectors):
     command.add_command(one)
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lfm2_retrieval.errors import InvalidInputError, RetrievalError
-from lfm2_retrieval.indexes.catalogue.schema import ALIVE
+from lfm2_retrieval.indexes.catalogue.rows import ALIVE
 from lfm2_retrieval.indexes.commits.columns import FieldValues
 from lfm2_retrieval.indexes.commits.matching import matching
 from lfm2_retrieval.indexes.filters.conditions import Sql
