@@ -13,6 +13,7 @@ import click
 
 from ..documents import DocumentFormat, ReadingReport, ReadOptions
 from ..documents.folders import find_files
+from ..errors import InvalidInputError
 from ._options import Decorator, together
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "format_option",
     "input_option",
     "model_options",
+    "passages_options",
     "prefixes_beside",
     "reading_options",
     "tell",
@@ -110,15 +112,61 @@ def format_option() -> Decorator:
     )
 
 
-def reading_options(*, folders: bool = True) -> Decorator:
+def passages_options() -> Decorator:
+    """The options ``--passages`` and ``--overlap`` as one argument ``passages``; None for neither."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def with_passages(*args: Any, **given: Any) -> None:
+            function(*args, passages=_parse_passages(given.pop("passages"), given.pop("overlap")), **given)
+
+        return together(
+            click.option(
+                "--passages",
+                metavar="auto|none|N",
+                help="Split documents into passages of as many tokens as the model reads, or of N at most, "
+                "at headings, paragraphs and sentences.  [default: auto, or as PATH was made]",
+            ),
+            click.option(
+                "--overlap",
+                type=click.IntRange(min=0),
+                help="Tokens that passages of one section have in common, about.  [default: 0]",
+            ),
+        )(with_passages)
+
+    return decorate
+
+
+def _parse_passages(passages: str | None, overlap: int | None) -> Any:
+    from ..documents import Passages
+
+    if passages in (None, "auto"):
+        return passages if not overlap else Passages(overlap=overlap)
+    if passages == "none":
+        if overlap:
+            raise click.UsageError("--overlap goes with passages, and --passages none makes none")
+        return passages
+    try:
+        return Passages(int(str(passages)), overlap or 0)
+    except ValueError as error:  # also of our own, whose message says more
+        why = (
+            error if isinstance(error, InvalidInputError) else f"{passages!r} is no number, nor auto or none"
+        )
+        raise click.BadParameter(str(why), param_hint="--passages") from error
+
+
+def reading_options(*, folders: bool = True, found: bool = False) -> Decorator:
     """The options of how files are read, as one argument ``options``; ``--format`` stays one of its own.
 
-    ``folders``: also ``--strict``.
+    ``folders``: also ``--strict``, and which files of folders. ``found``: the text's column is found out.
     """
+    text_default = "found out" if found else "text"
     decorators: list[Decorator] = [
         format_option(),
         click.option(
-            "--text-column", metavar="NAME", help="The column, or key, of the text.  [default: text]"
+            "--text-column",
+            metavar="NAME",
+            help=f"The column, or key, of the text.  [default: {text_default}]",
         ),
         click.option("--id-column", metavar="NAME", help="That of the id.  [default: _id or id]"),
         click.option(
@@ -143,20 +191,35 @@ def reading_options(*, folders: bool = True) -> Decorator:
     ]
     if folders:
         help = "Fail if files in folders are left out, hidden ones and the like apart."
-        decorators.append(click.option("--strict", is_flag=True, help=help))
+        decorators += [
+            click.option(
+                "--include",
+                multiple=True,
+                metavar="PATTERN",
+                help="Of folders read only what matches, as in .gitignore: '*.md', 'docs/'. Repeatable.",
+            ),
+            click.option(
+                "--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches. Repeatable."
+            ),
+            click.option("--no-gitignore", is_flag=True, help="Read what .gitignore names, too."),
+            click.option("--strict", is_flag=True, help=help),
+        ]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def with_options(*args: Any, **given: Any) -> None:
             kept = given.pop("metadata_columns")
             options = ReadOptions(
-                text=given.pop("text_column") or "text",
+                text=given.pop("text_column") or (None if found else "text"),
                 id=given.pop("id_column"),
                 metadata=kept or None,
                 delimiter=given.pop("delimiter"),
                 encoding=given.pop("encoding"),
                 types=_parse_types(given.pop("types")),
                 strict=given.pop("strict", False),
+                include=given.pop("include", ()),
+                exclude=given.pop("exclude", ()),
+                gitignore=not given.pop("no_gitignore", False),
             )
             function(*args, options=options, **given)
 

@@ -73,6 +73,8 @@ def format_hit(
     *,
     span: tuple[int, int] | None = None,
     bold: bool | None = None,
+    name: str | None = None,
+    title: str | None = None,
 ) -> str:
     """A hit in a few lines: rank, score, id and title, then the text with ``spans`` marked.
 
@@ -88,15 +90,20 @@ def format_hit(
         What of the text is shown; by default what stands behind its title.
     bold
         Whether marks are bold, or not shown; None: bold on a terminal, and asterisks elsewhere.
+    name, title
+        Instead of the id, and of the title in the metadata.
     """
     text = hit.text or ""
-    title = hit.metadata.get("title")
-    title = title if isinstance(title, str) and title and (text.startswith(title) or span) else ""
-    start, end = span or (len(title), len(text))
-    head = f"{hit.rank:>3}. {hit.score:7.3f}  {_plain(hit.id)}"
-    if title:
+    head = f"{hit.rank:>3}. {hit.score:7.3f}  {_plain(hit.id if name is None else name)}"
+    own = hit.metadata.get("title")
+    if title is None:
+        title = own if isinstance(own, str) and own and (text.startswith(own) or span) else ""
+        start, end = span or (len(title), len(text))
         marked = [one for one in spans if one[1] <= len(title)] if span is None else []
-        head += f"  {_plain(mark(title, marked))}"
+        title = mark(title, marked)
+    else:
+        start, end = span or (0, len(text))
+    head += f"  {_plain(title)}" if title else ""
     before, behind = "… " if span and start else "", "…" if min(end, start + limit) < len(text) else ""
     cut = text[start : min(end, start + limit)] + ("…" if end > start + limit else "")
     shown = mark(cut, [(one[0] - start, one[1] - start) for one in spans if one[0] >= start])

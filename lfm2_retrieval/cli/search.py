@@ -58,6 +58,13 @@ def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) ->
     show_default=True,
     help="What vectors count in a hybrid search; words count the rest.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["passage", "document"]),
+    default="passage",
+    show_default=True,
+    help="Whether a document may be found by several passages, or by its best one alone.",
+)
 @click.option("--group-by", metavar="FIELD", help="Limit the hits that have the same value there.")
 @click.option(
     "--group-size", type=click.IntRange(min=1), default=1, show_default=True, help="Hits of one group."
@@ -71,6 +78,13 @@ def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @model_options(MOVED)
 @trust_option()
+@click.option(
+    "--open",
+    "opened",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Open the file of hit N at its place: texts with $VISUAL or $EDITOR, others with xdg-open.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
 def command(
     *,
@@ -83,6 +97,7 @@ def command(
     device: str,
     dtype: Any,
     trust_model: bool,
+    opened: int | None,
     json_: bool,
     **options: Any,
 ) -> None:
@@ -92,12 +107,15 @@ def command(
     or -q.
     """
     from ..documents import STDIN, read_lines
+    from ..errors import InvalidInputError
     from ..retriever import Retriever
     from ..retriever.excerpts import excerpts
-    from ._found import format_found, found_json
+    from ._found import find_places
 
     if not queries and not more:
         raise click.UsageError("give a QUERY; one that begins with a dash goes behind -- or -q")
+    if opened is not None and len(queries) + len(more) > 1:
+        raise click.UsageError("--open takes one QUERY")
     with Retriever.open(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
         asked = [
             line.strip()
@@ -108,16 +126,20 @@ def command(
         asked += [query.strip() for query in more]
         results = _search(retriever, asked, k, where, options)
         for number, (query, hits) in enumerate(zip(asked, results, strict=True)):
-            found = excerpts(query, hits)
+            found = find_places(retriever, hits, excerpts(query, hits))
             if json_:
-                print_json({"query": query, "hits": found_json(hits, found)})
+                print_json({"query": query, "hits": [one.to_dict() for one in found]})
                 continue
             if len(asked) > 1:
                 click.echo(("\n" if number else "") + click.style(query, bold=True))
-            for hit, excerpt in zip(hits, found, strict=True):
-                click.echo(format_found(hit, excerpt))
+            for one in found:
+                click.echo(one.format())
             if not hits:
                 click.echo("  nothing found")
+        if opened is not None and results:
+            if opened > len(found):
+                raise InvalidInputError(f"--open {opened}: there are {len(found)} hits")
+            found[opened - 1].open()
 
 
 def _search(

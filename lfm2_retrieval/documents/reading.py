@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InvalidInputError, MissingExtraError
 from ..titles import join
@@ -28,7 +28,7 @@ from .workers import Job, Limits, Parsers
 if TYPE_CHECKING:
     from .file_document import FileDocument
 
-__all__ = ["Reading", "read_documents"]
+__all__ = ["ChosenFile", "Reading", "read_documents"]
 
 _PARSER = "kreuzberg"
 _NEEDS_EXTRA = "of a format that needs an extra: pip install 'lfm2-retrieval[documents]'"
@@ -48,6 +48,29 @@ def read_documents(
 ) -> Iterator[Row]:
     """Read documents as rows, one by one; see :class:`Reading`."""
     return iter(Reading(paths, format, options))
+
+
+class ChosenFile(NamedTuple):
+    """A file of a folder that somebody else has found.
+
+    Parameters
+    ----------
+    path, name
+        Of the file, and what its documents are called by.
+    relative
+        How reports call it.
+    format
+        What its name tells; None for one without extension.
+    """
+
+    path: str
+    name: str
+    relative: str
+    format: DocumentFormat | None
+
+
+Refusal = Callable[[str, str, str], None]
+"""Told of a file that gave nothing: its path, the reason, and what else is known."""
 
 
 @dataclass
@@ -93,6 +116,11 @@ class Reading:
         if there are several folders, or text files beside it, and else nothing.
     limits
         What a file may take to be parsed.
+    chosen
+        Instead of paths: files of folders, which are read once, in this order. A table that breaks in a later
+        line gives what comes before.
+    on_refusal
+        Called for each file of a folder that can't be used.
 
     Yields
     ------
@@ -121,6 +149,9 @@ class Reading:
         options: ReadOptions | None = None,
         prefixes: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        *,
+        chosen: Iterable[ChosenFile] | None = None,
+        on_refusal: Refusal = lambda path, reason, detail: None,
     ) -> None:
         if format is not None and format not in set(DocumentFormat):
             raise InvalidInputError(f"the format must be one of {', '.join(DocumentFormat)}, not {format!r}")
@@ -129,6 +160,8 @@ class Reading:
         self.options = options or ReadOptions()
         self.limits = limits or Limits()
         self.report = ReadingReport()
+        self._chosen = chosen
+        self._on_refusal = on_refusal
         self._check_extras()
         self.prefixes = self._prefixes() if prefixes is None else prefixes
 
@@ -222,6 +255,9 @@ class Reading:
 
     def _files(self, paths: Iterable[str]) -> Iterator[_File | _Folder]:
         """The files to read; behind those of a folder the folder itself."""
+        anywhere = _Folder("", "")
+        for one in self._chosen or ():
+            yield _File(*one, anywhere)
         for path in paths:
             if path != STDIN and Path(path).is_dir():
                 folder = _Folder(path, self.prefixes.get(path, ""))
@@ -261,17 +297,17 @@ class Reading:
             return
         tables = TABLES.values()
         try:
-            if file.format in tables:  # read to its end first, so that none is taken in half
+            if file.format in tables and self._chosen is None:  # to its end first: none is taken in half
                 deque(self._rows_of(file, parsers), maxlen=0)
             rows = self._rows_of(file, parsers)
             first = next(rows, None)
         except RefusedFileError as error:
             if self.format in tables:  # asked for
                 raise
-            self.report.leave_out(file.relative, error.reason, error.detail or _where(file, error))
+            self._leave_out(file, error.reason, error.detail or _where(file, error))
             return
         if first is None:
-            self.report.leave_out(file.relative, "empty")
+            self._leave_out(file, "empty")
             return
         file.folder.files += 1
         self._count(file)
@@ -281,7 +317,11 @@ class Reading:
         except RefusedFileError as error:  # all of it was sound just now
             if self.format in tables:
                 raise
-            self.report.leave_out(file.relative, _CHANGED, error.detail or _where(file, error))
+            self._leave_out(file, _CHANGED, error.detail or _where(file, error))
+
+    def _leave_out(self, file: _File, reason: str, detail: str = "") -> None:
+        self.report.leave_out(file.relative, reason, detail)
+        self._on_refusal(file.path, reason, detail)
 
     def _count(self, file: _File) -> None:
         self.report.files += 1

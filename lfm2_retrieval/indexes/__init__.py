@@ -1,5 +1,6 @@
 """Token vectors on disk, and search in them. The on-disk format is described in ``indexes/FORMAT.md``."""
 
+from .analysis.words import query_words, terms
 from .catalogue.location import is_index, is_vacant
 from .catalogue.rows import Entry, check_ids, encode_metadata, known_ids, unknown_ids
 from .catalogue.schema import FORMAT
@@ -13,6 +14,7 @@ from .filters.where import Where, parse_where
 from .index import Index
 from .quantization.codec import Tier
 from .search.min_score import MinScore, learn_min_score
+from .spool import Spool, read_refusals, sync_lock, write_refusals
 from .tuning.recall import Recall, in_words
 from .tuning.tune import Tuning
 from .upkeep import RunUpkeep
@@ -31,6 +33,7 @@ __all__ = [
     "OpenDocument",
     "Recall",
     "RunUpkeep",
+    "Spool",
     "StoredDocument",
     "StoredPassage",
     "Tier",
@@ -48,5 +51,10 @@ __all__ = [
     "parse_memory",
     "parse_where",
     "passage_id",
+    "query_words",
+    "read_refusals",
+    "sync_lock",
+    "terms",
     "unknown_ids",
+    "write_refusals",
 ]

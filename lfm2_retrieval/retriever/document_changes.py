@@ -102,7 +102,7 @@ def replace_wholes(
     gone = list(dict.fromkeys(delete))
     first = next(batches, [])
     if first and not store.in_transaction:
-        run.guess(first, _held(store, first))
+        run.guess(first, _held(store, first, {new: old for old, new in rename.items()}))
 
     def write(writer: Writer, batch: list[Whole]) -> DocumentCounts:
         return run.write(writer, batch)
@@ -132,9 +132,13 @@ def _run(store: Index, encoder: LoadEncoder, ids: set[str], cache: VectorCache |
     return DocumentRun(encoder, lambda loaded: Splitter(loaded, passages), ids, cache)
 
 
-def _held(store: Index, batch: Sequence[Whole]) -> dict[str, HeldDocument]:
-    """What the index holds of documents, as its snapshot says."""
-    found = ((whole.id, store.sources.held(whole.id)) for whole in batch if whole.id is not None)
+def _held(
+    store: Index, batch: Sequence[Whole], names: Mapping[str, str] | None = None
+) -> dict[str, HeldDocument]:
+    """What the index holds of documents, as its snapshot says; ``names``: their ids there, where others."""
+    names = names or {}
+    ids = [whole.id for whole in batch if whole.id is not None]
+    found = ((id, store.sources.held(names.get(id, id))) for id in ids)
     return {id: held for id, held in found if held is not None}
 
 

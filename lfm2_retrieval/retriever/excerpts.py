@@ -13,7 +13,7 @@ from typing import Any
 
 from ..documents.sentences import sentences
 from ..hits import Hit, ScoreKind
-from ..indexes.analysis.words import query_words, terms
+from ..indexes import query_words, terms
 
 __all__ = ["Excerpt", "excerpts", "whole_word"]
 

@@ -209,7 +209,7 @@ class Ingest:
 
     def _add(self, writer: Writer, one: Encoded) -> None:
         batch, embeddings, _ = one
-        if isinstance(batch[0], Piece):
+        if batch and isinstance(batch[0], Piece):
             self._pieces.add(writer, batch, embeddings)
             return
         ids = writer.fill_ids([draft.id for draft in batch], self.ids)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..documents import Limits, ReadOptions
 from ..encoder import DocumentKeywords, Encoder, LongDocuments, Precision
 from ..errors import CheckpointError, DamagedIndexError, InvalidInputError, ModelMismatchError
 from ..indexes import Index, OnConflict, Tier, Where, check_fields, parse_memory
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ..documents import Passages
     from ..indexes import Tuning
     from ..indexes.recovery import Repair
+    from .syncing import SyncReport
 
 __all__ = ["Retriever"]
 
@@ -598,6 +601,87 @@ class Retriever(ReadingRetriever):
             ids=ids,
             timeout=timeout,
         )
+
+    def sync(
+        self,
+        folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        gitignore: bool = True,
+        dry_run: bool = False,
+        delete: bool = True,
+        allow_empty: bool = False,
+        text: str | None = None,
+        id: str | None = None,
+        metadata: Sequence[str] | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        types: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        on_progress: Callable[[DocumentCounts], None] | None = None,
+        batch_size: int = 256,
+        timeout: float = 30.0,
+    ) -> SyncReport:
+        """Bring the index to what folders hold now, in one commit.
+
+        Files that are new or changed are read and put; documents of files that are gone, or left out by now,
+        are deleted; those of renamed files are renamed without being encoded. Content decides, not dates. Of
+        a changed file only the passages that changed are encoded. Documents that lie in none of the folders
+        stay as they are. A file that is there and can't be read keeps what the index has of it.
+
+        A document's id is the path of its file in its folder, behind the folder's name where the index holds
+        others. Files are found again by their absolute paths, whatever the folder is called in a call. A run
+        that was killed goes on where it was: vectors are kept in the index's folder until they are committed.
+
+        Parameters
+        ----------
+        folders
+            One, or several. One that isn't there, or holds none of the files that the index has of it, is an
+            error, and nothing is changed.
+        include, exclude, gitignore, text, id, metadata, delimiter, encoding, types, limits
+            As for :func:`lfm2_retrieval.documents.read`. What patterns leave out is deleted from the index.
+        dry_run
+            Only say what would be done.
+        delete
+            Whether documents of files that are gone are deleted.
+        allow_empty
+            Whether a folder may hold none of the files that the index has of it.
+        on_progress
+            Told after each batch what was done so far.
+        batch_size, timeout
+            As for :meth:`add`; another sync of this index is waited for, too.
+
+        Returns
+        -------
+        SyncReport
+            Files by what became of them, passages encoded, and what was left out and why.
+
+        Raises
+        ------
+        InvalidInputError
+            If the index holds no passages (make it with ``passages=``), or a folder can't be used.
+        ModelMismatchError, IndexLockedError, IndexWriteError
+            As for :meth:`add`.
+        """
+        from .syncing import SyncRequest, sync
+
+        options = ReadOptions(
+            text=text,
+            id=id,
+            metadata=None if metadata is None else tuple(metadata),
+            delimiter=delimiter,
+            encoding=encoding,
+            types=types or {},
+            include=(include,) if isinstance(include, str) else tuple(include),
+            exclude=(exclude,) if isinstance(exclude, str) else tuple(exclude),
+            gitignore=gitignore,
+        )
+        given = [folders] if isinstance(folders, (str, os.PathLike)) else folders
+        request = SyncRequest(
+            [os.fspath(one) for one in given], options, delete, allow_empty, limits, batch_size, timeout
+        )
+        return sync(self, request, dry_run=dry_run, on_progress=on_progress)
 
     def transaction(self, *, timeout: float = 30.0) -> AbstractContextManager[None]:
         """``with retriever.transaction():`` makes one commit of all changes in the block.

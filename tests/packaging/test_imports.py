@@ -49,6 +49,7 @@ LEVELS = (
     ("filters", "analysis", "quantization"),
     ("segments",),
     ("catalogue",),
+    ("spool",),
     ("commits",),
     ("compaction", "search", "recovery"),
     ("tuning", "making"),

@@ -11,6 +11,7 @@ from ..catalogue.fts import forget_words, tidy_words
 from ..catalogue.schema import read_settings, write_settings
 from ..catalogue.sources import has_passages
 from ..segments.files import fsync_folder, sweep
+from ..spool import sweep_spool
 from .pins import oldest_pin
 from .snapshot import newest_commit
 
@@ -60,6 +61,7 @@ def vacuum(
         tidy_words(connection)
         connection.execute("COMMIT")
         connection.execute("PRAGMA incremental_vacuum").fetchall()
+        sweep_spool(folder)
     _sweep_files(connection, folder, check)
 
 
