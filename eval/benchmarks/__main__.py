@@ -18,6 +18,7 @@ from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
 from .reading import documents
 from .sizes import sizes
+from .syncing import sync
 from .vectors import vectors
 
 
@@ -167,7 +168,7 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (codes, documents, encode, growth, peers, sizes, vectors):
+for one in (codes, documents, encode, growth, peers, sizes, sync, vectors):
     command.add_command(one)
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from ..errors import InvalidInputError
 from ._options import Decorator, together
 
 if TYPE_CHECKING:
-    from ..indexes import Entry
+    from ..indexes import Entry, StoredDocument
 
 __all__ = [
     "MOVED",
@@ -51,13 +51,13 @@ class TextCommand(click.Command):
             raise
 
 
-def input_option(metavar: str = "FILE...") -> Decorator:
-    """The option ``--input``: at least one file or folder."""
+def input_option(metavar: str = "FILE...", *, required: bool = True) -> Decorator:
+    """The option ``--input``: at least one file or folder, where it is ``required``."""
     return click.option(
         "-i",
         "--input",
         "inputs",
-        required=True,
+        required=required,
         multiple=True,
         metavar=metavar,
         help="Files and folders to read; - is the standard input. Repeatable.",
@@ -158,7 +158,8 @@ def _parse_passages(passages: str | None, overlap: int | None) -> Any:
 def reading_options(*, folders: bool = True, found: bool = False) -> Decorator:
     """The options of how files are read, as one argument ``options``; ``--format`` stays one of its own.
 
-    ``folders``: also ``--strict``, and which files of folders. ``found``: the text's column is found out.
+    ``folders``: also ``--strict``, and which files of folders. ``found``: the text's column is found out, but
+    for files named by ``--input``.
     """
     text_default = "found out" if found else "text"
     decorators: list[Decorator] = [
@@ -209,8 +210,9 @@ def reading_options(*, folders: bool = True, found: bool = False) -> Decorator:
         @functools.wraps(function)
         def with_options(*args: Any, **given: Any) -> None:
             kept = given.pop("metadata_columns")
+            found_out = found and not given.get("inputs")
             options = ReadOptions(
-                text=given.pop("text_column") or (None if found else "text"),
+                text=given.pop("text_column") or (None if found_out else "text"),
                 id=given.pop("id_column"),
                 metadata=kept or None,
                 delimiter=given.pop("delimiter"),
@@ -253,7 +255,7 @@ class Held(Protocol):
     def ids(self) -> list[str]:
         """All ids."""
 
-    def get_many(self, ids: Sequence[str]) -> Sequence[Entry | None]:
+    def get_many(self, ids: Sequence[str]) -> Sequence[Entry | StoredDocument | None]:
         """The documents under some ids."""
 
 

@@ -13,7 +13,7 @@ from ..printable import without_hidden
 
 if TYPE_CHECKING:
     from ..datatypes import Hit
-    from ..indexes import Entry, MinScore, Where
+    from ..indexes import Entry, MinScore, StoredDocument, Where
 
 __all__ = [
     "describe_min_score",
@@ -51,12 +51,12 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value).replace("\x7f", "\\u007f"))
 
 
-def document_json(entry: Entry) -> dict[str, Any]:
+def document_json(entry: Entry | StoredDocument) -> dict[str, Any]:
     """A stored document as JSON values, which `read_documents` takes again."""
     return {"_id": entry.id, "text": entry.text or "", "metadata": dict(entry.metadata)}
 
 
-def format_document(entry: Entry, limit: int | None = None) -> str:
+def format_document(entry: Entry | StoredDocument, limit: int | None = None) -> str:
     """A document in a few lines: id, metadata and the text, or what it begins with; nothing hides in it."""
     text = entry.text or ""
     if limit is not None and len(text) > limit:

@@ -17,13 +17,18 @@ from ._output import document_json, format_document, print_json
 def command(path: Path, ids: tuple[str, ...], json_: bool) -> None:
     """Show the documents IDs of the index PATH. Fails if the index lacks one, after showing the others.
 
-    IDs that begin with a dash go behind --.
+    An ID may be that of a passage, such as guide.md#12. IDs that begin with a dash go behind --.
     """
     from ..errors import UnknownIdError
     from ..indexes import Index
 
     with Index.open(path) as index:
-        found = index.get_many(ids)
+        found = index.at_once(
+            lambda held: [
+                document or passage
+                for document, passage in zip(held.sources.get_many(ids), held.get_many(ids), strict=True)
+            ]
+        )
     for entry in found:
         if entry is not None:
             if json_:

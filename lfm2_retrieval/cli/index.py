@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..documents import STDIN, Reading, ReadOptions
-from ._input import batch_option, input_option, prefixes_beside, reading_options, tell, trust_option
+from ._input import (
+    batch_option,
+    input_option,
+    passages_options,
+    prefixes_beside,
+    reading_options,
+    tell,
+    trust_option,
+)
 from ._output import format_bytes, print_json
 
 if TYPE_CHECKING:
@@ -18,10 +27,10 @@ if TYPE_CHECKING:
     from ..retriever.ingest import Progress
 
 
-@click.command(options_metavar="")
+@click.command(options_metavar="[OPTIONS]")
 @click.argument("path", type=click.Path(path_type=Path))
-@input_option()
-@click.argument("more", nargs=-1, metavar="--input FILE... [OPTIONS]")
+@click.argument("more", nargs=-1, metavar="FILE|FOLDER...")
+@input_option(required=False)
 @click.option("--model", help="nano, a folder or a name on the hub.  [default: LiquidAI/LFM2-ColBERT-350M]")
 @trust_option()
 @click.option(
@@ -48,7 +57,8 @@ if TYPE_CHECKING:
     default=None,
     help="Whether to keep words, to search by.  [default: as PATH does; else yes]",
 )
-@reading_options()
+@passages_options()
+@reading_options(found=True)
 @batch_option()
 @click.option(
     "--memory",
@@ -92,25 +102,32 @@ def command(
     if_exists: Any,
     format: str | None,
     options: ReadOptions,
+    passages: Any,
     json_: bool,
     **settings: Any,
 ) -> None:
-    """Index the documents of FILEs in the folder PATH.
+    """Index the documents of files and folders in the folder PATH.
 
-    Reads JSON Lines in BEIR layout (_id, text, title; other keys are metadata), CSV and TSV with a header of
-    these names, and folders: each file that is plain text (.txt, .md, source code …) is a document, and
-    tables with a text column give theirs; .gz of any of them. What is left out of a folder is told, links
-    that lead out of it among that. Lines and texts are limited to 32 MiB.
+    Reads Markdown, plain text, source code and notebooks, a document each; tables (CSV, TSV, JSON, JSON
+    Lines, Parquet), a document a row; and with the extra documents PDF, Office files, books, web pages and
+    mail; .gz of texts and tables. What is left out of a folder is told by name, and why. Lines and texts
+    are limited to 32 MiB. Long documents are split into passages, so that nothing of them is cut.
 
     A file's id is its path in its folder, behind the folder's name if several folders are given, or text
-    files beside one, or PATH holds another folder's files.
+    files beside one, or PATH holds another folder's files. Sync keeps an index and its folders in step.
 
     A column of CSV or TSV has a type if all its cells agree and come back the same (7, but not 007); of the
     standard input the first 1,000 rows decide.
 
-    Files are checked as a whole before the model is loaded. Ctrl-C leaves what was encoded until then, ready
-    to be searched.
+    Files named by --input are checked as a whole before the model is loaded, and their documents are not
+    split unless --passages is given. Ctrl-C leaves what was encoded until then, ready to be searched.
     """
+    if not inputs and not more:
+        raise click.UsageError("give at least one FILE or FOLDER to read; - is the standard input")
+    if not inputs or passages not in (None, "none"):
+        split = _split((*inputs, *more), format, options, passages, path, if_exists=if_exists)
+        _index_documents(ctx, split, path, json_, strict=options.strict, if_exists=if_exists, **settings)
+        return
     reading = Reading((*inputs, *more), format, options)
     total = _check(reading, path if if_exists == "append" else None)
     if total is not None:
@@ -137,6 +154,72 @@ def command(
             "cut; --long-documents window reads all of a document",
             err=True,
         )
+
+
+def _split(
+    paths: tuple[str, ...],
+    format: str | None,
+    options: ReadOptions,
+    passages: Any,
+    path: Path,
+    *,
+    if_exists: str,
+) -> tuple[Reading, Any]:
+    """What is read, and how it is split."""
+    from ..indexes import Index, is_vacant
+
+    reading = Reading(paths, format, replace(options, strict=False))
+    if if_exists == "append" and not is_vacant(path):
+        with Index.open(path) as held:
+            reading.prefixes = prefixes_beside(reading.folders, held.sources)
+    return reading, passages or "auto"
+
+
+def _index_documents(
+    ctx: click.Context, split: tuple[Reading, Any], path: Path, json_: bool, *, strict: bool, **settings: Any
+) -> None:
+    """Index documents as they are read, each split into passages, and tell what came of it."""
+    from ..documents import DocumentReader
+    from ..errors import InvalidInputError
+    from ..retriever import Retriever
+    from ..retriever.ingest import Progress
+    from ..retriever.progress import progress_bar
+
+    reading, passages = split
+    last = Progress(0, 0, 0.0, 0)
+    with DocumentReader(reading) as documents, progress_bar(None, quiet=json_) as show:
+
+        def follow(done: Progress) -> None:
+            nonlocal last
+            last = done
+            show(done)
+
+        try:
+            retriever = Retriever.index(documents, path, passages=passages, on_progress=follow, **settings)
+        except KeyboardInterrupt:
+            click.echo(f"Interrupted: {_held(path):,} documents are safely indexed in {path}", err=True)
+            ctx.exit(130)
+    with retriever:
+        held, n_passages = len(retriever), retriever.n_passages
+    report = reading.report
+    if json_:
+        facts = {
+            "tokens": last.tokens,
+            "seconds": last.seconds,
+            "cut": last.cut,
+            "passages_in_index": n_passages,
+        }
+        print_json({"path": str(path), **report.to_dict(), **facts, "documents_in_index": held})
+    else:
+        click.echo(
+            f"Indexed {report.documents:,} documents of {report.files:,} files ({last.tokens:,} token "
+            f"vectors) in {last.seconds:,.1f} s: {path} holds {held:,} documents, {n_passages:,} passages"
+        )
+        for table, column in report.text_columns.items():
+            click.echo(f"Note: {table}: the text is column {column!r}", err=True)
+    tell(report)
+    if strict and report.missed:
+        raise InvalidInputError("--strict: files were left out, see above; all else was indexed")
 
 
 def _index(
@@ -210,6 +293,6 @@ def _held(path: Path) -> int:
 
     try:
         with Index.open(path) as index:
-            return len(index)
+            return index.sources.count()
     except RetrievalError:
         return 0

@@ -30,11 +30,12 @@ def command(path: Path, json_: bool) -> None:
     from ..indexes import FORMAT, Index
 
     with Index.open(path) as index:
-        settings, sizes, tokens, documents, codec, outgrown = index.at_once(
+        settings, sizes, tokens, documents, passages, codec, outgrown = index.at_once(
             lambda held: (
                 held.settings,
                 held.size_bytes(),
                 held.n_tokens,
+                held.sources.count(),
                 len(held),
                 held.codec_facts,
                 held.outgrown,
@@ -45,6 +46,7 @@ def command(path: Path, json_: bool) -> None:
     facts = {
         "path": str(path),
         "documents": documents,
+        **({"passages": passages} if settings.get("passages") else {}),
         "tokens": tokens,
         "dim": settings["dim"],
         "tier": settings["tier"],
@@ -69,13 +71,14 @@ def command(path: Path, json_: bool) -> None:
     model_line = f"{named}  {model.get('fingerprint', '')}".rstrip()
     for name, value in (
         ("documents", f"{documents:,}"),
+        *([("passages", f"{passages:,}")] if "passages" in facts else []),
         ("token vectors", f"{tokens:,} of {settings['dim']} dimensions"),
         ("tier", settings["tier"]),
         ("model", model_line),
         ("format", f"{FORMAT}, made by {settings['created_by']}"),
         *_size_lines(facts),
         *([("codec", _describe(codec, settings.get("errors"), outgrown))] if codec else []),
-        *_recall_lines(settings, documents),
+        *_recall_lines(settings, facts.get("passages", documents)),
     ):
         click.echo(f"{name:<16} {printable(str(value))}")
 

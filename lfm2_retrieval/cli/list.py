@@ -33,7 +33,7 @@ def command(path: Path, where: Where | None, limit: int | None, json_: bool) -> 
     from ..indexes import Index
 
     with Index.open(path) as index:
-        for entry in islice(index.documents(where), limit):
+        for entry in islice(index.sources.documents(where), limit):
             if json_:
                 print_json(document_json(entry))
             else:

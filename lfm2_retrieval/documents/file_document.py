@@ -23,7 +23,8 @@ class FileDocument(Document):
     id, text, metadata
         As of every :class:`~lfm2_retrieval.Document`.
     source
-        The file's path. A name that isn't UTF-8 is as `os.fsdecode` gives it.
+        The file's absolute path; empty for the standard input. A name that isn't UTF-8 is as `os.fsdecode`
+        gives it.
     format
         What the file is: ``markdown``, ``pdf``, ``csv`` …
     structure

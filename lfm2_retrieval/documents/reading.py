@@ -192,7 +192,8 @@ class Reading:
                 line = row.get("line")
                 regions = () if line is None else (Region(0, len(text), first=line, last=line),)
                 structure = Structure(regions=regions)
-            yield FileDocument(row["id"], text, metadata, file.path, row["format"], structure)
+            source = "" if file.path == STDIN else os.path.abspath(file.path)  # noqa: PTH100  (follows no link)
+            yield FileDocument(row["id"], text, metadata, source, row["format"], structure)
 
     def _check_extras(self) -> None:
         needed = any(

@@ -32,6 +32,33 @@ def test_index_then_ask(run, tmp_path, corpus, model):
         assert index.get("rain").metadata == {"lang": "en"}
 
 
+def test_files_and_folders_without_input_are_split(run, tmp_path, model):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    sections = [f"# Section {i}\n\n{'some words of it ' * 12}" for i in range(6)]
+    (docs / "long.md").write_text("\n\n".join(sections))
+    (docs / "t.csv").write_text("name,about\nOdra,a town where people sell bread\n")
+    (docs / "bad.ipynb").write_text("{}")
+    path = tmp_path / "index"
+    done = run("index", path, docs, "--model", model, "--passages", "64", "--json")
+    facts = json.loads(done.stdout)
+    assert (facts["documents"], facts["documents_in_index"]) == (2, 2)
+    assert facts["passages_in_index"] > 3
+    assert facts["text_columns"] == {str(docs / "t.csv"): "about"}
+    assert facts["left_out"]["reasons"]["malformed"]["names"] == ["bad.ipynb"]
+    (docs / "more.md").write_text("more")
+    again = run("index", path, docs / "more.md", "--if-exists", "append", "--strict")
+    assert (again.exit_code, "holds 3 documents" in again.stdout) == (0, True)
+    strict = run("index", tmp_path / "strict", docs, "--model", model, "--strict")
+    assert (strict.exit_code, "bad.ipynb" in strict.stderr) == (1, True)
+    assert "holds 3 documents" in strict.stdout
+    assert json.loads(run("list", path, "--json", "--limit", "1").stdout)["_id"] == "long.md"
+    assert "long.md#2" in run("get", path, "long.md#2").stdout
+    assert "passages" in run("info", path).stdout
+    assert run("index", path).exit_code == 2
+    assert run("index", path, docs, "--passages", "none", "--overlap", "3").exit_code == 2
+
+
 def test_a_large_collection_is_told_what_it_takes(run, tmp_path, model):
     (tmp_path / "many.txt").write_text("\n".join(f"the quick brown fox number {i}" for i in range(600)))
     source = ["--input", tmp_path / "many.txt", "--format", "lines"]
