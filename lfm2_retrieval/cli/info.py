@@ -12,7 +12,7 @@ from ..printable import printable
 from ._output import describe_min_score, format_bytes, print_json
 
 _LAST_STEP = ("int8", "scales")
-"""Files of compressed segments of which a search reads only the documents that it reranks."""
+"""Files of which a search reads only the documents that it scores in full."""
 _ON_DEMAND = ("token_ids", "checksums", "catalogue")
 """What a search doesn't read, or of which it reads the rows of its hits."""
 _STALE = 1.5
@@ -83,8 +83,9 @@ def command(path: Path, json_: bool) -> None:
         click.echo(f"{name:<16} {printable(str(value))}")
 
 
-def _where(part: str) -> str:
-    if part in _LAST_STEP:
+def _where(part: str, sizes: Mapping[str, int]) -> str:
+    # Beside vectors in steps, float16 is read of what these find.
+    if part in _LAST_STEP or (part == "vectors" and "steps" in sizes):
         return "last_step"
     return "on_demand" if part in _ON_DEMAND else "memory"
 
@@ -93,7 +94,7 @@ def _sizes(sizes: Mapping[str, int], tokens: int) -> dict[str, Any]:
     """Bytes by part, and by when a search reads them."""
     totals = {"memory": 0, "last_step": 0, "on_demand": 0}
     for part, size in sizes.items():
-        totals[_where(part)] += size
+        totals[_where(part, sizes)] += size
     total = sum(sizes.values())
     return {
         "bytes": {**sizes, "total": total},
@@ -119,7 +120,7 @@ def _size_lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("last_step", "on disk", "read for what is reranked"),
         ("on_demand", "on disk", "texts, ids and metadata, read for the hits"),
     ):
-        parts = sorted((part for part in sizes if _where(part) == use), key=lambda part: -sizes[part])
+        parts = sorted((part for part in sizes if _where(part, sizes) == use), key=lambda part: -sizes[part])
         if not parts:
             continue
         lines.append((f"  {name}", f"{size(facts['bytes_by_use'][use])}: {meaning}"))

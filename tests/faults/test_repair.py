@@ -127,6 +127,24 @@ def test_one_flipped_bit_costs_one_document_at_most(copied, tier, name):
     assert len(report.without_vectors) <= (name in ("vectors.npy", "int8.npy") or tier == "compact")
 
 
+@pytest.mark.parametrize("name", ["steps.npy", "step_sizes.npy", "step_errors.npy"])
+@pytest.mark.parametrize("how", ["flipped", "truncated", "missing"])
+def test_vectors_in_steps_are_made_again(copied, name, how):
+    folder, state = copied("exact")
+    path = segments(folder, name)[0]
+    if how == "flipped":
+        flip(path, path.stat().st_size - 1)
+    elif how == "truncated":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(DamagedIndexError, match=name), Index.open(folder) as index:
+        index.verify()
+    report = repaired(folder, state)
+    assert (report.lost, report.without_vectors) == ((), ())
+    assert segments(folder, name)
+
+
 @pytest.mark.parametrize("name", ["offsets.npy", "keys.npy", "lists.npy", "documents.npy", "checksums.npy"])
 def test_what_can_be_derived_costs_nothing(copied, name):
     folder, state = copied()

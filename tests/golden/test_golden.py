@@ -140,3 +140,16 @@ def test_the_golden_indexes_cover_every_layout():
     codecs = {codec for tier in make.TIERS for codec in expected(f"format-{FORMAT}")[tier]["codecs"]}
     assert {"fp16", "pq4-unit", "pq4-int8-unit", "pq2-int8"} <= codecs
     assert sum(file.stat().st_size for file in make.GOLDEN.rglob("*") if file.is_file()) < 2 << 20
+
+
+def test_a_merge_adds_what_older_segments_lack(tmp_path):
+    shutil.copytree(make.GOLDEN / "format-1" / "exact", tmp_path / "index")
+    facts = expected("format-1")
+    with Index.open(tmp_path / "index") as index:
+        assert all(part.segment.in_steps is None for part in index._snapshot().parts)
+        before = index.search(asked(facts), facts["k"])
+        assert index.merge()
+        assert all(part.segment.in_steps is not None for part in index._snapshot().parts)
+        index.verify()
+        assert index.search(asked(facts), facts["k"]) == before
+        assert not index.merge()

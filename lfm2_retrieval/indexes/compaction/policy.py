@@ -162,8 +162,8 @@ def to_merge(snapshot: Snapshot, most: int) -> list[list[Part]]:
 
 
 def all_to_merge(snapshot: Snapshot, limits: Limits) -> list[list[Part]]:
-    """What an explicit merge rewrites: neighbours of one kind, to segments as large as they may be, and what
-    has anything dead in it.
+    """What an explicit merge rewrites: neighbours of one kind, to segments as large as they may be, what has
+    anything dead in it, and what lacks a file that is made by now.
     """
     kinds: dict[tuple[int | None, str], list[Part]] = {}
     for part in snapshot.parts:
@@ -180,7 +180,11 @@ def all_to_merge(snapshot: Snapshot, limits: Limits) -> list[list[Part]]:
             some.append(part)
             n_tokens += part.n_tokens
         groups.append(some)
-    return [some for some in groups if len(some) > 1 or any(one.n_alive < len(one.keys) for one in some)]
+    return [some for some in groups if len(some) > 1 or any(map(_to_rewrite, some))]
+
+
+def _to_rewrite(part: Part) -> bool:
+    return part.n_alive < len(part.keys) or not (part.compressed or part.segment.in_steps)
 
 
 def _size_class(n_tokens: int) -> int:
@@ -213,7 +217,8 @@ def parse_memory(memory: str | int) -> int:
 
 def estimate_size(n_tokens: int, n_documents: int, dim: int, tier: Tier) -> Estimate:
     """What so many vectors of so many documents will take."""
-    half = n_tokens * (2 * dim + 4)
+    # float16, token ids, steps of a byte filled up to four, and what a step is worth; errors of the document.
+    half = n_tokens * (2 * dim + 4 + -(-dim // 4) * 4 + 4) + 8 * n_documents
     documents = n_documents * (_BYTES_PER_DOCUMENT + 8)
     small = n_tokens < FEWEST_TOKENS or n_documents < FEWEST_DOCUMENTS
     if small or tier is Tier.EXACT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "roughen",
     "score",
     "score_rows",
+    "score_steps",
     "tabulate",
     "to_single_numpy",
 ]
@@ -167,3 +169,21 @@ def score_rows(
     return np.column_stack(
         [score(vectors, queries[some], starts, ends) for some in map(slice, lanes, lanes[1:])]
     )
+
+
+def score_steps(  # noqa: PLR0917
+    steps: NDArray[np.uint8],
+    sizes: NDArray[np.float32],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    lanes: NDArray[np.int64],
+    factors: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """The scores of ``steps.score_steps``, given the queries' steps ``[n, width]``; no document is empty."""
+    products = (steps.astype(np.int64) - 128) @ queries.astype(np.int64).T
+    similarities = products.astype(np.float32) * sizes[:, None]
+    best = [similarities[start:end].max(0) for start, end in zip(starts, ends, strict=True)]
+    rows = (np.stack(best).astype(np.float64) * factors).tolist()
+    sums = [[float(sum(row[first:last])) for first, last in pairwise(lanes.tolist())] for row in rows]
+    return np.array(sums, np.float32)

@@ -14,7 +14,7 @@ from ...platform.compiling import jit
 from .simd import as_single, larger, load, multiply_add, prefetch, splat, splat_at, store
 from .types import Numbers
 
-__all__ = ["LANES", "PIECE", "longest", "score_rows", "to_single"]
+__all__ = ["LANES", "PIECE", "longest", "longest_of", "score_rows", "to_single"]
 
 LANES = 16
 """How many query vectors are multiplied at once."""
@@ -59,11 +59,25 @@ def longest(vectors: Numbers) -> float:
     """The length of the longest vector of ``[n, dim]``, as `score_rows` takes them; inf if a number is not
     finite, or if a length is beyond float32.
     """
+    return _longest(vectors, 0, vectors.shape[0])
+
+
+@jit
+def longest_of(vectors: Numbers, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> float:
+    """The same of some ranges of them, int64 ``[n]`` each."""
+    most = 0.0
+    for start, end in zip(starts, ends):  # noqa: B905  (numba knows no strict)
+        most = max(most, _longest(vectors, start, end))
+    return most
+
+
+@jit
+def _longest(vectors: Numbers, start: int, end: int) -> float:
     dim = vectors.shape[1]
     whole = dim - dim % PIECE
     squares, rest = np.empty(PIECE, np.float32), np.zeros(1, np.float32)
     most = np.float32(0)
-    for row in range(vectors.shape[0]):
+    for row in range(start, end):
         sums = splat(np.float32(0), PIECE)
         for j in range(0, whole, PIECE):
             piece = as_single(load(vectors, row * dim + j, PIECE))

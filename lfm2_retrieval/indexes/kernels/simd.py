@@ -8,21 +8,27 @@ narrower registers takes two or four. How many elements a vector has is a consta
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
 __all__ = [
     "add",
+    "add_pairs",
     "any_above",
     "as_single",
+    "dot_quads",
+    "has_dot",
     "larger",
     "load",
     "multiply",
     "multiply_add",
+    "multiply_add_bytes",
     "multiply_add_pairs",
     "narrow",
     "nearest",
@@ -30,11 +36,16 @@ __all__ = [
     "splat",
     "splat_at",
     "splat_pair_at",
+    "splat_quad_at",
     "store",
     "subtract",
+    "to_single",
     "total",
     "widen",
 ]
+
+_NATIVE = 32
+"""So many bytes are one vector for the instructions that are named here."""
 
 
 class _Vector(types.Type):
@@ -70,6 +81,69 @@ def _spread(builder: Any, value: Any, count: int) -> Any:
     nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
     first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), count), None))
+
+
+def _has(context: Any, *features: str) -> bool:
+    """Whether code is made for a processor that has all of these, by LLVM's names."""
+    there = context.codegen().magic_tuple()[2].split(",")
+    return all(f"+{feature}" in there for feature in features)
+
+
+def _fast_dots(context: Any) -> bool:
+    return _has(context, "avxvnni") or _has(context, "avx512vnni", "avx512vl")
+
+
+@cache
+def has_dot() -> bool:
+    """Whether this processor has an instruction for `dot_quads`."""
+    return _fast_dots(cpu_target.target_context)
+
+
+def _by_native(builder: Any, name: str, result: Any, *vectors: Any) -> Any:
+    """Call one of the processor's own instructions, by LLVM's name, on pieces of its width, and join them.
+
+    ``result`` is the type of it all.
+    """
+    number = ir.IntType(32)
+    sizes = [vector.type.element.width // 8 * vector.type.count for vector in vectors]
+    n = max(sizes) // _NATIVE
+
+    def pick(vector: Any, first: int, count: int) -> Any:
+        places = ir.Constant(
+            ir.VectorType(number, count), [ir.Constant(number, first + i) for i in range(count)]
+        )
+        return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+    pieces = []
+    for i in range(n):
+        some = [pick(vector, i * vector.type.count // n, vector.type.count // n) for vector in vectors]
+        piece = ir.VectorType(result.element, result.count // n)
+        kind = ir.FunctionType(piece, [one.type for one in some])
+        pieces.append(builder.call(get_or_insert_function(builder.module, kind, name), some))
+    while len(pieces) > 1:
+        count = 2 * pieces[0].type.count
+        places = ir.Constant(ir.VectorType(number, count), [ir.Constant(number, i) for i in range(count)])
+        pieces = [
+            builder.shuffle_vector(left, right, places)
+            for left, right in zip(pieces[::2], pieces[1::2], strict=True)
+        ]
+    return pieces[0]
+
+
+def _pair_sums(builder: Any, values: Any) -> Any:
+    """Neighbours added up: half as many elements."""
+    number, count = ir.IntType(32), values.type.count // 2
+    halves = (
+        builder.shuffle_vector(
+            values,
+            values,
+            ir.Constant(
+                ir.VectorType(number, count), [ir.Constant(number, 2 * i + odd) for i in range(count)]
+            ),
+        )
+        for odd in (0, 1)
+    )
+    return builder.add(*halves)
 
 
 @intrinsic(prefer_literal=True)
@@ -152,6 +226,21 @@ def splat_pair_at(typing: Any, array: Any, at: Any, count: Any) -> Any:
     return vector(array, types.intp, count), generate
 
 
+@intrinsic(prefer_literal=True)
+def splat_quad_at(typing: Any, array: Any, at: Any, count: Any) -> Any:
+    """``array.flat[at]`` and the next three bytes of a C-contiguous array, ``count`` times in turn."""
+    vector = _Vector(array.dtype, 4 * count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = _address(context, builder, signature.args[0], *arguments[:2])
+        quad = builder.load(builder.bitcast(place, ir.IntType(32).as_pointer()))
+        quad.align = 1
+        spread = _spread(builder, quad, count.literal_value)
+        return builder.bitcast(spread, context.get_value_type(vector))
+
+    return vector(array, types.intp, count), generate
+
+
 @intrinsic
 def add(typing: Any, left: Any, right: Any) -> Any:
     """Of floats, or of int16, where overflow wraps."""
@@ -212,6 +301,68 @@ def multiply_add_pairs(typing: Any, left: Any, right: Any, addend: Any) -> Any:
         return builder.add(arguments[2], builder.add(first, second))
 
     return addend(left, right, addend), generate
+
+
+@intrinsic
+def multiply_add_bytes(typing: Any, left: Any, right: Any, addend: Any) -> Any:
+    """uint8 times int8, added up in pairs, to int16: half as many elements, where overflow wraps.
+
+    No sum of two products may be beyond int16: there, processors differ.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bytes, steps, sums = arguments
+        if _has(context, "avx2"):
+            products = _by_native(builder, "llvm.x86.avx2.pmadd.ub.sw", sums.type, bytes, steps)
+        else:
+            wide = ir.VectorType(ir.IntType(16), left.count)
+            products = _pair_sums(builder, builder.mul(builder.zext(bytes, wide), builder.sext(steps, wide)))
+        return builder.add(sums, products)
+
+    return addend(left, right, addend), generate
+
+
+@intrinsic
+def add_pairs(typing: Any, value: Any, addend: Any) -> Any:
+    """int16, added up in pairs, to int32: half as many elements."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pairs, sums = arguments
+        if _has(context, "avx2"):
+            ones = ir.Constant(pairs.type, [ir.Constant(pairs.type.element, 1)] * value.count)
+            found = _by_native(builder, "llvm.x86.avx2.pmadd.wd", sums.type, pairs, ones)
+        else:
+            found = _pair_sums(builder, builder.sext(pairs, ir.VectorType(ir.IntType(32), value.count)))
+        return builder.add(sums, found)
+
+    return addend(value, addend), generate
+
+
+@intrinsic
+def dot_quads(typing: Any, left: Any, right: Any, addend: Any) -> Any:
+    """uint8 times int8, added up in fours, to int32: a quarter as many elements."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        bytes, steps, sums = arguments
+        if _fast_dots(context):
+            by_four = [builder.bitcast(some, sums.type) for some in (bytes, steps)]
+            return _by_native(builder, "llvm.x86.avx512.vpdpbusd.256", sums.type, sums, *by_four)
+        wide = ir.VectorType(ir.IntType(32), left.count)
+        products = builder.mul(builder.zext(bytes, wide), builder.sext(steps, wide))
+        return builder.add(sums, _pair_sums(builder, _pair_sums(builder, products)))
+
+    return addend(left, right, addend), generate
+
+
+@intrinsic
+def to_single(typing: Any, value: Any) -> Any:
+    """int32 as float32, rounded."""
+    vector = _Vector(types.float32, value.count)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.sitofp(arguments[0], context.get_value_type(vector))
+
+    return vector(value), generate
 
 
 @intrinsic

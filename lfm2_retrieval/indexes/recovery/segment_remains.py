@@ -21,7 +21,7 @@ from ..quantization.codec import Codec, Layout
 from ..segments.arrays import HEADER_BYTES, FolderBuilder, Shapes, document_checksums, header, parse_files
 from ..segments.compressed import CompressedSegment, segment_shapes, token_files
 from ..segments.files import check_name
-from ..segments.fp16 import FP16, HalfSegment, Segment, SegmentInfo, half_shapes
+from ..segments.fp16 import FP16, STEPS, HalfSegment, Segment, SegmentInfo, half_shapes
 
 __all__ = ["SegmentRemains", "examine"]
 
@@ -120,8 +120,9 @@ def examine(
     if lacks_codec:
         problems.append(f"segments/{info.name} needs the codec {info.codec_id}, which is damaged")
     files = _HALF_FILES if info.codec == FP16 else token_files(_layout(info))
+    derived = {"checksums.npy", "lists.npy", "documents.npy", *STEPS}
     keys, starts, ends = arrays["keys.npy"], arrays["offsets.npy"][:-1], arrays["offsets.npy"][1:]
-    if damaged.keys() - {"checksums.npy", "lists.npy", "documents.npy"}:
+    if damaged.keys() - derived:
         same, starts, ends = _compare(arrays, [arrays[name] for name in files], lengths)
     else:
         same = np.ones((info.n_documents, len(files)), bool)
@@ -215,7 +216,7 @@ def _layout(info: SegmentInfo) -> Layout:
 def _shapes_of(info: SegmentInfo, dim: int) -> Shapes:
     """The arrays of a segment, from its row alone."""
     if info.codec == FP16:
-        return half_shapes(info.n_documents, info.n_tokens, dim)
+        return half_shapes(info.n_documents, info.n_tokens, dim, info.files)
     layout = _layout(info)
     n_postings = (info.files["documents.npy"]["bytes"] - HEADER_BYTES) // 4
     codec = (_n_centroids(info), dim, -(-dim // layout.width))

@@ -1,8 +1,8 @@
 """Searching a snapshot: which documents, with which scores.
 
-Segments of fp16 are scanned; of compressed ones a short list is made (`pipeline`), unless the search is to
-be exact. Either way the few documents that matter are scored again in float64 on the best vectors stored
-(`rerank`), so that a document's score doesn't depend on how it was found.
+Segments of fp16 are scanned (`scanned`); of compressed ones a short list is made (`shortlist`), unless the
+search is to be exact. Either way the few documents that matter are scored again in float64 on the best
+vectors stored (`rerank`), so that a document's score doesn't depend on how it was found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from ...errors import InvalidInputError
 from ...platform.concurrency import cpus, each
 from ..commits.snapshot import Part, Snapshot
 from .plan import error_growth, plan
-from .scan import best, largest_error, passes, plausible, scan
+from .scan import best, passes
+from .scanned import NOTHING, Candidates, scanned
 
 __all__ = ["Found", "rescore", "search"]
 
@@ -29,28 +30,6 @@ class Found(NamedTuple):
     score: float
     key: int
     kind: ScoreKind
-
-
-class Candidates(NamedTuple):
-    """Documents of one query: float32 scores (approximate), int64 keys, part numbers and positions."""
-
-    scores: NDArray[np.float32]
-    keys: NDArray[np.int64]
-    parts: NDArray[np.int64]
-    positions: NDArray[np.int64]
-
-    def joined(self, other: Candidates) -> Candidates:
-        """Those of both."""
-        pairs: Any = zip(self, other, strict=True)
-        return Candidates._make(np.concatenate(pair) for pair in pairs)
-
-    def plausible(self, k: int, error: float) -> Candidates:
-        """Of scanned documents: those that can be among the best ``k``."""
-        which = plausible(self.scores, k, error)
-        return Candidates._make(column[which] for column in self)
-
-
-_NOTHING = Candidates(np.empty(0, np.float32), *(np.empty(0, np.int64) for _ in range(3)))
 
 
 def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -> list[list[Found]]:
@@ -70,18 +49,18 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     lanes = np.append(queries.offsets[asked], len(vectors))
     numbered = list(enumerate(snapshot.parts))
     compressed = [] if params.exact else [(number, part) for number, part in numbered if part.compressed]
-    scanned = numbered if params.exact else [(n, part) for n, part in numbered if not part.compressed]
+    to_scan = numbered if params.exact else [(n, part) for n, part in numbered if not part.compressed]
     # One query is a matter of milliseconds, so that more threads pay only where they are asked for.
     threads = params.threads or (cpus() if len(asked) > 1 else 1)
     candidates: list[Candidates] = []
     for first, last in passes(lanes):
-        candidates += _scan(scanned, vectors, lanes[first : last + 1], params.k, threads)
+        candidates += scanned(to_scan, vectors, lanes[first : last + 1], params.k, threads)
     inner = 1 if len(asked) > 1 else threads
     wider = error_growth(snapshot)
 
     def one(i: int) -> list[Found]:
         query = vectors[lanes[i] : lanes[i + 1]]
-        listed = _shortlist(compressed, query, params, inner, wider) if compressed else _NOTHING
+        listed = _shortlist(compressed, query, params, inner, wider) if compressed else NOTHING
         return _settle(snapshot.parts, query, candidates[i].joined(listed), params.k, inner)
 
     for i, some in enumerate(each(one, len(asked), threads if len(asked) > 1 else 1)):
@@ -125,31 +104,6 @@ def _check_queries(queries: TokenEmbeddings, dim: int) -> NDArray[np.float32]:
             "beyond float16 (±65504)"
         )
     return np.ascontiguousarray(queries.embeddings, np.float32)
-
-
-def _scan(
-    parts: Sequence[tuple[int, Part]],
-    vectors: NDArray[np.float32],
-    lanes: NDArray[np.int64],
-    k: int,
-    threads: int,
-) -> list[Candidates]:
-    """What can be among the best ``k`` of each query, from one pass over all documents of some parts."""
-    from .rerank import turned_by
-
-    kept = [_NOTHING] * (len(lanes) - 1)
-    queries, lanes = vectors[lanes[0] : lanes[-1]], lanes - lanes[0]
-    errors = np.zeros(len(kept))
-    for number, part in parts:
-        turned = turned_by(part.segment) is not None
-        for chunk in scan(part.segment, np.flatnonzero(part.found), queries, lanes, threads):
-            keys = part.keys[chunk.positions]
-            errors = np.maximum(errors, largest_error(queries, lanes, chunk.longest, turned))
-            for query, row in enumerate(chunk.scores):
-                new = plausible(row, k, errors[query])
-                more = Candidates(row[new], keys[new], np.full(len(new), number), chunk.positions[new])
-                kept[query] = kept[query].joined(more).plausible(k, errors[query])
-    return kept
 
 
 def _shortlist(

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 
 from ...platform.concurrency import split
 
-__all__ = ["Chunk", "Vectors", "best", "largest_error", "passes", "plausible", "scan"]
+__all__ = [
+    "Chunk",
+    "Columns",
+    "Vectors",
+    "best",
+    "largest_error",
+    "lay_out",
+    "passes",
+    "plausible",
+    "scan",
+    "score",
+]
 
 _DOCUMENTS_PER_CHUNK = 4096
 _BLOCK_TOKENS = 1 << 10
@@ -63,7 +74,7 @@ class Chunk(NamedTuple):
     longest: float
 
 
-class _Asked(NamedTuple):
+class Columns(NamedTuple):
     """Queries as the kernel reads them; ``dim`` is the width of a vector."""
 
     columns: NDArray[np.float32]
@@ -112,33 +123,42 @@ def scan(
     Chunk
         Together all that is wanted.
     """
-    asked = _Asked(_columns(queries), lanes, queries.shape[1])
+    asked = lay_out(queries, lanes)
     for first in range(0, len(wanted), _DOCUMENTS_PER_CHUNK):
         some = wanted[first : first + _DOCUMENTS_PER_CHUNK]
-        yield _score(vectors, some, asked, threads)
+        yield score(vectors, some, asked, vectors.longest, threads)
 
 
-def _columns(queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The queries' tokens as the kernel reads them."""
+def lay_out(queries: NDArray[np.float32], lanes: NDArray[np.int64]) -> Columns:
+    """The queries, given as for `scan`, as the kernel reads them."""
     from ..kernels.scan import LANES, PIECE
 
     n, dim = queries.shape
     padded = np.zeros((-(-n // LANES) * LANES, -(-dim // PIECE) * PIECE), np.float32)
     padded[:n, :dim] = queries
-    return np.ascontiguousarray(padded.reshape(-1, LANES, padded.shape[1]).swapaxes(1, 2))
+    columns = np.ascontiguousarray(padded.reshape(-1, LANES, padded.shape[1]).swapaxes(1, 2))
+    return Columns(columns, lanes, dim)
 
 
-def _score(
-    vectors: Vectors,
-    positions: NDArray[np.int64],
-    asked: _Asked,
-    threads: int,
+def score(
+    vectors: Vectors, positions: NDArray[np.int64], asked: Columns, most: float, threads: int = 1
 ) -> Chunk:
+    """Score documents at once.
+
+    Parameters
+    ----------
+    vectors, positions, threads
+        As for `scan`, and int64 ``[n]``: the documents, none of them empty.
+    asked
+        From `lay_out`.
+    most
+        None of their vectors in ``half`` is longer; inf if not all of them are finite.
+    """
     from ..kernels.scan import score_rows
 
     starts, ends = vectors.offsets[positions], vectors.offsets[positions + 1]
     scores = np.empty((len(positions), len(asked.lanes) - 1), np.float32)
-    half, longest = vectors.half, [0.0 if vectors.half is None else vectors.longest]
+    half, longest = vectors.half, [0.0 if vectors.half is None else most]
     # A damaged file can hold infinity or NaN, which only decoding makes numbers of.
     decoded = half is None or not math.isfinite(longest[0])
 
@@ -157,7 +177,7 @@ def _score_decoded(
     vectors: Vectors,
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
-    asked: _Asked,
+    asked: Columns,
     scores: NDArray[np.float32],
 ) -> float:
     """Score documents by what they are decoded to, some at a time; returns the length of the longest."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +20,30 @@ from .files import name_of
 
 __all__ = [
     "FP16",
+    "STEPS",
     "HalfBuilder",
     "HalfSegment",
     "Segment",
     "SegmentBuilder",
     "SegmentInfo",
+    "Steps",
     "check_offsets",
     "half_shapes",
 ]
 
 FP16 = "fp16"
 """The codec that stores vectors as float16."""
+
+
+STEPS = ("steps.npy", "step_sizes.npy", "step_errors.npy")
+"""The vectors once more, in steps of int8, to find fast what can be among the best. Segments that 0.1 wrote
+don't have these files."""
+_QUAD = 4
+"""Vectors in steps are filled up to so many dimensions, see `kernels.steps`."""
+_PIECE = 1 << 12
+"""So many vectors are rounded to steps at a time."""
+_ABOVE = np.float32(1 + 2.0**-20)
+"""Times this, what was rounded to float32 is more than it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +64,21 @@ class SegmentInfo:
         return self.name, self.codec, self.codec_id, self.n_documents, self.n_tokens, files
 
 
-def half_shapes(n_documents: int, n_tokens: int, dim: int) -> Shapes:
-    """The files of an fp16 segment."""
-    return {
+def half_shapes(n_documents: int, n_tokens: int, dim: int, files: Collection[str] = STEPS) -> Shapes:
+    """The files of an fp16 segment that has, of those that not all have, some ``files``."""
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {
         "vectors.npy": ("<f2", (n_tokens, dim)),
         "token_ids.npy": ("<i4", (n_tokens,)),
         "offsets.npy": ("<i8", (n_documents + 1,)),
         "keys.npy": ("<i8", (n_documents,)),
         "checksums.npy": ("<u4", (n_documents, 2)),
     }
+    if set(STEPS) <= set(files):
+        width = -(-dim // _QUAD) * _QUAD
+        shapes["steps.npy"] = ("|u1", (n_tokens, width))
+        shapes["step_sizes.npy"] = ("<f4", (n_tokens,))
+        shapes["step_errors.npy"] = ("<f4", (n_documents, 2))
+    return shapes
 
 
 class HalfBuilder(FolderBuilder):
@@ -76,7 +97,8 @@ class HalfBuilder(FolderBuilder):
         self.n_documents = 0
         self.n_tokens = 0
         self._dim = dim
-        self.write("offsets.npy", "<i8", np.zeros(1, np.int64))
+        for name, (dtype, shape) in half_shapes(0, 0, dim).items():
+            self.write(name, dtype, np.zeros(shape))  # one zero of the offsets, and all are there
 
     def append(
         self,
@@ -94,8 +116,33 @@ class HalfBuilder(FolderBuilder):
         self.write("keys.npy", "<i8", keys)
         ends = np.cumsum(lengths)
         self.write("checksums.npy", "<u4", document_checksums(keys, ends - lengths, ends, (vectors, known)))
+        self._append_steps(vectors, ends - lengths, ends)
         self.n_documents += len(lengths)
         self.n_tokens += len(vectors)
+
+    def _append_steps(
+        self, vectors: NDArray[np.float16], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> None:
+        from ..kernels.scan import to_single
+        from ..kernels.steps import quantise
+
+        half = np.ascontiguousarray(vectors, np.float16).view(np.uint16)
+        wrong, lengths = np.empty(len(half)), np.empty(len(half))
+        for first in range(0, len(half), _PIECE):
+            some = slice(first, min(first + _PIECE, len(half)))
+            single = np.empty((some.stop - first, self._dim), np.float32)
+            to_single(half[some], single.view(np.uint32), single)
+            steps = np.empty((len(single), -(-self._dim // _QUAD) * _QUAD), np.uint8)
+            sizes = np.empty(len(single), np.float32)
+            quantise(single, steps, sizes, wrong[some], lengths[some])
+            self.write("steps.npy", "|u1", steps)
+            self.write("step_sizes.npy", "<f4", sizes)
+        errors = np.zeros((len(starts), 2), np.float32)
+        full = ends > starts
+        if full.any():
+            for column, values in enumerate((wrong, lengths)):
+                errors[full, column] = np.maximum.reduceat(values, starts[full]) * _ABOVE
+        self.write("step_errors.npy", "<f4", errors)
 
     def finish(self) -> SegmentInfo:
         """Make the files durable: what the catalogue will say of them, but for a number and a name."""
@@ -129,6 +176,25 @@ class SegmentBuilder(HalfBuilder):
         return replace(info, id=self.number, name=name)
 
 
+class Steps(NamedTuple):
+    """Vectors in steps of int8, as stored.
+
+    Attributes
+    ----------
+    vectors
+        uint8 ``[n_tokens, width]``: 128 more than the steps; ``width`` is ``dim`` or the next multiple of 4.
+    sizes
+        float32 ``[n_tokens]``: what a step is worth.
+    errors
+        float32 ``[n_documents, 2]``: the largest distance of a document's vectors from what these say, or
+        more, and the length of the longest that they say, or more.
+    """
+
+    vectors: NDArray[np.uint8]
+    sizes: NDArray[np.float32]
+    errors: NDArray[np.float32]
+
+
 class Segment(ArrayFolder):
     """A segment opened for reading.
 
@@ -144,6 +210,8 @@ class Segment(ArrayFolder):
         What MaxSim on its vectors is.
     half
         The bits of its vectors, if they are stored as float16: uint16 ``[n_tokens, dim]``.
+    in_steps
+        The same in steps, if these are stored, too.
 
     Raises
     ------
@@ -153,6 +221,7 @@ class Segment(ArrayFolder):
 
     score_kind: ScoreKind
     half: NDArray[np.uint16] | None = None
+    in_steps: Steps | None = None
 
     def __init__(self, folder: Path, info: SegmentInfo, shapes: Shapes) -> None:
         super().__init__(folder, info.name, info.files, shapes)
@@ -189,10 +258,12 @@ class HalfSegment(Segment):
     score_kind = ScoreKind.MAXSIM
 
     def __init__(self, folder: Path, info: SegmentInfo, dim: int) -> None:
-        super().__init__(folder, info, half_shapes(info.n_documents, info.n_tokens, dim))
+        super().__init__(folder, info, half_shapes(info.n_documents, info.n_tokens, dim, info.files))
         self.vectors: NDArray[np.float16] = self.arrays["vectors.npy"]
         self.token_ids: NDArray[np.int32] = self.arrays["token_ids.npy"]
         self.half: NDArray[np.uint16] = self.vectors.view(np.uint16)
+        if "steps.npy" in self.arrays:
+            self.in_steps = Steps(*(self.arrays[name] for name in STEPS))
 
     @cached_property
     def longest(self) -> float:

@@ -11,7 +11,8 @@ from lfm2_retrieval.errors import DamagedIndexError, IndexFormatError
 from lfm2_retrieval.indexes import Index
 from lfm2_retrieval.indexes.catalogue.rows import checksum
 
-FILES = ["vectors.npy", "offsets.npy", "token_ids.npy", "keys.npy"]
+STEPS = ["steps.npy", "step_sizes.npy", "step_errors.npy"]
+FILES = ["vectors.npy", "offsets.npy", "token_ids.npy", "keys.npy", *STEPS]
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_scores_are_wrong_by_less_than_the_bound(dim, kind, turned):
     for n in (1, 15, 16, 17, 32, 33):
         queries = stored[rng.permutation(400)[:n]].astype(np.float32)
         lanes = np.unique([0, n // 3, n])
-        columns = scan._columns(queries)
+        columns = scan.lay_out(queries, lanes).columns
         expected = reference.score_rows(stored, starts, ends, queries, lanes)
         longest = reference.longest(stored)
         errors = scan.largest_error(queries, lanes, longest, turned)
@@ -129,7 +129,7 @@ def test_many_short_documents_and_empty_ones_between_them():
     queries = embeddings([16, 1, 20], seed=1)
     ends, starts = documents.offsets[1:], documents.offsets[:-1]
     scores = np.full((3000, 3), 7, np.float32)
-    asked = scan._columns(queries.embeddings), queries.offsets
+    asked = scan.lay_out(queries.embeddings, queries.offsets)[:2]
     kernels.score_rows(documents.embeddings.view(np.uint16), starts, ends, *asked, scores)
     full = lengths > 0
     assert (scores[~full] == 7).all()
@@ -145,14 +145,14 @@ def test_one_document_of_any_length(n):
     queries = embeddings([3], seed=1)
     scores = np.full((1, 1), 7, np.float32)
     given = document.embeddings.view(np.uint16), document.offsets[:1], document.offsets[1:]
-    kernels.score_rows(*given, scan._columns(queries.embeddings), queries.offsets, scores)
+    kernels.score_rows(*given, *scan.lay_out(queries.embeddings, queries.offsets)[:2], scores)
     assert scores[0, 0] == (pytest.approx(naive_maxsim(queries[0], document[0]), abs=1e-5) if n else 7)
 
 
 def test_no_documents():
     none = np.empty(0, np.int64)
     queries = embeddings([3], seed=1)
-    columns = scan._columns(queries.embeddings)
+    columns = scan.lay_out(queries.embeddings, queries.offsets).columns
     given = np.empty((0, queries.dim), np.uint16), none, none
     kernels.score_rows(*given, columns, queries.offsets, np.empty((0, 1), np.float32))
     assert kernels.longest(given[0]) == 0
