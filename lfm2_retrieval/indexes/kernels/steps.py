@@ -118,7 +118,8 @@ def quantise(
 
 def score_steps() -> Callable[..., None]:
     """The kernel for this processor, compiled when first called; see `_score_steps`."""
-    return kernel(has_dot())
+    compiled: Callable[..., None] = kernel(has_dot())
+    return compiled
 
 
 @cache
