@@ -19,7 +19,7 @@ from lfm2_retrieval.errors import (
     NewerFormatError,
 )
 from lfm2_retrieval.indexes import Index
-from lfm2_retrieval.indexes.search import dense
+from lfm2_retrieval.indexes.search import scanned
 
 LENGTHS = [5, 0, 3, 40, 1, 7]
 IDS = list("abcdef")
@@ -88,8 +88,8 @@ def test_ties_are_in_order_where_products_differ_by_their_place(index, monkeypat
             chunk.scores[:, 1::2] *= np.float32(1 + 1e-6)
             yield chunk
 
-    even = dense.scan
-    monkeypatch.setattr(dense, "scan", uneven)
+    even = scanned.scan
+    monkeypatch.setattr(scanned, "scan", uneven)
     index.add([f"{i:03d}" for i in range(300)], TokenEmbeddings.concatenate([embeddings([9])] * 300))
     for k in (1, 7, 150):
         hits = index.search(embeddings([3], seed=2), k)[0]
