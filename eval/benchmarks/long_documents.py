@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,21 @@ from typing import Any
 import numpy as np
 
 from lfm2_retrieval import __version__
-from lfm2_retrieval.datatypes import SearchParams, TokenEmbeddings
+from lfm2_retrieval.datatypes import By, Document, SearchParams, TokenEmbeddings
 from lfm2_retrieval.display.markup import markdown as escaped
+from lfm2_retrieval.documents import Passage, Passages
 from lfm2_retrieval.encoder import DocumentOptions, Encoder
 from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation.datasets import Dataset, beir_ref
 from lfm2_retrieval.evaluation.environment import describe_environment
 from lfm2_retrieval.evaluation.metrics import evaluate
-from lfm2_retrieval.indexes import Index, Tier
+from lfm2_retrieval.indexes import Index, StoredDocument, Tier, Writer
+from lfm2_retrieval.retriever.splitting import Splitter, to_setting
 
 from .plots import plot_documents
 from .report import table, write_files
 
-__all__ = ["drawn", "grid", "markdown", "measure", "write"]
+__all__ = ["Way", "drawn", "grid", "markdown", "measure", "write"]
 
 Report = dict[str, Any]
 
@@ -31,15 +34,32 @@ _BATCH = 8
 _MEASURE = "nDCG@10"
 
 
-def grid(cut: Sequence[int], windows: Sequence[int], factors: Sequence[int]) -> list[DocumentOptions]:
-    """Documents cut at these lengths and read in windows of those, each with every pooling factor.
+@dataclass(frozen=True)
+class Way:
+    """A way of reading documents: as options say, or split into passages that these read whole."""
+
+    options: DocumentOptions
+    split: bool = False
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return "passages" if self.split else self.options.long_documents
+
+
+def grid(
+    cut: Sequence[int], windows: Sequence[int], factors: Sequence[int], passages: Sequence[int] = ()
+) -> list[Way]:
+    """Documents cut at lengths, read in windows, or split into passages, each with every pooling factor.
 
     By length, as a sequence's time grows faster than it.
     """
-    ways = [(length, "truncate") for length in cut] + [(length, "window") for length in windows]
+    ways = [(length, "truncate", False) for length in cut]
+    ways += [(length, "truncate", True) for length in passages]
+    ways += [(length, "window", False) for length in windows]
     return [
-        DocumentOptions(mode, length, factor)  # type: ignore[arg-type]
-        for length, mode in sorted(ways)
+        Way(DocumentOptions(mode, length, factor), split)  # type: ignore[arg-type]
+        for length, mode, split in sorted(ways)
         for factor in factors
     ]
 
@@ -47,7 +67,7 @@ def grid(cut: Sequence[int], windows: Sequence[int], factors: Sequence[int]) -> 
 def measure(
     folder: Path,
     encoder: Encoder,
-    ways: Sequence[DocumentOptions],
+    ways: Sequence[Way],
     *,
     n_documents: int | None = None,
     n_queries: int | None = None,
@@ -105,36 +125,42 @@ def measure(
         "rows": [],
     }
     for way in ways:
-        on_progress(f"{way.long_documents} {way.document_length}, pooled by {way.pool_factor}")
+        on_progress(f"{way.name} {way.options.document_length}, pooled by {way.options.pool_factor}")
         report["rows"].append(_row(encoder.with_options(**_keywords(way)), dataset, queries, way))
         on_report(report)
     return report
 
 
-def _row(
-    encoder: Encoder, dataset: Dataset, queries: TokenEmbeddings, way: DocumentOptions
-) -> dict[str, Any]:
-    ids, texts = list(dataset.documents), list(dataset.documents.values())
+def _row(encoder: Encoder, dataset: Dataset, queries: TokenEmbeddings, way: Way) -> dict[str, Any]:
+    ids = list(dataset.documents)
+    batches = [ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH)]
+    passages = Passages()
     seconds = cpu = 0.0
     cuts: list[int] = []
-    with Index.create(None, encoder.dim, tier=Tier.EXACT) as store:
+    setting = to_setting(passages) if way.split else None
+    with Index.create(None, encoder.dim, tier=Tier.EXACT, passages=setting) as store:
         with store.writer() as writer:
-            for start in range(0, len(texts), _BATCH):
+            for batch in batches:
                 began, began_cpu = time.perf_counter(), time.process_time()
-                vectors = encoder.encode_documents(
-                    texts[start : start + _BATCH], output="float16", on_cut=cuts.append
-                )
+                documents = [Document(id, dataset.documents[id]) for id in batch]
+                splitter = Splitter(encoder, passages)
+                parts = [splitter.split(one) for one in documents] if way.split else []
+                texts = [one.encoded for some in parts for one in some] or [one.text for one in documents]
+                vectors = encoder.encode_documents(texts, output="float16", on_cut=cuts.append)
                 seconds += time.perf_counter() - began
                 cpu += time.process_time() - began_cpu
-                writer.add(ids[start : start + _BATCH], vectors)
+                if way.split:
+                    _put(writer, documents, parts, vectors)
+                else:
+                    writer.add(batch, vectors)
             writer.commit()
-        found = store.search(queries, SearchParams(10, exact=True))
+        found = store.search(queries, SearchParams(10, exact=True, by=By.DOCUMENT))
         tokens = store.n_tokens
-    ranking = {id: [hit.id for hit in hits] for id, hits in zip(dataset.queries, found, strict=True)}
+    ranking = {id: [hit.document_id for hit in hits] for id, hits in zip(dataset.queries, found, strict=True)}
     return {
-        "long_documents": way.long_documents,
+        "long_documents": way.name,
         "document_length": encoder.document_length,
-        "pool_factor": way.pool_factor,
+        "pool_factor": way.options.pool_factor,
         "ndcg@10": evaluate(dataset.qrels, ranking, [_MEASURE])[_MEASURE],
         "cut": sum(cuts),
         "vectors_per_document": tokens / len(ids),
@@ -146,11 +172,21 @@ def _row(
     }
 
 
-def _keywords(way: DocumentOptions) -> Any:
+def _put(
+    writer: Writer, documents: Sequence[Document], parts: Sequence[list[Passage]], vectors: TokenEmbeddings
+) -> None:
+    first = 0
+    for document, passages in zip(documents, parts, strict=True):
+        opened = writer.put_document(StoredDocument(document.id, document.text))
+        writer.add_passages(opened, passages, vectors.select(range(first, first + len(passages))))
+        first += len(passages)
+
+
+def _keywords(way: Way) -> Any:
     return {
-        "long_documents": way.long_documents,
-        "document_length": way.document_length,
-        "pool_factor": way.pool_factor,
+        "long_documents": way.options.long_documents,
+        "document_length": way.options.document_length,
+        "pool_factor": way.options.pool_factor,
     }
 
 

@@ -31,6 +31,13 @@ __all__ = ["documents"]
     help="Read documents in windows of so many. Repeatable.  [default: 512, 2048 and 8192]",
 )
 @click.option(
+    "--passages",
+    type=click.IntRange(32, 32_768),
+    multiple=True,
+    metavar="LENGTH",
+    help="Split documents into passages of at most so many. Repeatable.  [default: 512 and 1024]",
+)
+@click.option(
     "--pool-factor",
     "factors",
     type=click.IntRange(1, 4),
@@ -52,6 +59,7 @@ def documents(
     model: str | None,
     truncate: tuple[int, ...],
     window: tuple[int, ...],
+    passages: tuple[int, ...],
     factors: tuple[int, ...],
     docs: int | None,
     queries: int | None,
@@ -59,7 +67,7 @@ def documents(
     out: Path | None,
     json_: bool,
 ) -> None:
-    """Measure ways of reading the documents of FOLDER (BEIR layout): cut or in windows, and pooled.
+    """Measure ways of reading the documents of FOLDER (BEIR layout): cut, in windows or split, and pooled.
 
     NDCG@10 by exact search, bytes and documents per second, for every way with every pooling factor.
     """
@@ -70,8 +78,9 @@ def documents(
 
     from . import long_documents
 
-    if not truncate and not window:
+    if not truncate and not window and not passages:
         truncate, window = tuple(512 << i for i in range(7)), (512, 2048, 8192)
+        passages = (512, 1024)
     written: list[Path] = []
 
     def keep(report: dict[str, Any]) -> None:
@@ -81,7 +90,7 @@ def documents(
     report = long_documents.measure(
         folder,
         Encoder.load(model or DEFAULT_MODEL),
-        long_documents.grid(truncate, window, factors),
+        long_documents.grid(truncate, window, factors, passages),
         n_documents=docs,
         n_queries=queries,
         seed=seed,

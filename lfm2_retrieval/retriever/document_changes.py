@@ -13,7 +13,7 @@ from ..errors import InvalidInputError, remedy
 from ..indexes import HeldDocument, Index, OnConflict, Writer, known_ids, unknown_ids
 from .change_run import ChangeCounts, Wanted
 from .document_run import DocumentCounts, DocumentRun, VectorCache
-from .splitting import Splitter, Whole, recorded_passages
+from .splitting import Splitter, Whole, recorded_passages, restored
 
 __all__ = ["add_wholes", "replace_wholes", "update_wholes"]
 
@@ -146,9 +146,9 @@ def _changed(one: Wanted, held: HeldDocument) -> Whole:
     """A document after a change; what is known of its text goes with another text."""
     stored = held.document
     text, metadata = one.change.apply(stored.text, stored.metadata)
-    document = Document(stored.id, text or "", metadata)
-    same = document.text == (stored.text or "")
-    return Whole(stored.id, document, stored.facts, stored.structure if same else {})
+    if text == stored.text:
+        return Whole(stored.id, replace(restored(stored), metadata=metadata), stored.facts, stored.structure)
+    return Whole(stored.id, Document(stored.id, text or "", metadata), stored.facts, {})
 
 
 def _in_one_commit(

@@ -30,6 +30,7 @@ __all__ = [
     "StoredDocument",
     "StoredPassage",
     "decode_source",
+    "described",
     "document_id_of",
     "has_passages",
     "living_source",
@@ -343,17 +344,28 @@ def read_text(connection: sqlite3.Connection, source: int, start: int, stop: int
     return decode_text(data)
 
 
+def described(facts: Mapping[str, Any], row: int) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, Any]]:
+    """The headings above the passage in a row, those in front of it, and its place.
+
+    Raises
+    ------
+    DamagedIndexError
+        If its facts aren't what is written.
+    """
+    headings, context = _texts(facts.get("headings", []), row), facts.get("context", 0)
+    place = facts.get("place", {})
+    if not isinstance(place, dict):
+        raise _damaged(row)
+    return headings, headings[:context] if type(context) is int else _texts(context, row), place
+
+
 def _passage(
     connection: sqlite3.Connection, spans: _Spans, document_id: str, origin: str | None
 ) -> StoredPassage:
     text = read_text(connection, spans.source, spans.start_byte, spans.stop_byte)
-    facts = spans.facts
-    headings, context = _texts(facts.get("headings", []), spans.row), facts.get("context", 0)
-    place = facts.get("place", {})
-    sound = isinstance(place, dict) and len(text) == spans.stop - spans.start
-    if not sound or zlib.crc32(encode_text(text)) != spans.text_crc32:
+    headings, front, place = described(spans.facts, spans.row)
+    if len(text) != spans.stop - spans.start or zlib.crc32(encode_text(text)) != spans.text_crc32:
         raise _damaged(spans.row)
-    front = headings[:context] if type(context) is int else _texts(context, spans.row)
     return StoredPassage(
         spans.row,
         spans.source,

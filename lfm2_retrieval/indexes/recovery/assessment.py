@@ -27,6 +27,8 @@ from .segment_remains import SegmentRemains, examine
 __all__ = ["Assessment"]
 
 _OWN = ("uuid", "horizon")
+_SPLIT = {"tokens": None, "overlap": 0, "headings": True}
+"""How documents are split, where that is lost."""
 _DEFAULTS = {"tier": "balanced", "created_by": "lfm2-retrieval, repaired", "lexical": True, "fields": []}
 
 
@@ -103,6 +105,10 @@ class Assessment:
                 self.problems.append(f"index.db: the setting {name} can't be {value}")
         if not wrong and found.settings["horizon"] > found.last_commit:
             self.problems.append(f"index.db: the setting horizon can't be {found.settings['horizon']}")
+        if "passages" not in settings and found.documents.execute("SELECT 1 FROM passages").fetchone():
+            if "passages" not in wrong:
+                self.problems.append("index.db: the setting passages is lost")
+            settings["passages"] = _SPLIT
         if "dim" not in settings:
             settings["dim"] = self._width(found)
         return {**_DEFAULTS, **settings}

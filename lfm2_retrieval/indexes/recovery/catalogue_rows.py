@@ -17,9 +17,10 @@ from ...errors import DamagedIndexError, NewerFormatError
 from ...platform.forks import busy
 from ...platform.plain_files import is_regular
 from ..access import is_damage, of_sqlite
-from ..catalogue.rows import load_json, row_checksum
-from ..catalogue.schema import CATALOGUE, FORMAT, has_our_objects
+from ..catalogue.rows import checksum, load_json, row_checksum
+from ..catalogue.schema import CATALOGUE, FORMAT, READABLE, has_our_objects
 from ..stored_text import decode_text
+from .passages import settle_passages
 from .sqlite_pages import Pages
 
 __all__ = ["TABLES", "CatalogueRows", "is_sound", "read_rows"]
@@ -37,6 +38,17 @@ TABLES = {
         ("row", "key", "n_tokens", "born", "died", "crc32", "id", "metadata", "text"),
         "died, row, key, n_tokens, born, id, text, metadata",
     ),
+    "sources": (
+        ("row", "key", "born", "died", "crc32", "id", "facts", "metadata", "body_crc32", "structure", "text"),
+        "died, row, key, born, id, facts, metadata, body_crc32",
+    ),
+    "passages": (
+        (
+            *("row", "source", "number", "start", "stop", "start_byte", "stop_byte", "text_crc32"),
+            *("crc32", "facts"),
+        ),
+        "NULL, row, source, number, start, stop, start_byte, stop_byte, text_crc32, facts",
+    ),
 }
 """Of each table: its columns as they are stored, ``crc32`` last where it isn't named; and those behind the
 checksum, of which the first is the commit in which the row died."""
@@ -45,27 +57,38 @@ _KINDS: dict[str, Any] = {
     **dict.fromkeys(("id", "born", "n_documents", "n_tokens", "segment", "row", "key"), int),
     **dict.fromkeys(("died", "codec_id"), (int, NoneType)),
     **dict.fromkeys(("name", "facts", "files", "time", "codec", "metadata"), str),
+    **dict.fromkeys(("source", "number", "start", "stop", "start_byte", "stop_byte"), int),
+    **dict.fromkeys(("text_crc32", "body_crc32"), int),
+    "structure": str,
     "positions": bytes,
 }
-_KINDS_OF_DOCUMENTS = {"id": bytes, "text": (bytes, NoneType)}
+_KINDS_OF: dict[str, dict[str, Any]] = {
+    "documents": {"id": bytes, "text": (bytes, NoneType)},
+    "sources": {"id": bytes, "text": bytes},
+}
 """What is in each column."""
 _NO_FORMAT = 1000
 """A higher number of a format is no newer one, but damage."""
 _STORE = """
 CREATE TABLE documents (row INTEGER PRIMARY KEY, key, n_tokens, id, text, metadata);
 CREATE TABLE named (row INTEGER, id);
+CREATE TABLE sources (row INTEGER PRIMARY KEY, key, id, facts, metadata, structure, text);
+CREATE TABLE passages (row INTEGER PRIMARY KEY, source, number, start, stop, start_byte, stop_byte,
+    text_crc32, facts);
 """
 
 
 def is_sound(table: str, row: Mapping[str, Any]) -> bool:
     """Whether a row matches its checksum."""
     names = TABLES[table][1].split(", ")
-    kinds = _KINDS | (_KINDS_OF_DOCUMENTS if table == "documents" else {})
+    kinds = _KINDS | _KINDS_OF.get(table, {})
     if table == "settings":
         kinds = {}
     if not all(isinstance(value, kinds.get(name, object)) for name, value in row.items()):
         return False  # SQLite keeps whatever it is given
     try:
+        if table == "sources" and checksum(row["structure"], row["text"]) != row["body_crc32"]:
+            return False
         return bool(row_checksum(*(row.get(name) for name in names)) == row["crc32"])
     except (TypeError, UnicodeEncodeError):
         return False
@@ -85,10 +108,10 @@ class CatalogueRows:
         Dead positions by segment.
     documents
         A database with the table ``documents`` (``row``, ``key``, ``n_tokens``, ``id``, ``text``,
-        ``metadata``); one row a key.
+        ``metadata``), one row a key; and of an index of passages with ``sources`` and ``passages``.
     lost
         Ids of which the documents are gone.
-    last_row, last_commit
+    last_row, last_source, last_commit
         The highest numbers seen.
     problems
         What is damaged.
@@ -102,8 +125,10 @@ class CatalogueRows:
     tombstones: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
     last_row: int = 0
+    last_source: int = 0
     last_commit: int = 0
     problems: list[str] = field(default_factory=list)
+    _dead_sources: list[tuple[int, bytes]] = field(default_factory=list)
     _dead: dict[str, set[int]] = field(default_factory=lambda: {name: set() for name in TABLES})
 
     def take(self, table: str, row: dict[str, Any]) -> None:
@@ -124,12 +149,27 @@ class CatalogueRows:
                 self.documents.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)", values)
             else:
                 self._dead[table].add(row["row"])
+        elif table == "passages":
+            self.documents.execute(
+                "INSERT OR REPLACE INTO passages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [row[name] for name in TABLES[table][0] if name != "crc32"],
+            )
+        elif table == "sources":
+            self._take_source(row)
         elif row["died"] is None:
             getattr(self, table)[row["id"]] = row
         else:
             self._dead[table].add(row["id"])
             if table == "segments":
                 self.retired.add(row["name"])
+
+    def _take_source(self, row: dict[str, Any]) -> None:
+        self.last_source = max(self.last_source, row["row"])
+        if row["died"] is not None:
+            self._dead_sources.append((row["row"], row["id"]))
+            return
+        values = [row[name] for name in ("row", "key", "id", "facts", "metadata", "structure", "text")]
+        self.documents.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def settle(self) -> None:
         """Once all rows are counted: leave out the dead, and older versions; find out what is lost."""
@@ -143,9 +183,10 @@ class CatalogueRows:
             self.documents.execute(
                 f"DELETE FROM documents WHERE row NOT IN (SELECT max(row) FROM documents GROUP BY {column})"
             )
+        settle_passages(self.documents, self._dead_sources, self.settings)
         lost = self.documents.execute(
             "SELECT DISTINCT id FROM named WHERE row NOT IN (SELECT row FROM documents) "
-            "AND id NOT IN (SELECT id FROM documents) ORDER BY row"
+            "AND id NOT IN (SELECT id FROM documents) AND id NOT IN (SELECT id FROM sources) ORDER BY row"
         )
         for (id,) in lost:
             with suppress(DamagedIndexError):
@@ -201,7 +242,7 @@ def _structure(path: Path) -> tuple[bool, str]:
                     f"the index was made by a newer version of lfm2-retrieval (format {version}): upgrade "
                     "with pip install -U lfm2-retrieval, and repair it with that"
                 )
-            if version != FORMAT or not has_our_objects(connection):
+            if version not in READABLE or not has_our_objects(connection):
                 return False, "its tables aren't those of an index"
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             return problem == "ok", problem
@@ -220,7 +261,10 @@ def _by_sqlite(path: Path) -> Rows:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.text_factory = _text
         connection.row_factory = sqlite3.Row
+        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         for table, (columns, _) in TABLES.items():
+            if table not in found:  # a catalogue of format 1
+                continue
             for row in connection.execute(f"SELECT {', '.join(columns)}, crc32 FROM {table}"):
                 yield table, dict(row)
         for row in connection.execute("SELECT row, id FROM documents WHERE died IS NULL"):

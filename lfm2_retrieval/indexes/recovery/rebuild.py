@@ -24,8 +24,8 @@ from ..segments.arrays import parse_files
 from ..segments.compressed import CompressedBuilder, CompressedSegment
 from ..segments.files import name_of
 from ..segments.fp16 import HalfSegment, SegmentBuilder, SegmentInfo
-from ..stored_text import decode_text
 from .assessment import Assessment
+from .passages import encoded_texts, insert_sources
 from .segment_remains import SegmentRemains
 from .staging import SCRATCH, link_files, sync_file
 
@@ -174,11 +174,8 @@ class _Maker:
     def _lost_texts(self) -> Iterator[tuple[list[int], list[str]]]:
         keys = iter(self._left.lost_vectors)
         while some := list(islice(keys, _ENCODED_AT_ONCE)):
-            marks = ",".join("?" * len(some))
-            rows = self._left.found.documents.execute(
-                f"SELECT key, text FROM documents WHERE key IN ({marks}) ORDER BY key", some
-            ).fetchall()
-            yield [key for key, _ in rows], ["" if text is None else decode_text(text) for _, text in rows]
+            rows = list(encoded_texts(self._left.found.documents, some))
+            yield [key for key, _ in rows], [text for _, text in rows]
 
     def _add(self, key: int, vectors: NDArray[np.float16], token_ids: NDArray[np.int32] | None) -> None:
         """A document of the new fp16 segment."""
@@ -216,8 +213,8 @@ class _Maker:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*place, checksum(*place, id, text, metadata), id, text, metadata),
             )
-        connection.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'documents'", (found.last_row,)
-        )
+        insert_sources(connection, found.documents, commit, found.lost)
+        for table, last in (("documents", found.last_row), ("sources", found.last_source)):
+            connection.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table))
         asked = {name: self._left.settings[name] for name in ("lexical", "fields")}
         write_settings(connection, derive(connection, {**asked, "lexical": False}, asked))
