@@ -97,6 +97,20 @@ def search(**options: Any) -> None:
     _bench("search", **options)
 
 
+@command.command("scanning")
+@click.option("--docs", type=click.IntRange(min=50), default=1400, show_default=True)
+@click.option("--query-vectors", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--rounds", type=click.IntRange(min=2), default=30, show_default=True)
+def scanning(docs: int, query_vectors: int, rounds: int) -> None:
+    """Measure searches of uncompressed vectors, by steps of int8 and by float32 alone, in turns.
+
+    On clustered vectors, in a temporary folder, by one thread and as installed; both must find the same.
+    """
+    from .scanning import measure
+
+    print_json(measure(docs, query_vectors, rounds))
+
+
 @command.command("living")
 @click.option("--docs", type=click.IntRange(min=10_000), default=100_000, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="A folder for living.json.")
