@@ -82,7 +82,6 @@ def _picture(folder: Path) -> str:
 
 def pictures() -> dict[str, Callable[[Path], None]]:
     """Place in docs → how to draw it, for each ``about.json`` that names a picture's kind."""
-    sys.path.insert(0, str(ROOT))  # for eval
     found: dict[str, Callable[[Path], None]] = {}
     for file in sorted(RESULTS.glob("*/about.json")):
         about = json.loads(file.read_text("utf-8"))
@@ -95,7 +94,7 @@ def pictures() -> dict[str, Callable[[Path], None]]:
 def _draw(kind: str, report: Report, path: Path) -> None:
     from eval.benchmarks import plots
 
-    {"peers": plots.plot_report}[kind](report, path)
+    {"peers": plots.plot_report, "growth": plots.plot_sizes}[kind](report, path)
 
 
 def _origin(about: Report, report: Report) -> str:
@@ -212,9 +211,34 @@ def _peers(report: Report) -> str:
     said = summary["ahead"] or ["In no respect that was measured."]
     parts.append("Where another system is ahead of every tier:\n\n" + "\n".join(f"- {one}" for one in said))
     left = report["skipped"]
-    if left:
-        parts.append("Left out:\n\n" + "\n".join(f"- {reason}" for reason in left.values()))
+    parts += ["Left out:\n\n" + "\n".join(f"- {reason}" for reason in left.values())] if left else []
     return "\n\n".join(parts)
+
+
+def _growth(report: Report) -> str:
+    """A row a size, and the models."""
+    from eval.benchmarks.growth import formula
+
+    rows = [
+        [
+            f"{row['documents']:,}",
+            f"{row['vectors']:,}",
+            f"{row['p50_cpu_ms']:,.2f}",
+            f"{row['recall']:.3f}",
+            f"{row['exact_p50_cpu_ms']:,.2f}" if row["exact_p50_cpu_ms"] else "",
+            f"{row['brute_p50_cpu_ms']:,.2f}",
+            f"{row['bytes_per_vector']:.0f}",
+            f"{row['build_peak_bytes'] / 1e6:,.0f}",
+            f"{row['search_peak_bytes'] / 1e6:,.0f}",
+        ]
+        for row in report["rows"]
+    ]
+    ours = f"{report['tier']}: CPU ms"
+    columns = ["documents", "vectors", ours, "recall@10", "exact: CPU ms", "brute force: CPU ms"]
+    more = ["bytes a vector", "MB, building", "MB, searching"]
+    names = {"search": report["tier"], "exact": "exact", "brute": "brute force"}
+    models = [f"- {names[name]}: {formula(one)}" for name, one in report["model"].items()]
+    return _table([*columns, *more], rows) + "\n\nFitted:\n\n" + "\n".join(models)
 
 
 def _reached(found: Report | None) -> str:
@@ -316,6 +340,7 @@ _KINDS: Mapping[str, Callable[[Report], str]] = {
     "search": _search,
     "filtered": _filtered,
     "peers": _peers,
+    "growth": _growth,
     "encoding": _encoding,
     "systems": _systems,
     "comparison": _comparison,
@@ -370,4 +395,5 @@ def main(*, check: bool) -> int:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))  # for eval
     sys.exit(main(check="--check" in sys.argv[1:]))
