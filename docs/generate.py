@@ -189,7 +189,7 @@ def _peers(report: Report) -> str:
         [
             system["name"],
             system["version"],
-            f"{system['build']['seconds']:,.0f}",
+            f"{system['build']['cpu_seconds']:,.0f}",
             f"{system['build']['peak_bytes'] / 1e6:,.0f}",
             f"{system['search_peak_bytes'] / 1e6:,.0f}",
             f"{system['build']['bytes_per_token_total']:.1f}",
@@ -197,7 +197,9 @@ def _peers(report: Report) -> str:
         for system in report["systems"]
         if "build" in system
     ]
-    parts = [_table(["system", "version", "build s", "MB, building", "MB, searching", "bytes/token"], built)]
+    parts = [
+        _table(["system", "version", "build, CPU s", "MB, building", "MB, searching", "bytes/token"], built)
+    ]
     levels = summary["levels"]
     for k in dict.fromkeys(row["k"] for row in summary["rows"]):
         columns = [f"k = {k}", "queries", *(f"ms at recall ≥ {level:g}" for level in levels), "best recall"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +18,7 @@ from lfm2_retrieval.errors import RetrievalError
 from .systems import BRUTE, System, Worker
 from .workload import Workload
 
-__all__ = ["Skipped", "build", "try_searches"]
+__all__ = ["Skipped", "build", "build_or_read", "try_searches"]
 
 
 @dataclass
@@ -37,6 +41,29 @@ class Skipped:
     def left(self, systems: Sequence[System]) -> list[System]:
         """Those that are not left out."""
         return [system for system in systems if system.name not in self.reasons]
+
+
+def build_or_read(  # noqa: PLR0917
+    system: System,
+    pythons: Mapping[str, str],
+    files: Mapping[str, str],
+    folder: Path,
+    workload: Workload,
+    limit: float | None,
+) -> dict[str, Any]:
+    """What building took, now or when the index in ``folder`` was built of the same vectors and options."""
+    noted = folder.with_name(f"{folder.name}.json")
+    vectors = zlib.crc32(np.ascontiguousarray(workload.documents.embeddings).view(np.uint8))
+    of = {"vectors": vectors, "options": dict(system.build)}
+    if noted.is_file():
+        known = json.loads(noted.read_text("utf-8"))
+        if known["of"] == of:
+            return dict(known["facts"])
+    if folder.exists():
+        shutil.rmtree(folder)
+    facts = build(system, pythons, files, str(folder), workload, limit)
+    noted.write_text(json.dumps({"of": of, "facts": facts}), "utf-8")
+    return facts
 
 
 def build(  # noqa: PLR0917
@@ -67,6 +94,7 @@ def build(  # noqa: PLR0917
     return facts | {
         "build": {
             "seconds": built["seconds"],
+            "cpu_seconds": built["cpu"],
             "tokens_per_second": tokens / built["seconds"],
             "idle_bytes": idle,
             "peak_bytes": peak,

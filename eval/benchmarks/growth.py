@@ -47,7 +47,7 @@ _SCANNED = 30_000
 @click.option(
     "--embeddings",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Real vectors instead of made-up ones, up to as many documents as there are.",
+    help="Real vectors instead of made-up ones, cut into documents of --document-vectors.",
 )
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for the report.")
 @click.option("--json", "json_", is_flag=True, help="Print the report as a JSON object.")
@@ -111,7 +111,7 @@ def measure_growth(
     fewest, most, per_decade
         Which sizes, in documents; see `sizes_between`.
     length
-        Vectors of a document, in the median; not of ``embeddings``, which are as they are.
+        Vectors of a document, in the median; ``embeddings`` are cut into pieces of so many.
     tier
         What indexes are compressed to.
     queries, rounds
@@ -129,6 +129,7 @@ def measure_growth(
         ``rows``, one a size, and ``model``; see `fit`.
     """
     from .run import measure
+    from .synthetic import statistics
     from .systems import lfm2
     from .workload import from_npz, synthetic
 
@@ -139,15 +140,18 @@ def measure_growth(
         made = (
             synthetic(size, queries, length=length)
             if embeddings is None
-            else from_npz(embeddings, size, queries)
+            else from_npz(embeddings, None, queries).in_pieces(length, size)
         )
+        if len(made.documents) < size:
+            on_progress(f"there are only {len(made.documents):,}")
+            break
         systems = [lfm2(tier, _SETTINGS)] + ([lfm2("exact", {})] if size <= _SCANNED else [])
         found = measure(made, systems, {}, rounds=rounds, depths=(10,), on_progress=on_progress)
         if not report:
             report = {
                 key: found[key] for key in ("format", "made", "library", "machine", "workload", "protocol")
             }
-        rows.append(_row(found, tier))
+        rows.append(_row(found, tier) | {"statistics": statistics(made.documents, made.queries)})
         report |= {"tier": tier, "target_recall": RECALL, "rows": rows, "model": _models(rows)}
         report["machine"]["load_at_end"] = [round(load, 2) for load in os.getloadavg()]
         on_report(report)

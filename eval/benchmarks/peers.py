@@ -90,6 +90,12 @@ def environments(folder: Path) -> dict[str, str]:
     show_default=True,
     help="Seconds; a system that builds for longer is left out.",
 )
+@click.option(
+    "--indexes",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder for the indexes; the next run finds them there and only searches.",
+)
+@click.option("--build-only", is_flag=True, help="Stop after building.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for the report.")
 @click.option("--json", "json_", is_flag=True, help="Print the report as a JSON object.")
 def peers(out: Path | None, *, json_: bool, **options: Any) -> None:
@@ -125,6 +131,8 @@ def compare(
     rounds: int,
     turn: int,
     build_limit: float,
+    indexes: Path | None,
+    build_only: bool,
 ) -> dict[str, Any]:
     """The report of `run.measure`, with its summary and with the machine's load at the end."""
     from .run import measure
@@ -143,10 +151,12 @@ def compare(
         turn=turn,
         skip=True,
         build_limit=build_limit,
+        indexes=indexes,
+        search=not build_only,
         on_progress=lambda step: click.echo(step, err=True),
     )
     report["machine"]["load_at_end"] = [round(load, 2) for load in os.getloadavg()]
-    return report | {"summary": summarise(report)}
+    return report if build_only else report | {"summary": summarise(report)}
 
 
 def render(report: dict[str, Any], folder: Path) -> list[Path]:
@@ -155,5 +165,10 @@ def render(report: dict[str, Any], folder: Path) -> list[Path]:
     from .report import markdown, write_files
 
     return write_files(
-        report, markdown(report), lambda path: plot_report(report, path), folder, "peers", picture=".svg"
+        report,
+        markdown(report),
+        (lambda path: plot_report(report, path)) if "summary" in report else None,
+        folder,
+        "peers",
+        picture=".svg",
     )

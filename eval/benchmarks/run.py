@@ -21,7 +21,7 @@ from lfm2_retrieval.errors import MissingExtraError
 from lfm2_retrieval.evaluation import evaluate
 from lfm2_retrieval.platform.machine import cpu_name
 
-from .building import Skipped, build, try_searches
+from .building import Skipped, build_or_read, try_searches
 from .systems import BRUTE, ONE_THREAD, System, Worker
 from .worker.documents import DRAWN
 from .workload import Workload
@@ -65,6 +65,7 @@ def measure(
     skip: bool = False,
     depths: Sequence[int] = DEPTHS,
     build_limit: float | None = None,
+    indexes: Path | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Build every system's index and search in it, each in processes of its own, on one thread.
@@ -95,6 +96,8 @@ def measure(
         Leave out a system that is missing or fails, and say why under ``skipped``.
     build_limit
         Seconds that a build may take; one that takes longer fails.
+    indexes
+        A folder where indexes are kept, and found again by the next run.
     on_progress
         Told what begins.
 
@@ -113,7 +116,9 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="lfm2-bench-") as temporary, ExitStack() as stack:
         folder = Path(temporary)
         files = workload.write(folder)
-        folders = {system.name: str(folder / f"index-{number}") for number, system in enumerate(chosen)}
+        home = folder if indexes is None else indexes
+        home.mkdir(parents=True, exist_ok=True)
+        folders = {system.name: home / system.name.replace(" ", "-") for system in chosen}
         rounds *= search
         protocol = {"rounds": rounds, "brute_rounds": min(brute_rounds, rounds), "turn": turn}
         report = _heading(workload, protocol)
@@ -124,8 +129,8 @@ def measure(
         for system in skipped.left(chosen):
             on_progress(f"building {system.name}")
             with skipped.noting(system):
-                folder_of = folders[system.name]
-                report["systems"].append(build(system, pythons, files, folder_of, workload, build_limit))
+                place = folders[system.name]
+                report["systems"].append(build_or_read(system, pythons, files, place, workload, build_limit))
         if skip:
             report["skipped"] = skipped.reasons
         if not search:
@@ -134,7 +139,7 @@ def measure(
         for system in skipped.left(chosen):
             with skipped.noting(system):
                 worker = stack.enter_context(Worker(system, pythons.get(system.kind)))
-                try_searches(system, worker, folders[system.name], files, workload, DEPTHS[0])
+                try_searches(system, worker, str(folders[system.name]), files, workload, DEPTHS[0])
                 ways += [_Way(system, label, worker) for label in system.searches]
         report["systems"] = [facts for facts in report["systems"] if facts["name"] not in skipped.reasons]
         _search_all(workload, files, ways, report, depths, on_progress)

@@ -10,8 +10,9 @@ What an index's speed and loss depend on is how vectors cluster, so that is what
   towards the topic, so documents that share a topic compete for the first places of a ranking;
 - lengths are log-normal.
 
-The constants were chosen by hand and fitted to no encoder: figures from these vectors compare systems and
-show growth. Statements about quality need real text.
+The constants were chosen so that some statistics are near those of real vectors (`statistics` computes them;
+eval/README.md has both). Figures from these vectors compare systems and show growth. Statements about quality
+need real text.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from numpy.typing import NDArray
 from lfm2_retrieval.datatypes import TokenEmbeddings
 from lfm2_retrieval.errors import InvalidInputError
 
-__all__ = ["SyntheticCorpus", "draw_queries", "expand", "repeat"]
+__all__ = ["SyntheticCorpus", "draw_queries", "expand", "repeat", "statistics"]
 
 CLUSTERS = 8192
 DOCUMENTS_PER_TOPIC = 25
-_WORDS_PER_TOPIC = 64
+_WORDS_PER_TOPIC = 32
 _BLOCK = 100
 """Documents that share a generator: any of them are made without making those before."""
 _SPREAD, _SHORTEST, _LONGEST = 0.45, 8, 512
-_MEAN, _TOPIC, _NOISE, _QUERY_NOISE = 0.45, 0.35, 0.55, 0.9
+_MEAN, _TOPIC, _NOISE, _QUERY_NOISE = 0.3, 0.45, 0.3, 1.3
 _EXPANSION_NOISE, _COPY_NOISE = 0.6, 0.1
 """Lengths of the common mean, the topic and the noises, beside a centre of length 1."""
 
@@ -76,7 +77,7 @@ class SyntheticCorpus:
             )
         rng = np.random.default_rng([self.seed, 0])
         topics = max(1, self.n_documents // DOCUMENTS_PER_TOPIC)
-        spectrum = np.arange(1, self.dim + 1) ** -0.35
+        spectrum = np.arange(1, self.dim + 1) ** -0.42
         mean = _unit(rng.standard_normal((1, self.dim)))
         centres = _unit(_unit(rng.standard_normal((CLUSTERS, self.dim)) * spectrum) + _MEAN * mean)
         weights = 1.0 / np.arange(1, CLUSTERS + 1)
@@ -228,6 +229,52 @@ def repeat(documents: TokenEmbeddings, count: int, rng: np.random.Generator) -> 
         parts.append(TokenEmbeddings(copies.astype(documents.embeddings.dtype), more.offsets))
         n += len(more)
     return TokenEmbeddings.concatenate(parts)
+
+
+def statistics(documents: TokenEmbeddings, queries: TokenEmbeddings, seed: int = 0) -> dict[str, float]:
+    """What says how hard vectors are to compress and to search, of a sample.
+
+    Parameters
+    ----------
+    documents
+        At least twelve, not all of them empty.
+    queries
+        Likewise.
+    seed
+        Of the vectors that are drawn.
+
+    Returns
+    -------
+    dict
+        ``cosine``: of two vectors, in the mean; ``cosine_spread``: its standard deviation;
+        ``nearest_cosine``: of the nearest of 5,000; ``effective_dimensions``: (Σλ)² / Σλ² of the covariance's
+        eigenvalues; ``first``, ``tenth``, ``median``: the MaxSim of the documents of these ranks, by query
+        vector, and ``gap``: from the tenth to the next; medians over the queries.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(documents.embeddings))[:5000]
+    sample = documents.embeddings[np.sort(chosen)].astype(np.float32)
+    cosines = sample @ sample.T
+    pairs = cosines[np.triu_indices(len(sample), 1)]
+    np.fill_diagonal(cosines, -1)
+    spectrum = np.linalg.eigvalsh(np.cov(sample, rowvar=False))
+    vectors, starts = documents.embeddings.astype(np.float32), documents.offsets[:-1][documents.lengths > 0]
+    ranked = []
+    for query in queries:
+        scores = np.maximum.reduceat(query.astype(np.float32) @ vectors.T, starts, axis=1).mean(axis=0)
+        scores = np.sort(scores)[::-1]
+        ranked.append((scores[0], scores[9], np.median(scores), scores[9] - scores[10]))
+    first, tenth, median, gap = np.median(ranked, axis=0)
+    return {
+        "cosine": float(pairs.mean()),
+        "cosine_spread": float(pairs.std()),
+        "nearest_cosine": float(cosines.max(axis=1).mean()),
+        "effective_dimensions": float(spectrum.sum() ** 2 / (spectrum**2).sum()),
+        "first": float(first),
+        "tenth": float(tenth),
+        "median": float(median),
+        "gap": float(gap),
+    }
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -70,6 +70,20 @@ class Workload:
             return self
         filled = expand(self.queries, length, np.random.default_rng([seed, 3]))
         return replace(self, expanded=filled, facts={**self.facts, "imitated_expansion": length})
+
+    def in_pieces(self, length: int, count: int, seed: int = 0) -> Workload:
+        """Short documents of real vectors: ``length`` consecutive ones each, ``count`` at most, drawn.
+
+        Judgements are left out.
+        """
+        offsets = self.documents.offsets
+        starts = [
+            np.arange(first, last, length) for first, last in pairwise(offsets.tolist()) if first < last
+        ]
+        pieces = TokenEmbeddings(self.documents.embeddings, np.append(np.concatenate(starts), offsets[-1]))
+        drawn = np.random.default_rng([seed, 5]).permutation(len(pieces))[:count]
+        facts = {**self.facts, "pieces": length}
+        return Workload(pieces.select(drawn), self.queries, facts, expanded=self.expanded)
 
     def describe(self) -> dict[str, Any]:
         """The facts, and how much there is of everything."""

@@ -5,7 +5,7 @@ it imports nothing but NumPy and that system, and works on Python 3.9. Requests,
 
 ``build``
     ``vectors``, ``offsets`` and, where there are any, ``token_ids``: .npy files of the documents; ``folder``;
-    ``options`` of the build. → ``seconds``, ``bytes`` by part.
+    ``options`` of the build. → ``seconds``, ``cpu`` (seconds of all threads), ``bytes`` by part.
 ``open``
     ``folder``, ``options`` and, for systems that keep no files, ``vectors`` and ``offsets``. → ``{}``
 ``load``

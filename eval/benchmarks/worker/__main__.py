@@ -76,10 +76,10 @@ class _Session:
         token_ids: str | None = None,
     ) -> dict[str, Any]:
         documents = Vectors(vectors, offsets, token_ids)
-        started = time.perf_counter()
+        cpu, started = time.process_time(), time.perf_counter()
         sizes = self._system.build(documents, folder, **options)
-        seconds = time.perf_counter() - started
-        return {"seconds": seconds, "bytes": sizes or _bytes(folder)}
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        return {"seconds": seconds, "cpu": cpu, "bytes": sizes or _bytes(folder)}
 
     def open(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from eval.benchmarks import building
 from eval.benchmarks import peers as command
 from eval.benchmarks.__main__ import command as main
 from eval.benchmarks.run import measure
@@ -89,7 +90,7 @@ def _report(others, **ours):
             label: {"plain": {"10": {"p50_ms": ms, "recall": recall, **more}}}
             for label, (ms, recall) in points.items()
         }
-        build = {"seconds": seconds, "peak_bytes": 1e9, "bytes_per_token_total": size}
+        build = {"cpu_seconds": seconds, "peak_bytes": 1e9, "bytes_per_token_total": size}
         return {"name": name, "searches": searches, "build": build, "search_peak_bytes": 1e8}
 
     brute = system("brute", {"default": (100.0, 1.0)})
@@ -111,7 +112,7 @@ def test_a_summary_says_where_another_is_ahead():
     said = summarise(_report(other, **ours))["ahead"]
     assert any("other (b)" in one and "no tier reaches that" in one for one in said)
     assert any("nDCG@10 0.7000" in one for one in said)
-    assert any("builds in 4.0 s, lfm2 balanced 10.0" in one for one in said)
+    assert any("builds in 4.0 s of processor time, lfm2 balanced 10.0" in one for one in said)
     assert any("stores 20.0 bytes" in one for one in said)
     assert not any("MB" in one for one in said)
     quick = summarise(_report({"points": {"a": (0.5, 0.6)}}, points={"d": (2.0, 0.97)}))["ahead"]
@@ -254,3 +255,14 @@ def test_minilm_gives_unit_vectors_of_128_dimensions(tmp_path):
     assert read.documents.dim == 128
     norms = np.linalg.norm(read.documents.embeddings.astype(np.float32), axis=1)
     assert np.allclose(norms, 1, atol=2e-3)
+
+
+def test_indexes_are_kept_and_found_again(tmp_path, monkeypatch):
+    work = synthetic(40, 2, dim=8)
+    first = measure(work, [lfm2("exact", {})], {}, rounds=1, indexes=tmp_path / "kept", search=False)
+    monkeypatch.setattr(building, "build", None)
+    second = measure(work, [lfm2("exact", {})], {}, rounds=1, indexes=tmp_path / "kept")
+    assert second["systems"][1]["build"] == first["systems"][1]["build"]
+    assert second["systems"][1]["searches"]["default"]["plain"]["10"]["recall"] == 1
+    with pytest.raises(TypeError, match="NoneType"):
+        measure(synthetic(40, 2, dim=8, seed=1), [lfm2("exact", {})], {}, rounds=1, indexes=tmp_path / "kept")
