@@ -221,7 +221,7 @@ def _search(  # noqa: PLR0917
                     answer = ways[number].search(query, k)
                     seconds[number, again, place] = answer["seconds"]
                     cpu[number, again, place] = answer["cpu"]
-                    found[number].setdefault(query, answer["ids"])
+                    found[number].setdefault(query, _known(answer["ids"], ways[number], workload, notes))
     oracle = [ways[0].search(query, k + _TIES) for query in queries]
     share = float(np.nansum(cpu[0]) / np.nansum(seconds[0]))
     if share < _UNDISTURBED:
@@ -250,6 +250,15 @@ def _search(  # noqa: PLR0917
             }
         )
     return results
+
+
+def _known(ids: Sequence[int], way: _Way, workload: Workload, notes: list[str]) -> list[int]:
+    """The results that are documents: some systems give others, too, where they find fewer than k."""
+    known = [id for id in ids if 0 <= id < len(workload.documents)]
+    note = f"{way.system.name} names documents that don't exist among its results; they are left out."
+    if len(known) < len(ids) and note not in notes:
+        notes.append(note)
+    return known
 
 
 def _filtered(workload: Workload, ways: Sequence[_Way], rounds: int) -> list[dict[str, Any]]:
