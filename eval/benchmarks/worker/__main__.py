@@ -44,12 +44,16 @@ SYSTEMS: dict[str, Any] = {
 
 
 def _bytes(folder: str) -> dict[str, int]:
-    """Sizes of the files in a folder, added up over names that differ in their numbers only."""
+    """Sizes of the files in a folder, added up over names that differ in their numbers only.
+
+    Of a file that was made larger than what is in it, the part that takes room counts.
+    """
     sizes: dict[str, int] = {}
     for file in Path(folder).rglob("*"):
         if file.is_file():
             name = re.sub(r"\d+", "N", file.name)
-            sizes[name] = sizes.get(name, 0) + file.stat().st_size
+            facts = file.stat()
+            sizes[name] = sizes.get(name, 0) + min(facts.st_size, 512 * facts.st_blocks)
     return sizes
 
 
