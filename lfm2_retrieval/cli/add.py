@@ -63,8 +63,9 @@ def command(  # noqa: PLR0917  (click passes names)
 
     with Retriever.open(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
         reading = Reading((*inputs, *more), format, options)
-        reading.prefixes = prefixes_beside(reading.folders, retriever.store)
-        done = retriever.add(reading, on_conflict=on_conflict, batch_size=batch_size)
+        reading.prefixes = prefixes_beside(reading.folders, retriever.store.sources)
+        documents = reading if retriever.passages is None else reading.documents()  # which know their places
+        done = retriever.add(documents, on_conflict=on_conflict, batch_size=batch_size)
         held = len(retriever)
     tell(reading.report)
     counts = done.to_dict()

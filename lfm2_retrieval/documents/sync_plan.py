@@ -37,7 +37,7 @@ FROM (SELECT source, name, min(version) AS version FROM held GROUP BY source) AS
 WHERE known.source = files.source
 """
 _UNNAMED = """
-SELECT number, relative, root FROM files WHERE name IS NULL AND number > CAST(? AS INTEGER) ORDER BY number
+SELECT number, relative, root FROM files WHERE +name IS NULL AND number > CAST(? AS INTEGER) ORDER BY number
 """
 _MISSING = """
 SELECT source, min(version) FROM held

@@ -80,6 +80,10 @@ NOTEBOOK = {
 def main() -> None:
     """Write all files."""
     FOLDER.mkdir(exist_ok=True)
+    for cell in NOTEBOOK["cells"]:
+        cell["metadata"] = {}
+        if cell["cell_type"] == "code":
+            cell["execution_count"] = None
     files = {
         "guide.md": GUIDE.encode(),
         "tides.py": CODE.encode(),
