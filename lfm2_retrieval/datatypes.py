@@ -13,6 +13,7 @@ import numpy as np
 from .display.html import to_json
 from .errors import InvalidInputError, InvalidTypeError
 from .hits import Hit, Hits, Match, ScoreKind
+from .platform.threads import check_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,8 +142,9 @@ class SearchParams:
     exact
         Score every document by MaxSim on the best vectors stored.
     threads
-        How many threads may work on a call; hits don't depend on it. None: one for a single query, and for
-        several queries all processors. More for a single query pay off in large indexes, and in full scans.
+        How many threads may work on a call; hits don't depend on it. None: what the retriever, or
+        ``$LFM2_RETRIEVAL_THREADS``, says; else one for a single query, and for several queries all
+        processors. More for a single query pay off in large indexes, and in full scans.
     mode, fusion
         What to search by: see `Mode` and `Fusion`.
     weight
@@ -188,7 +190,8 @@ class SearchParams:
     min_score: float | Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("k", "nprobe", "candidates", "rerank", "threads", "rrf_k", "depth", "group_size"):
+        check_threads(self.threads)
+        for name in ("k", "nprobe", "candidates", "rerank", "rrf_k", "depth", "group_size"):
             value = getattr(self, name)
             if value is None and name not in ("k", "rrf_k", "group_size"):
                 continue

@@ -12,6 +12,7 @@ from importlib import import_module
 import click
 
 from .. import __version__
+from ..platform.threads import MOST, VARIABLE, using
 from ._group import SETTINGS, Group
 
 __all__ = ["main"]
@@ -37,5 +38,13 @@ class _Commands(Group):
 
 @click.group(cls=_Commands, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="lfm2-retrieve")
-def main() -> None:
+@click.option(
+    "--threads",
+    type=click.IntRange(1, MOST),
+    help="How many threads may work: encode, search, compress. Given before the command.  [default: "
+    f"${VARIABLE}; else one for a query, and for all else as many as there are processors to use]",
+)
+@click.pass_context
+def main(ctx: click.Context, /, *, threads: int | None) -> None:
     """Index documents and search in them by late interaction with LFM2-ColBERT."""
+    ctx.with_resource(using(threads))

@@ -64,8 +64,10 @@ def _explain(names: Iterable[str], dtypes: Iterable[str], json_: bool) -> None:
     import torch
 
     from ..encoder import Encoder
+    from ..platform.threads import thread_count
 
-    threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+    threads = thread_count(most=torch.get_num_threads())
+    capability = torch.backends.cpu.get_cpu_capability()
     entries: list[dict[str, Any]] = []
     for name in names:
         for dtype in dtypes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import select
 import signal
@@ -14,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
+from ..platform.processors import cpus
 from .worker import read_frame, write_frame
 
 __all__ = ["Job", "Limits", "Parsers"]
@@ -190,7 +190,7 @@ class Parsers:
         limits: Limits | None = None,
         parser: str = "lfm2_retrieval.documents.parsing:parse",
     ) -> None:
-        self.workers = workers or max(1, min(4, len(os.sched_getaffinity(0)) - 1))
+        self.workers = workers or max(1, min(4, cpus() - 1))
         self._limits = limits or Limits()
         self._parser = parser
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

@@ -13,7 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .shares import shared
+
 __all__ = ["Sequences", "attend"]
+
+_TOGETHER = 1024
+"""Up to so many positions all heads are one call; of longer texts they are shared among threads."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +80,22 @@ def _attend_run(q: Tensor, k: Tensor, v: Tensor, count: int, keys: int, *, causa
     if causal and keys < length:
         rows = torch.arange(length, device=q.device)
         mask = rows[:, None] >= rows[None, :keys]
-    out = F.scaled_dot_product_attention(
-        q,
-        k[:, :, :keys],
-        v[:, :, :keys],
-        attn_mask=mask,
-        is_causal=causal and mask is None,
-        enable_gqa=grouped,
-    )
+    kv_heads, groups = k.shape[1], q.shape[1] // k.shape[1]
+
+    def some(first: int, last: int) -> Tensor:
+        return F.scaled_dot_product_attention(
+            q[:, first * groups : last * groups],
+            k[:, first:last, :keys],
+            v[:, first:last, :keys],
+            attn_mask=mask,
+            is_causal=causal and mask is None,
+            enable_gqa=grouped,
+        )
+
+    if q.device.type != "cpu" or length <= _TOGETHER:
+        out = some(0, kv_heads)
+    else:
+        out = torch.cat(shared(lambda i: some(i, i + 1), range(kv_heads)), dim=1)
     return out.transpose(1, 2).flatten(0, 1)
 
 

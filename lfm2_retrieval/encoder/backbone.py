@@ -26,11 +26,9 @@ from ..platform.forks import cached_property
 from .attention import Sequences, attend
 from .config import BackboneConfig
 from .linear import silu_linear
+from .shares import by_rows
 
 __all__ = ["Backbone", "PackedBatch", "ShortConv"]
-
-_FFN_ROWS = 8192
-"""Tokens that a feed-forward layer takes at once, whose width is most of the memory of a long document."""
 
 
 @dataclass(frozen=True)
@@ -191,12 +189,14 @@ class _SwiGLU(nn.Module):
         self.gate = nn.Linear(config.hidden_size, config.ffn_size, bias=False)
         self.up = nn.Linear(config.hidden_size, config.ffn_size, bias=False)
         self.down = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+        self.n_weights = 3 * config.hidden_size * config.ffn_size
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = [
-            self.down(silu_linear(self.gate, some).mul_(self.up(some))) for some in torch.split(x, _FFN_ROWS)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return by_rows(self._some, x, self.n_weights)
+
+    def _some(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(silu_linear(self.gate, x).mul_(self.up(x)))
+        return out
 
 
 class _Norm(nn.RMSNorm):

@@ -17,6 +17,7 @@ from ..datatypes import TokenEmbeddings
 from ..errors import CheckpointError, InvalidInputError
 from ..keywords import check_keywords
 from ..platform.forks import busy, cached_property
+from ..platform.threads import check_threads, thread_count
 from .backbone import Backbone
 from .checkpoint import BUNDLED, find_checkpoint, fingerprint, is_hub_name, read_tensors
 from .config import BackboneConfig
@@ -62,6 +63,8 @@ class Encoder:
         Where and in what precision the forward pass runs.
     kernels
         What computes each shape of linear, and what it was chosen by; empty on a GPU.
+    threads
+        As given to :meth:`load`.
     """
 
     @busy
@@ -75,9 +78,11 @@ class Encoder:
         dtype: torch.dtype,
         kernels: Kernels = "auto",
         query_cache: int = _QUERY_CACHE,
+        threads: int | None = None,
     ) -> None:
         settle_torch()
-        self._given: dict[str, Any] = {"kernels": kernels, "query_cache": query_cache}
+        self.threads = check_threads(threads)
+        self._given: dict[str, Any] = {"kernels": kernels, "query_cache": query_cache, "threads": threads}
         self.folder, self.name, self.revision = folder, name, revision
         self.device, self.dtype = device, dtype
         self.settings = EncoderSettings.read(folder)
@@ -119,6 +124,7 @@ class Encoder:
         revision: str | None = None,
         kernels: Kernels = "auto",
         query_cache: int = _QUERY_CACHE,
+        threads: int | None = None,
         **options: Unpack[DocumentKeywords],
     ) -> Encoder:
         """Load a checkpoint.
@@ -143,6 +149,11 @@ class Encoder:
         query_cache
             How many queries' vectors are kept, of those encoded alone and up to 128 tokens long: 16 KB each
             of 32 tokens. 0 for none.
+        threads
+            How many threads may work on a call, on a CPU; vectors don't depend on it. None: what the
+            retriever, or the variable ``LFM2_RETRIEVAL_THREADS``, says; else one for a single query, and for
+            all else as many as there are processors to use, ``OMP_NUM_THREADS`` and
+            ``torch.set_num_threads`` allow.
         **options
             How documents are read unless a call says otherwise: ``long_documents``, ``document_length``,
             ``pool_factor`` and ``protected_tokens``, see :class:`DocumentOptions`.
@@ -155,12 +166,13 @@ class Encoder:
             If its files are incomplete or describe something other than LFM2.
         InvalidInputError
             If the device, dtype or kernels are unknown or missing here, ``query_cache`` is negative,
-            or an option has a value it can't have.
+            ``threads`` is not from 1 to 1,024, or an option has a value it can't have.
         """
         DocumentOptions().changed(options)  # a wrong one shows before any work
         where = find_device(device)
         chosen = resolve_kernels(kernels)
         check_whole("query_cache", query_cache, 0)
+        check_threads(threads)
         folder = find_checkpoint(name_or_path, revision)
         precision = find_dtype(dtype, where)
         bundled = str(name_or_path) in BUNDLED
@@ -174,6 +186,7 @@ class Encoder:
             dtype=precision,
             kernels=chosen,
             query_cache=query_cache,
+            threads=threads,
         )
         return encoder.with_options(**options)
 
@@ -311,7 +324,8 @@ class Encoder:
         check_output(output)
         tokens = [[one] for one in self._tokenizer.queries(checked(texts))]
         report_cut(count_cut(tokens), len(tokens), "query", self._tokenizer.query_length, on_cut)
-        return embed(self._engine, tokens, self.dim, output, self._tokenizer.query_skiplist)
+        skip, threads = self._tokenizer.query_skiplist, self.n_threads
+        return embed(self._engine, tokens, self.dim, output, skip, threads=threads)
 
     def sequences(self, texts: Sequence[str], *, queries: bool = False) -> list[list[int]]:
         """How long the sequences are that the model reads of each text: one, or one for each window.
@@ -409,7 +423,13 @@ class Encoder:
             self.dim,
             causal=not self.config.bidirectional,
             normalize=self.settings.normalize,
+            threads=self.n_threads,
         )
+
+    @property
+    def n_threads(self) -> int:
+        """How many threads may work on a call, a single query excepted, which one thread encodes."""
+        return thread_count(self.threads, most=torch.get_num_threads())
 
     @property
     def loader(self) -> Callable[[], Encoder]:

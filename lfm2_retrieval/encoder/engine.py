@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ForkedProcessError
+from ..platform.concurrency import in_turn
 from ..platform.forks import Lock, busy
-from ..platform.openmp import one_thread
+from ..platform.openmp import can_limit
 from .backbone import Backbone, PackedBatch
 from .devices import settle_torch
 from .int8 import quantize
 from .linear import Choice, Kernels, pack
 from .projection import Projection
+from .shares import one_thread, sharing
 from .tokenization import Tokens
 
 __all__ = ["Engine"]
@@ -27,9 +29,6 @@ __all__ = ["Engine"]
 _CPU_BUDGET = 1024  # tokens a step; 300 to 2,400 are as fast within some percent
 _GPU_BUDGET = 65_536
 _CACHED_LENGTH = 128
-_WORK_OF_ONE_THREAD = 1 << 30
-"""Multiplications of a step up to which one thread does it: some tens of milliseconds. More threads save less
-than they cost in waiting for one another, at each of a hundred products."""
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 Vectors = NDArray[np.float32]
@@ -81,27 +80,34 @@ class Engine:
         self._vocabulary = backbone.config.vocab_size
         self._cache, self._cached = _Cache(cached), cached
         self._process = os.getpid()
-        linears = [part for part in backbone.modules() if isinstance(part, nn.Linear)]
-        self._n_weights = sum(linear.weight.numel() for linear in linears)
         model = nn.Sequential(backbone, projection).requires_grad_(False).eval()
         self.choices: list[Choice] = []
         if device.type == "cpu":
-            model.float()
-            if dtype == torch.int8:
-                self.choices = quantize(backbone, self._batch(sample), kernels)
-                dtype = torch.bfloat16  # of the embeddings; the products are in int8 now
-            else:
-                self.choices = pack(backbone, dtype, kernels)
-            backbone.embed_tokens.to(dtype)
+            with one_thread():
+                model.float()
+                if dtype == torch.int8:
+                    self.choices = quantize(backbone, self._batch(sample), kernels)
+                    dtype = torch.bfloat16  # of the embeddings; the products are in int8 now
+                else:
+                    self.choices = pack(backbone, dtype, kernels)
+                backbone.embed_tokens.to(dtype)
         else:
             model.to(device, dtype)
         self._model = model
         self.budget = _CPU_BUDGET if device.type == "cpu" else _gpu_budget(backbone, device)
 
-    def run(self, steps: Iterable[Sequence[Tokens]]) -> Iterator[Vectors]:
+    def run(self, steps: Sequence[Sequence[Tokens]], threads: int = 1) -> Generator[Vectors, None, None]:
         """The vectors of each step, float32 ``[n_tokens, dim]``, not to be changed.
 
-        The next step is begun before one is given: a GPU computes it meanwhile.
+        On a CPU each thread takes a step, or all take a large one together; vectors have the same bits,
+        however many there are. A GPU computes the next step before one is given.
+
+        Parameters
+        ----------
+        steps
+            By the length of their texts.
+        threads
+            How many may work.
 
         Raises
         ------
@@ -110,6 +116,21 @@ class Engine:
         CheckpointError
             If vectors come out that are no numbers, as where float16 overflows.
         """
+        if self._device.type != "cpu":
+            yield from self._ahead(steps)
+            return
+        if not can_limit():  # OpenMP's own threads can't be kept out of a step, and are all that work
+            threads = 1
+        # Of a text longer than a step should be, memory is not needed several times.
+        first = next((i for i, step in enumerate(steps) if _length(step) > _CPU_BUDGET), len(steps))
+        if first > 1:
+            yield from in_turn(lambda step: self._begin(step)(), steps[:first], min(threads, first))
+        for step in steps[first if first > 1 else 0 :]:
+            with sharing(threads):
+                vectors = self._begin(step)()
+            yield vectors
+
+    def _ahead(self, steps: Sequence[Sequence[Tokens]]) -> Iterator[Vectors]:
         waiting: Callable[[], Vectors] | None = None
         for step in steps:
             begun = self._begin(step)
@@ -151,7 +172,7 @@ class Engine:
             if not _is_memory(error):
                 raise
             lack = error.with_traceback(None)  # which would keep what was computed
-        total = sum(len(one.ids) for one in step)
+        total = _length(step)
         if len(step) == 1:
             raise MemoryError(
                 f"a text of {total:,} tokens does not fit in memory beside the model; "
@@ -164,16 +185,9 @@ class Engine:
         return torch.cat([self._start(step[:half]), self._start(step[half:])])
 
     def _compute(self, step: Sequence[Tokens]) -> Tensor:
-        with self._threads(sum(len(one.ids) for one in step)):
+        with one_thread() if self._device.type == "cpu" else nullcontext():
             vectors: Tensor = self._model(self._batch(step)).float()
             return nn.functional.normalize(vectors, dim=-1) if self._normalize else vectors
-
-    def _threads(self, n_tokens: int) -> AbstractContextManager[None]:
-        """One thread for a step of little work, as a query is; else as many as torch has."""
-        if self._device.type != "cpu" or n_tokens * self._n_weights > _WORK_OF_ONE_THREAD:
-            return nullcontext()
-        torch.get_num_threads()  # a new thread sets OpenMP's number when it first asks
-        return one_thread()
 
     @busy
     def _fetch(self, vectors: Tensor) -> Vectors:
@@ -220,6 +234,10 @@ class _Cache:
             self._held[key] = vectors
             while len(self._held) > self._size:
                 self._held.popitem(last=False)
+
+
+def _length(step: Sequence[Tokens]) -> int:
+    return sum(len(one.ids) for one in step)
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from ..platform.concurrency import split
 from .attention import attend
+from .shares import n_sharing, shared
 
 __all__ = ["Int8Attention", "Int8Linear", "Int8ShortConv", "Int8SwiGLU", "round_rows"]
 
 _FFN_ROWS = 256
 """Tokens that a feed-forward layer takes at once: what its products give then stays in a cache."""
-_LEAST = 64
-"""Rows that a thread takes at least: waking one costs as much as a few dozen."""
+_LEAST = 1024
+"""Rows that a thread takes at least, beside which waking it costs nothing."""
 
 
 class Int8Linear(Protocol):
@@ -94,7 +95,7 @@ class Int8SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 ``[n_tokens, hidden]``."""
-        parts = [self._some(rows) for rows in torch.split(x, _FFN_ROWS)]
+        parts = shared(self._some, torch.split(x, _FFN_ROWS))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _some(self, x: Tensor) -> Tensor:
@@ -147,9 +148,9 @@ def _rounded(kernel: Callable[..., None], shape: torch.Size, *given: Tensor) -> 
 
 
 def _each_row(kernel: Callable[..., None], *given: Tensor) -> None:
-    """Call ``kernel`` on the rows of the first tensor, on as many threads as torch has."""
+    """Call ``kernel`` on the rows of the first tensor, by all threads that work on this step."""
     arrays = [tensor.numpy() for tensor in given]
-    split(lambda first, last: kernel(*arrays, first, last), len(arrays[0]), torch.get_num_threads(), _LEAST)
+    split(lambda first, last: kernel(*arrays, first, last), len(arrays[0]), n_sharing(), _LEAST)
 
 
 @cache

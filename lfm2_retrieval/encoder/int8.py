@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from .backbone import Backbone, PackedBatch, ShortConv
 from .fused import Int8Attention, Int8ShortConv, Int8SwiGLU, round_rows
 from .linear import Choice, Kernels, Packed, once, pack_linear, select, time_layers
+from .shares import by_rows
 
 __all__ = ["SAMPLE", "fastest_milliseconds", "quantize"]
 
@@ -78,18 +79,23 @@ class _PlainInt8(_Int8):
     """The weight becomes float32 for the time of a product: public operators, small memory, no speed."""
 
     def product(self, rows: Tensor) -> Tensor:
-        return F.linear(rows.float() - _ZERO, self.weight.float()) * self.scale
+        weight = self.weight.float()
+        return by_rows(lambda some: F.linear(some.float() - _ZERO, weight) * self.scale, rows, weight.numel())
 
 
 class _OneDNNInt8(_Int8):
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         super().__init__(torch.ops.onednn.qlinear_prepack(weight, None), scale, bias)
         self._zeros = torch.zeros(len(scale), dtype=torch.int32)
+        self._n_weights = weight.numel()
 
     def round(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return round_rows(x)
 
     def product(self, rows: Tensor) -> Tensor:
+        return by_rows(self._multiply, rows, self._n_weights)
+
+    def _multiply(self, rows: Tensor) -> Tensor:
         if not len(rows):
             return torch.empty(0, len(self.scale))
         out: Tensor = torch.ops.onednn.qlinear_pointwise(

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError
+from .shares import by_rows
 
 __all__ = [
     "Choice",
@@ -82,6 +83,9 @@ class _Plain(Packed):
         self.weight, self.bias = weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
+        return by_rows(self._multiply, x, self.weight.numel())
+
+    def _multiply(self, x: Tensor) -> Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
 
@@ -93,10 +97,10 @@ class _OneDNN(Packed):
         self.bias = bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x, "none")
+        return by_rows(partial(self._run, activation="none"), x, self.weight.numel())
 
     def silu(self, x: Tensor) -> Tensor:
-        return self._run(x, "swish")
+        return by_rows(partial(self._run, activation="swish"), x, self.weight.numel())
 
     def _run(self, x: Tensor, activation: str) -> Tensor:
         x = x.to(self.dtype)

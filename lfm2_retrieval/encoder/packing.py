@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def embed(  # noqa: PLR0917
     output: str,
     skip: NDArray[np.int64],
     stop: threading.Event | None = None,
+    threads: int = 1,
 ) -> TokenEmbeddings:
     """The vectors of texts.
 
@@ -40,6 +42,8 @@ def embed(  # noqa: PLR0917
         Ids whose vectors are left out.
     stop
         Once it is set, no further step is taken.
+    threads
+        How many take steps at once.
 
     Raises
     ------
@@ -53,12 +57,12 @@ def embed(  # noqa: PLR0917
     rows = np.concatenate(([0], np.cumsum(kept)))  # of a position, where its vector goes
     vectors = np.empty((rows[-1], dim), dtype=output)
     steps = _steps(tokens, engine.budget)
-    done = engine.run([tokens[i] for i in step] for step in steps)
-    for step, out in zip(steps, done, strict=True):
-        if stop is not None and stop.is_set():
-            raise CancelledError
-        at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in step])
-        vectors[rows[at[kept[at]]]] = out[kept[at]]
+    with closing(engine.run([[tokens[i] for i in step] for step in steps], threads)) as done:
+        for step, out in zip(steps, done, strict=True):
+            if stop is not None and stop.is_set():
+                raise CancelledError
+            at = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in step])
+            vectors[rows[at[kept[at]]]] = out[kept[at]]
     ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
     offsets = np.concatenate(([0], rows[starts[ends]]))
     token_ids = ids[kept].astype(np.int32)

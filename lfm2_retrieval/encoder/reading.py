@@ -43,6 +43,8 @@ class DocumentEncoder:
         Whether the backbone is.
     normalize
         Whether vectors get length 1.
+    threads
+        How many may work on a call.
     """
 
     tokenizer: TextTokenizer
@@ -52,6 +54,7 @@ class DocumentEncoder:
     dim: int
     causal: bool
     normalize: bool
+    threads: int = 1
 
     def sequences(self, texts: list[str]) -> list[list[Tokens]]:
         """The sequences of each document: one, or one for each window."""
@@ -74,8 +77,8 @@ class DocumentEncoder:
         check_output(output)
         skip = self.tokenizer.document_skiplist
         if self.options.pool_factor == 1:
-            return embed(self.engine, tokens, self.dim, output, skip, stop)
-        encoded = embed(self.engine, tokens, self.dim, "float32", skip, stop)
+            return embed(self.engine, tokens, self.dim, output, skip, stop, self.threads)
+        encoded = embed(self.engine, tokens, self.dim, "float32", skip, stop, self.threads)
         return self._clusters(encoded).pooled(encoded, output, normalize=self.normalize)
 
     def batches(
@@ -111,7 +114,7 @@ class DocumentEncoder:
         kept, _, spans = columns(tokens, skip)
         if self.options.pool_factor == 1:
             return list(spans[kept][:, None])
-        encoded = embed(self.engine, [tokens], self.dim, "float32", skip)
+        encoded = embed(self.engine, [tokens], self.dim, "float32", skip, None, self.threads)
         clusters = self._clusters(encoded)
         found = [spans[kept][rows] for rows in clusters.members(encoded.embeddings)]
         if stored is None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..platform.concurrency import cpus
 from ..platform.machine import cpu_name
+from ..platform.processors import cpus
+from ..platform.threads import thread_count
 
 __all__ = ["PeakMemory", "describe_environment"]
 
@@ -43,7 +44,7 @@ def describe_environment() -> dict[str, Any]:
         "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "usable_cpus": cpus(),
-        "threads": torch.get_num_threads(),
+        "threads": thread_count(most=torch.get_num_threads()),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.release()}",
         "load_at_start": [round(load, 2) for load in os.getloadavg()],

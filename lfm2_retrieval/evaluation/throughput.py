@@ -71,7 +71,7 @@ def measure_throughput(encoder: Encoder, texts: Sequence[str], *, seconds: float
     return {
         "peak_flops": peak,
         "peak_side": _side(encoder),
-        "threads": torch.get_num_threads(),
+        "threads": encoder.n_threads,
         "dtype": str(encoder.dtype),
         "rows": [_row(encoder, some, seconds, peak) for some in work],
     }

@@ -1,24 +1,79 @@
-"""Threads of our own. numba's abort a program in which two threads start them at once."""
+"""Threads of our own, which work on a call together with the one that makes it.
+
+How many do is told by `threads`. The caller never waits for work that nobody has begun, but does it itself: a
+busy pool, or one that can't start threads, makes a call slower and no more.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from itertools import pairwise
-from typing import TypeVar
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache, partial
+from itertools import islice, pairwise
+from typing import Generic, TypeVar
 
-__all__ = ["cpus", "each", "split"]
+from .processors import cpus
+from .threads import working
+
+__all__ = ["each", "in_turn", "split"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
-def cpus() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+class _Task(Generic[T]):
+    """Work that is done once, by whichever thread claims it first."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._owner: dict[None, int] = {}
+        self._future: Future[T] = Future()
+
+    def offered(self) -> _Task[T]:
+        """The same, that threads of the pool may take."""
+        # Where the system allows no more threads, or this process ends, the caller does it all.
+        with suppress(RuntimeError):
+            _executor().submit(self._take)
+        return self
+
+    def claim(self) -> bool:
+        """Whether it is this thread's."""
+        me = threading.get_ident()
+        return self._owner.setdefault(None, me) == me  # at once: an interrupt can't come between
+
+    def run(self) -> None:
+        """Do it, after a `claim`."""
+        try:
+            with working():
+                self._future.set_result(self._function())
+        except BaseException as error:
+            self._future.set_exception(error)
+            if not isinstance(error, Exception):  # Ctrl-C, in the thread that calls
+                raise
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a result, or an error."""
+        return self._future.done()
+
+    def result(self) -> T:
+        """Its result, for which it is done here if nobody has begun it."""
+        if self.claim() and not self.is_done:
+            self.run()
+        return self._future.result()
+
+    def give_up(self) -> None:
+        """Wait until no other thread works on it, or ever will."""
+        if not self.claim():
+            self._future.exception()
+
+    def _take(self) -> None:
+        if self.claim() and not self.is_done:
+            self.run()
 
 
 def split(function: Callable[[int, int], object], n: int, threads: int, least: int = 1) -> None:
@@ -27,7 +82,7 @@ def split(function: Callable[[int, int], object], n: int, threads: int, least: i
     Parameters
     ----------
     function
-        Releases the interpreter's lock, and starts no threads itself: the pool is not to wait for itself.
+        Releases the interpreter's lock.
     n
         How many items there are.
     threads
@@ -40,14 +95,14 @@ def split(function: Callable[[int, int], object], n: int, threads: int, least: i
         function(0, n)
         return
     bounds = [n * i // threads for i in range(threads + 1)]
-    futures = [_executor().submit(function, *some) for some in pairwise(bounds[1:])]
+    tasks = [_Task(partial(function, *some)).offered() for some in pairwise(bounds[1:])]
     try:
         function(*bounds[:2])
+        for task in tasks:
+            task.result()
     finally:
-        for future in futures:
-            future.exception()  # waits: they work on memory of the caller
-    for future in futures:
-        future.result()
+        for task in tasks:  # they work on memory of the caller
+            task.give_up()
 
 
 def each(function: Callable[[int], T], n: int, threads: int) -> list[T]:
@@ -62,6 +117,36 @@ def each(function: Callable[[int], T], n: int, threads: int) -> list[T]:
 
     split(work, n, threads)
     return [results[i] for i in range(n)]
+
+
+def in_turn(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """``map(function, items)`` by several threads, this one among them; results in order.
+
+    Items are drawn in this thread, and at most one more than threads is under way.
+    """
+    if threads == 1:
+        yield from map(function, items)
+        return
+    drawn = iter(items)
+    waiting: deque[_Task[R]] = deque()
+    try:
+        while True:
+            for item in islice(drawn, threads + 1 - len(waiting)):
+                waiting.append(_Task(partial(function, item)).offered())
+            if not waiting:
+                return
+            # While others work on the first, this thread takes the next one that nobody has.
+            for task in waiting:
+                if waiting[0].is_done:
+                    break
+                if not task.is_done and task.claim():
+                    task.run()
+            result = waiting[0].result()
+            waiting.popleft()
+            yield result
+    finally:
+        for task in waiting:
+            task.give_up()
 
 
 @cache

@@ -15,6 +15,7 @@ from ..encoder import Encoder
 from ..errors import IndexClosedError, InvalidInputError, InvalidTypeError, ModelMismatchError
 from ..indexes import Entry, Index, Where, check_ids, parse_where
 from ..keywords import check_keywords, shown_as
+from ..platform.threads import by_own_threads, check_threads, using
 from ..records import Source
 from .explain import explained
 from .own_encoder import OwnEncoder, recorded_of
@@ -41,15 +42,20 @@ class ReadingRetriever:
         The index.
     load
         Loads its model, when it is first needed.
+    threads
+        How many threads may work on a call that doesn't say; see :meth:`open`.
 
     Attributes
     ----------
     store
         The index with its documents.
+    threads
+        As given.
     """
 
-    def __init__(self, store: Index, load: Callable[[], Encoder]) -> None:
+    def __init__(self, store: Index, load: Callable[[], Encoder], threads: int | None = None) -> None:
         self.store = store
+        self.threads = check_threads(threads)
         self._own = OwnEncoder(load)
 
     @property
@@ -96,6 +102,7 @@ class ReadingRetriever:
     ) -> list[Hits]: ...
 
     @check_keywords("Retriever.search")
+    @by_own_threads
     def search(
         self,
         query: str | Sequence[str],
@@ -199,7 +206,8 @@ class ReadingRetriever:
             if params.mode is Mode.LEXICAL and not explain:  # without a model
                 found = self.store.search(None, params, where=where, texts=texts)
             else:
-                found = self._ask(ask)
+                with using(params.threads):
+                    found = self._ask(ask)
             for i, hits in zip(asked, found, strict=True):
                 results[i] = Hits(hits)
         return results[0] if isinstance(query, str) else results
@@ -250,6 +258,7 @@ class ReadingRetriever:
         return await asyncio.to_thread(search, query, k, **options)
 
     @check_keywords("Retriever.rerank")
+    @by_own_threads
     def rerank(
         self,
         query: str,
@@ -410,10 +419,10 @@ class ReadingRetriever:
         return html_table((), [*facts.items(), ("model", recorded.get("name", "not recorded"))])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.store, self._own.load)
+        return type(self), (self.store, self._own.load, self.threads)
 
     def __copy__(self) -> Self:
-        copied = type(self)(*copy.deepcopy((self.store, self._own.load)))
+        copied = type(self)(*copy.deepcopy((self.store, self._own.load)), self.threads)
         self._own.shared_with(copied._own)
         return copied
 

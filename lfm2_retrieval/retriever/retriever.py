@@ -14,6 +14,7 @@ from ..encoder import DocumentKeywords, Encoder, LongDocuments, Precision
 from ..errors import CheckpointError, DamagedIndexError, InvalidInputError, ModelMismatchError
 from ..indexes import Index, OnConflict, Tier, Where, check_fields, parse_memory
 from ..keywords import check_keywords
+from ..platform.threads import by_own_threads, check_threads, using
 from ..records import Source, check_columns
 from . import changes
 from .answering import tune
@@ -79,6 +80,7 @@ class Retriever(ReadingRetriever):
         pool_factor: int | None = None,
         protected_tokens: int | None = None,
         passages: Passages | Literal["auto", "none"] = "auto",
+        threads: int | None = None,
     ) -> Retriever:
         """Encode documents and put them into an index.
 
@@ -140,6 +142,9 @@ class Retriever(ReadingRetriever):
             keeps this, and splits what is added later alike. ``"auto"``: documents that were read from
             files are, as by ``Passages()``, others aren't; and as the index to append to was made.
             ``"none"``: none are.
+        threads
+            How many threads may work on this call, and on those of the retriever that don't say; see
+            :meth:`open`.
 
         Raises
         ------
@@ -173,10 +178,11 @@ class Retriever(ReadingRetriever):
         )
         given = Given(documents, check_columns(text, id, metadata), batch_size, n_documents)
         n_bytes = parse_memory(memory)
+        check_threads(threads)
         run = begin(target, given, ModelChoice(model, trust_model, device, dtype))
-        retriever = cls(run.store, run.load)
+        retriever = cls(run.store, run.load, threads)
         try:
-            with shown(on_progress, given.n_documents) as show:
+            with using(threads), shown(on_progress, given.n_documents) as show:
                 run.run(n_bytes, show)
         except BaseException:
             retriever.close()
@@ -194,6 +200,7 @@ class Retriever(ReadingRetriever):
         device: str = "auto",
         dtype: Precision = "auto",
         auto_refresh: bool = False,
+        threads: int | None = None,
     ) -> Retriever:
         """Open an index. The model is loaded when it is first needed.
 
@@ -213,14 +220,19 @@ class Retriever(ReadingRetriever):
             See :meth:`Encoder.load`.
         auto_refresh
             Look for a newer commit before each call instead.
+        threads
+            How many threads may work on a call that doesn't say: one that encodes, searches or compresses.
+            None: what the variable ``LFM2_RETRIEVAL_THREADS`` says; else one for a single query, and for all
+            else as many as there are processors to use. Results don't depend on it.
 
         Raises
         ------
         IndexNotFoundError, IndexFormatError, NewerFormatError, DamagedIndexError
             If there is no index, something else, one of a newer version or a damaged one.
         """
+        check_threads(threads)
         store = Index.open(path, auto_refresh=auto_refresh)
-        return cls(store, partial(ModelChoice(model, trust_model, device, dtype).of_index, store))
+        return cls(store, partial(ModelChoice(model, trust_model, device, dtype).of_index, store), threads)
 
     @classmethod
     @check_keywords("Retriever.reindex")
@@ -235,6 +247,7 @@ class Retriever(ReadingRetriever):
         batch_size: int = 256,
         memory: str | int = "2GB",
         on_progress: Show | bool | None = None,
+        threads: int | None = None,
     ) -> Retriever:
         """Encode all documents of an index anew: after an update of its model, or with another one.
 
@@ -255,7 +268,7 @@ class Retriever(ReadingRetriever):
             Load whatever model the index names; see :meth:`open`.
         device, dtype
             See :meth:`Encoder.load`.
-        batch_size, memory, on_progress
+        batch_size, memory, on_progress, threads
             As for :meth:`index`.
 
         Raises
@@ -270,14 +283,16 @@ class Retriever(ReadingRetriever):
         UntrustedModelError
             If the index names another one than :meth:`open` loads without being asked.
         """
+        check_threads(threads)
         choice = ModelChoice(model, trust_model, device, dtype)
         store = Index.open(path)
         try:
-            encoder = reindex(store, choice, parse_memory(memory), batch_size, on_progress)
+            with using(threads):
+                encoder = reindex(store, choice, parse_memory(memory), batch_size, on_progress)
         except BaseException:
             store.close()
             raise
-        return cls(store, partial(ModelChoice(encoder).of_index, store))
+        return cls(store, partial(ModelChoice(encoder).of_index, store), threads)
 
     @classmethod
     @check_keywords("Retriever.repair")
@@ -335,6 +350,7 @@ class Retriever(ReadingRetriever):
         return repair(path, dry_run=dry_run, encode=encode)
 
     @check_keywords("Retriever.tune")
+    @by_own_threads
     def tune(
         self,
         target_recall: float = 0.98,
@@ -384,6 +400,7 @@ class Retriever(ReadingRetriever):
             on_progress=on_progress,
         )
 
+    @by_own_threads
     def add(
         self,
         documents: Iterable[Source],
@@ -446,6 +463,7 @@ class Retriever(ReadingRetriever):
             timeout=timeout,
         )
 
+    @by_own_threads
     def update(
         self,
         documents: Iterable[Source],
@@ -699,6 +717,7 @@ class Retriever(ReadingRetriever):
         """
         return self.store.transaction(timeout=timeout)
 
+    @by_own_threads
     def merge(self, *, retrain: bool | None = None, memory: str | int = "2GB", timeout: float = 30.0) -> bool:
         """Tidy up: few large segments, nothing dead on disk; see :meth:`Index.merge`."""
         return self.store.merge(retrain=retrain, memory=memory, timeout=timeout)

@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "hub": set(),
     "titles": set(),
     "hits": {"display", "errors"},
-    "datatypes": {"errors", "display", "hits"},
+    "datatypes": {"errors", "platform", "display", "hits"},
     "frames": GROUND,
     "records": GROUND | {"titles"},
     "searchable": {"datatypes"},

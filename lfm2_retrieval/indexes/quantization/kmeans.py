@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.forks import busy
-from .threads import load_faiss, on_threads
+from .threads import faiss_threads, load_faiss, n_threads, on_threads
 
 __all__ = ["Clusters", "cluster"]
 
@@ -143,7 +143,8 @@ def k_means(sample: NDArray[np.float32], n: int, rounds: int, seed: int) -> NDAr
         min_points_per_centroid=1,  # FAISS warns below that; a small collection is no mistake
         max_points_per_centroid=len(sample),
     )
-    means.train(np.ascontiguousarray(sample))
+    with faiss_threads(n_threads()):
+        means.train(np.ascontiguousarray(sample))
     return np.asarray(means.centroids, np.float32).reshape(n, -1)
 
 
@@ -159,7 +160,8 @@ def _search(
     vectors: NDArray[np.float32], centroids: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     faiss = load_faiss()
-    squares, ids = faiss.knn(np.ascontiguousarray(vectors), np.ascontiguousarray(centroids), n)
+    with faiss_threads(n_threads()):
+        squares, ids = faiss.knn(np.ascontiguousarray(vectors), np.ascontiguousarray(centroids), n)
     return squares, ids
 
 

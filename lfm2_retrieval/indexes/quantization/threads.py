@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ...platform.concurrency import in_turn
 from ...platform.forks import settle
+from ...platform.threads import thread_count
 
-__all__ = ["load_faiss", "n_threads", "on_threads"]
+__all__ = ["faiss_threads", "load_faiss", "n_threads", "on_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,32 +32,30 @@ def load_faiss() -> Any:
 
 
 def n_threads() -> int:
-    """As many as FAISS may use: ``OMP_NUM_THREADS``, ``faiss.omp_set_num_threads``, else all processors."""
-    return int(load_faiss().omp_get_max_threads())
+    """How many threads build: where nobody says, no more than ``faiss.omp_set_num_threads`` allows."""
+    return thread_count(most=int(load_faiss().omp_get_max_threads()))
+
+
+@contextmanager
+def faiss_threads(n: int) -> Iterator[None]:
+    """Let FAISS use up to ``n`` threads of OpenMP for what this thread does in a ``with`` block."""
+    faiss = load_faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(n)  # of the calling thread only
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def on_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """``map`` on `n_threads` threads, results in order; one item more than threads is under way at most.
+    """``map`` on `n_threads` threads, this one among them; results in order.
 
-    Within such a thread FAISS uses no threads of its own: they would wait for each other by spinning.
+    FAISS uses no threads of its own meanwhile: they would wait for each other by spinning.
     """
-    workers = n_threads()
-    if workers == 1:
-        yield from map(function, items)
-        return
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers, "lfm2-build", _single) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
+    def alone(item: T) -> R:
+        with faiss_threads(1):
+            return function(item)
 
-def _single() -> None:
-    load_faiss().omp_set_num_threads(1)  # of the calling thread only
+    return in_turn(alone, items, n_threads())

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ...datatypes import ScoreKind, SearchParams, TokenEmbeddings
 from ...errors import InvalidInputError
-from ...platform.concurrency import cpus, each
+from ...platform.concurrency import each
+from ...platform.threads import thread_count
 from ..commits.snapshot import Part, Snapshot
 from .plan import error_growth, plan
 from .scan import best, passes
@@ -51,7 +52,7 @@ def search(snapshot: Snapshot, queries: TokenEmbeddings, params: SearchParams) -
     compressed = [] if params.exact else [(number, part) for number, part in numbered if part.compressed]
     to_scan = numbered if params.exact else [(n, part) for n, part in numbered if not part.compressed]
     # One query is a matter of milliseconds, so that more threads pay only where they are asked for.
-    threads = params.threads or (cpus() if len(asked) > 1 else 1)
+    threads = thread_count(params.threads, alone=len(asked) == 1)
     candidates: list[Candidates] = []
     for first, last in passes(lanes):
         candidates += scanned(to_scan, vectors, lanes[first : last + 1], params.k, threads)

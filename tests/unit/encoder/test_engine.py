@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -12,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lfm2_retrieval import Encoder
+from lfm2_retrieval.encoder import attention, fused, shares
 from lfm2_retrieval.encoder.attention import Sequences, attend
 from lfm2_retrieval.encoder.devices import find_dtype
 from lfm2_retrieval.errors import CheckpointError, InvalidInputError
@@ -212,7 +216,7 @@ def test_attention_run_by_run_equals_attention_one_by_one(causal: bool) -> None:
         start += length
 
 
-def test_little_work_is_one_threads_and_the_caller_keeps_its_setting(checkpoint: Make, monkeypatch) -> None:
+def test_a_step_is_one_threads_and_the_caller_keeps_its_setting(checkpoint: Make, monkeypatch) -> None:
     encoder = Encoder.load(checkpoint(), dtype="float32", query_cache=0)
     before, used = torch.get_num_threads(), []
     compute = encoder._engine._model.forward
@@ -222,7 +226,51 @@ def test_little_work_is_one_threads_and_the_caller_keeps_its_setting(checkpoint:
         lambda batch: used.append(torch.get_num_threads()) or compute(batch),
     )
     encoder.encode_queries(["fox"])
-    monkeypatch.setattr("lfm2_retrieval.encoder.engine._WORK_OF_ONE_THREAD", 0)
-    encoder.encode_queries(["fox"])
-    assert used == [1, before] or not openmp._loaded()
+    encoder.encode_documents(["fox", "hills"])
+    assert used == [1, 1] or not openmp.can_limit()
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "bfloat16"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_threads_change_no_bit(checkpoint: Make, monkeypatch, dtype: str, bidirectional: bool) -> None:
+    """Of steps side by side, of a text longer than a step, and of one that is encoded alone."""
+    monkeypatch.setattr("lfm2_retrieval.encoder.engine._CPU_BUDGET", 100)
+    monkeypatch.setattr(shares, "_FEWEST", 16)
+    monkeypatch.setattr(shares, "_WORK", 1)
+    monkeypatch.setattr(attention, "_TOGETHER", 20)
+    monkeypatch.setattr(fused, "_LEAST", 8)
+    encoder = Encoder.load(checkpoint(bidirectional=bidirectional), dtype=dtype, query_cache=0)
+    texts = [("rain falls on hills " * (1 + 7 * i % 23)) + str(i) for i in range(40)] + ["the fox " * 300]
+    expected: Any = None
+    cut: list[int] = []
+    for threads in (1, 2, 3, 8):
+        one = copy.copy(encoder)
+        one.threads = threads
+        before = torch.get_num_threads()
+        many = one.encode_documents(texts, document_length=400, on_cut=cut.append)
+        alone = one.encode_documents(texts[-1:], document_length=400, on_cut=cut.append)
+        queries = one.encode_queries(texts[:5], on_cut=cut.append)
+        assert torch.get_num_threads() == before
+        found = many, alone, queries
+        expected = expected or found
+        for got, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(got.embeddings, wanted.embeddings)
+            np.testing.assert_array_equal(got.offsets, wanted.offsets)
+
+
+def test_threads_are_checked_before_the_model_is_loaded(tmp_path) -> None:
+    for wrong in (0, -2, True, 4096, 1.5):
+        with pytest.raises(InvalidInputError, match="threads must be"):
+            Encoder.load(tmp_path / "nothing", threads=wrong)
+
+
+def test_threads_of_an_encoder(checkpoint: Make, monkeypatch) -> None:
+    monkeypatch.setenv("LFM2_RETRIEVAL_THREADS", "5")
+    folder = checkpoint()
+    assert Encoder.load(folder).n_threads == 5
+    named = Encoder.load(folder, threads=3)
+    assert (
+        named.n_threads == named.with_options(pool_factor=2).n_threads == copy.deepcopy(named).n_threads == 3
+    )
+    assert pickle.loads(pickle.dumps(named)).threads == 3

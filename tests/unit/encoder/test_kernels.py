@@ -265,7 +265,7 @@ def _rounded_back(rows: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("n", [0, 1, 5, 200])
 def test_fused_rounding_equals_torchs(monkeypatch: pytest.MonkeyPatch, n: int, threads: int) -> None:
     monkeypatch.setattr(fused, "_LEAST", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(fused, "n_sharing", lambda: threads)
     x = torch.randn(n, 77) * torch.logspace(-20, 20, n)[:, None]
     x[: n // 5] = 0
     rows, scale = fused.round_rows(x)
