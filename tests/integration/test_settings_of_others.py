@@ -11,6 +11,7 @@ PROGRAM = """
 import json, os, sys, threading
 import numpy as np
 import torch, faiss, numba
+numba.get_num_threads()  # which starts numba's threads, and so changes OpenMP's number
 torch.set_num_threads(3)
 faiss.omp_set_num_threads(3)
 environment = dict(os.environ)
@@ -37,14 +38,14 @@ def elsewhere():
 
 rng = np.random.default_rng(0)
 words = "rain falls on hills and rivers carry boats past old towns where people sell bread".split()
-texts = [" ".join(rng.choice(words, 60)) for _ in range(90)]
+texts = [" ".join(rng.choice(words, 20)) for _ in range(40)]
 
 def work():
-    retriever = Retriever.index(texts, model="nano", threads=2, batch_size=32)
+    retriever = Retriever.index(texts, model="nano", threads=2, batch_size=16)
     retriever.store.build(force=True)
     asked = [retriever.search("boats on rivers"), retriever.search(texts[:3], threads=2, mode="hybrid")]
     retriever.rerank("bread", texts[:5])
-    retriever.encoder.encode_documents(texts[:40] + ["hills " * 1500], long_documents="full")
+    retriever.encoder.encode_documents(texts[:9] + ["hills " * 1100], long_documents="full")
     retriever.close()
     return asked
 
