@@ -17,8 +17,7 @@ faiss.omp_set_num_threads(3)
 environment = dict(os.environ)
 
 def settings():
-    big = torch.randn(64, 64)
-    big @ big  # a thread takes its number when it first needs it
+    torch.get_num_threads()  # a new thread takes over torch's number when it first asks
     mkl = [one.MKL_Set_Num_Threads_Local(0) for one in openmp._loaded()[1]]
     for library, n in zip(openmp._loaded()[1], mkl):
         library.MKL_Set_Num_Threads_Local(n)

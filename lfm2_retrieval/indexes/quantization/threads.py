@@ -38,10 +38,13 @@ def n_threads() -> int:
 
 @contextmanager
 def faiss_threads(n: int) -> Iterator[None]:
-    """Let FAISS use up to ``n`` threads of OpenMP for what this thread does in a ``with`` block."""
+    """Let FAISS use up to ``n`` threads of OpenMP for what this thread does in a ``with`` block.
+
+    Never more than it may: in a forked child, that is one.
+    """
     faiss = load_faiss()
     before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(n)  # of the calling thread only
+    faiss.omp_set_num_threads(min(n, before))  # of the calling thread only
     try:
         yield
     finally:
