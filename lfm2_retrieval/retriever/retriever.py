@@ -554,6 +554,7 @@ class Retriever(ReadingRetriever):
         """
         return self.store.delete(ids, where=where, all=all, missing_ok=missing_ok, timeout=timeout)
 
+    @by_own_threads
     def replace_documents(
         self,
         put: Iterable[Source] = (),
@@ -620,6 +621,7 @@ class Retriever(ReadingRetriever):
             timeout=timeout,
         )
 
+    @by_own_threads
     def sync(
         self,
         folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
