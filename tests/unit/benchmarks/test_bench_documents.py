@@ -34,19 +34,25 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_way_has_a_row(folder: Path, checkpoint: Callable[..., Path]) -> None:
     encoder = Encoder.load(checkpoint())
-    ways = grid([64, 1024], [64], [1, 2])
-    assert [(way.long_documents, way.document_length, way.pool_factor) for way in ways[:4]] == [
+    ways = grid([64, 1024], [64], [1, 2], [64])
+    named = [(way.name, way.options.document_length, way.options.pool_factor) for way in ways[:6]]
+    assert named == [
         ("truncate", 64, 1),
         ("truncate", 64, 2),
+        ("passages", 64, 1),
+        ("passages", 64, 2),
         ("window", 64, 1),
         ("window", 64, 2),
     ]
     so_far: list[int] = []
     report = measure(folder, encoder, ways, on_report=lambda report: so_far.append(len(report["rows"])))
-    assert so_far == [1, 2, 3, 4, 5, 6]
+    assert so_far == [1, 2, 3, 4, 5, 6, 7, 8]
     by_way = {(r["long_documents"], r["document_length"], r["pool_factor"]): r for r in report["rows"]}
     cut, window, whole = by_way["truncate", 64, 1], by_way["window", 64, 1], by_way["truncate", 1024, 1]
-    assert (cut["cut"], window["cut"], whole["cut"]) == (4, 0, 0)
+    split = by_way["passages", 64, 1]
+    assert (cut["cut"], window["cut"], whole["cut"], split["cut"]) == (4, 0, 0, 0)
+    assert split["vectors_per_document"] > window["vectors_per_document"]  # each passage has BOS and prefix
+    assert split["ndcg@10"] > cut["ndcg@10"] - 1e-9
     assert cut["vectors_per_document"] == 64
     assert window["vectors_per_document"] == whole["vectors_per_document"] > 200
     assert whole["bytes_per_document"] == 2 * 16 * whole["vectors_per_document"]
