@@ -44,5 +44,5 @@ def command(path: Path, output: Path | None, embeddings: Path | None) -> None:
         index.at_once(write)
         if to_file:
             return
-        for entry in index.documents():
+        for entry in index.sources.documents():
             click.echo(json_line(entry), nl=False)

@@ -18,6 +18,7 @@ from .segments.files import fsync_folder, refuse_inside
 if TYPE_CHECKING:
     from ..datatypes import TokenEmbeddings
     from .catalogue.rows import Entry
+    from .catalogue.sources import StoredDocument
     from .index import Index
 
 __all__ = ["export_documents", "export_embeddings", "json_line"]
@@ -25,7 +26,7 @@ __all__ = ["export_documents", "export_embeddings", "json_line"]
 _AT_ONCE = 256
 
 
-def json_line(entry: Entry) -> str:
+def json_line(entry: Entry | StoredDocument) -> str:
     """A document as a line of JSON in ASCII, which indexing reads again."""
     line = json.dumps({"id": entry.id, "text": entry.text or "", "metadata": dict(entry.metadata)})
     return line.replace("\x7f", "\\u007f") + "\n"  # a terminal may be where it goes
@@ -46,7 +47,7 @@ def export_documents(index: Index, path: Path) -> int:
     def write(held: Index) -> int:
         count = 0
         with _replacing(path) as file:
-            for count, entry in enumerate(held.documents(), 1):  # noqa: B007
+            for count, entry in enumerate(held.sources.documents(), 1):  # noqa: B007
                 file.write(json_line(entry).encode("ascii"))
         return count
 

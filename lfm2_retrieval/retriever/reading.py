@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -280,8 +282,8 @@ class ReadingRetriever:
         texts
             As for :func:`lfm2_retrieval.rerank`, which needs no index.
         ids
-            Instead of texts: documents in the index, scored on the vectors that it stores. Those without
-            vectors are left out.
+            Instead of texts: documents in the index, or passages of them, scored on the vectors that it
+            stores; a document by its best passage. Those without vectors are left out.
         k, explain, text, id, metadata
             As for :func:`lfm2_retrieval.rerank`.
 
@@ -303,7 +305,11 @@ class ReadingRetriever:
 
         def ask(store: Index, encoder: Encoder) -> list[Hit]:
             encoded = encoder.encode_queries([query])
-            found = [hits[:k] for hits in store.rerank(encoded, [wanted])]
+            parts, whole = _passages_of(store, wanted)
+            ranked = store.rerank(encoded, [parts])[0]
+            firsts = {hit.document_id if hit.document_id in whole else hit.id: hit for hit in ranked[::-1]}
+            kept = [hit for hit in ranked if any(hit is one for one in firsts.values())]
+            found = [[replace(hit, rank=rank) for rank, hit in enumerate(kept[:k], 1)]]
             return (explained(store, encoder, encoded, found) if explain else found)[0]
 
         return Hits(self._ask(ask))
@@ -435,6 +441,15 @@ class ReadingRetriever:
         except IndexClosedError:
             held = "closed"
         return f"Retriever({str(self.path)!r}, {held})"
+
+
+def _passages_of(store: Index, ids: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Ids of passages, with all of those documents that are named as wholes; and these documents."""
+    if store.settings.get("passages") is None:
+        return list(ids), set()
+    held = {id: found for id in dict.fromkeys(ids) if (found := store.sources.held(id)) is not None}
+    parts = [[entry.id for entry in held[id].passages] if id in held else [id] for id in ids]
+    return list(dict.fromkeys(chain.from_iterable(parts))), set(held)
 
 
 def _to_document(entry: Entry) -> Document:

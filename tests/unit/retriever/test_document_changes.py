@@ -350,3 +350,13 @@ def test_changes_join_a_transaction(retriever, model, tmp_path):
         assert retriever.ids() == ["guide.md", "note", "empty"]
     assert retriever.ids() == ["guide.md", "empty", "v", "u"]
     check(retriever, model)
+
+
+def test_documents_are_put_in_order_by_their_best_passage(retriever):
+    whole = retriever.rerank("quick fox", ids=["guide.md", "note", "empty"])
+    assert [hit.rank for hit in whole] == [1, 2]
+    assert {hit.document_id for hit in whole} == {"guide.md", "note"}
+    parts = retriever.rerank("quick fox", ids=["guide.md#1", "note#1", "note#2"], k=2)
+    assert len(parts) == 2
+    with pytest.raises(InvalidInputError, match="not in the index"):
+        retriever.rerank("fox", ids=["nope"])
