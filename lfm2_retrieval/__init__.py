@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .platform import forks as _forks  # noqa: F401 - has to know which libraries were loaded before this one
 
 if TYPE_CHECKING:
+    from .client import Client
     from .datatypes import Document, Hit, Match, ScoreKind, SearchParams, TokenEmbeddings
     from .encoder import Encoder
     from .indexes import Index
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Client": ".client",
     "Document": ".datatypes",
     "Encoder": ".encoder",
     "Hit": ".datatypes",
@@ -38,6 +40,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Client",
     "Document",
     "Encoder",
     "Hit",

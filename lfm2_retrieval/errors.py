@@ -23,6 +23,7 @@
     │   ├── TransactionError    also a RuntimeError: what can't be done inside a transaction
     │   ├── ModelMismatchError  also a ValueError: made with another encoder
     │   └── UntrustedModelError also a PermissionError: it names a model that the user didn't
+    ├── ServerError         also a ConnectionError: a server doesn't answer, or refuses
     ├── ForkedProcessError      also a RuntimeError: what a forked process can't go on with
     └── MissingExtraError       also an ImportError: an optional package is not installed
 
@@ -58,6 +59,7 @@ __all__ = [
     "ModelNotFoundError",
     "NewerFormatError",
     "RetrievalError",
+    "ServerError",
     "StoredIndexError",
     "TransactionError",
     "UnknownFieldWarning",
@@ -191,6 +193,20 @@ class MissingExtraError(RetrievalError, ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:  # an exception is made again from its message otherwise
         return type(self), self._given, self.__dict__
+
+
+class ServerError(RetrievalError, ConnectionError):
+    """A server doesn't answer, is busy or broken, or doesn't let the client do this.
+
+    Attributes
+    ----------
+    status
+        Of the answer; None if there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class UnknownFieldWarning(UserWarning):

@@ -302,6 +302,11 @@ class IndexReader:
         return self._views.folder
 
     @property
+    def commit(self) -> int:
+        """The number of the commit that is read."""
+        return self._snapshot().commit
+
+    @property
     def dim(self) -> int:
         """The width of a vector."""
         return self._snapshot().dim

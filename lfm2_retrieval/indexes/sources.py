@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 from ..errors import StoredIndexError
 from .catalogue.catalogue import SweptError
@@ -127,6 +128,63 @@ class Sources:
                 f"{self._views.folder}: what was being read was deleted meanwhile, which a reader that can't "
                 "write to the folder can't prevent: begin anew"
             ) from None
+
+    def page(
+        self, limit: int, *, after: int = 0, where: Where | None = None
+    ) -> tuple[list[StoredDocument], int | None]:
+        """Some documents in order of insertion, for callers who come back for more.
+
+        Parameters
+        ----------
+        limit
+            How many at most.
+        after
+            What the page before gave, also if the index has changed since.
+        where
+            Only those that meet this filter.
+
+        Returns
+        -------
+        tuple
+            The documents, and what the next page takes as ``after``; None after the last one.
+        """
+        condition = None if where is None else parse_where(where)
+
+        def read(view: View) -> tuple[list[StoredDocument], int | None]:
+            keys = self._keys(view, condition, after, limit + 1)
+            wanted, commit = keys[:limit], view.snapshot.commit
+            more = wanted[-1] if len(keys) > limit else None
+            if not view.snapshot.has_passages:
+                found = view.catalogue.fetch(commit, "key", wanted)
+                return [_plain(found[key]) for key in wanted], more
+            documents = []
+            for first in range(0, len(wanted), _WHOLE_AT_ONCE):
+                some = wanted[first : first + _WHOLE_AT_ONCE]
+                with view.catalogue.reading_at(commit) as connection:
+                    rows = connection.execute(
+                        f"SELECT {SOURCE_COLUMNS} FROM sources WHERE key IN ({','.join('?' * len(some))}) "
+                        f"AND {ALIVE} ORDER BY key",
+                        (*some, commit, commit),
+                    ).fetchall()
+                documents += map(decode_source, rows)
+            return documents, more
+
+        return self._views.read(read)
+
+    @staticmethod
+    def _keys(view: View, condition: Condition | None, after: int, limit: int) -> list[int]:
+        """The keys of so many documents behind another."""
+        snapshot = view.snapshot
+        table: Literal["documents", "sources"] = "sources" if snapshot.has_passages else "documents"
+        if condition is None:
+            pages = view.catalogue.pages(snapshot.commit, "key", table=table, after=after, size=limit)
+            return [key for (key,) in next(pages, [])]
+        if not snapshot.has_passages:
+            keys = (key for (key,) in view.filter.select(snapshot, condition, "key") if key > after)
+            return sorted(keys)[:limit]
+        wanted = set(_matching(view, condition))
+        found = view.catalogue.pages(snapshot.commit, "key, row", table="sources", after=after)
+        return list(islice((key for page in found for key, row in page if row in wanted), limit))
 
     def _stream(self, view: View, condition: Condition | None) -> Iterator[StoredDocument]:
         commit = view.snapshot.commit

@@ -10,7 +10,17 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
-from ..datatypes import By, Document, Fusion, Hit, Hits, Mode, SearchOptions, SearchParams
+from ..datatypes import (
+    By,
+    Document,
+    Fusion,
+    Hit,
+    Hits,
+    Mode,
+    SearchOptions,
+    SearchParams,
+    TokenEmbeddings,
+)
 from ..display.html import html_table
 from ..documents import Passages
 from ..encoder import Encoder
@@ -21,6 +31,7 @@ from ..platform.threads import by_own_threads, check_threads, using
 from ..records import Source
 from .explain import explained
 from .own_encoder import OwnEncoder, recorded_of
+from .query_batches import QueryBatches
 from .reranking import check_query, read_texts, rerank_texts
 from .splitting import recorded_passages, restored
 
@@ -59,6 +70,15 @@ class ReadingRetriever:
         self.store = store
         self.threads = check_threads(threads)
         self._own = OwnEncoder(load)
+        self._encode_queries: Callable[[Encoder, Sequence[str]], TokenEmbeddings] = Encoder.encode_queries
+
+    def share_queries(self) -> None:
+        """From now on encode together what several threads ask at once, as a server's do.
+
+        A query that comes alone is as fast as before. Eight at once take about half of the processor time
+        that one by one they do; their vectors may differ in the last bits.
+        """
+        self._encode_queries = QueryBatches().encode
 
     @property
     def encoder(self) -> Encoder:
@@ -201,7 +221,7 @@ class ReadingRetriever:
             texts = [queries[i] for i in asked]
 
             def ask(store: Index, encoder: Encoder) -> list[list[Hit]]:
-                encoded = encoder.encode_queries(texts)
+                encoded = self._encode_queries(encoder, texts)
                 found = store.search(encoded, params, where=where, texts=texts)
                 return explained(store, encoder, encoded, found) if explain else found
 

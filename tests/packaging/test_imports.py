@@ -38,11 +38,12 @@ BELOW: dict[str, set[str]] = {
 }
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
 BELOW["retriever"] = GROUND | {"titles", "frames", "records", "documents", "indexes", "encoder"}
+BELOW["client"] = GROUND | {"records"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever", "searchable"}
 BELOW["evaluation"] = BELOW["integrations"]
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server"}
 BELOW["__main__"] = {"cli"}
-BELOW["__init__"] = {"platform", "errors", "datatypes", "encoder", "indexes", "retriever"}
+BELOW["__init__"] = {"platform", "errors", "client", "datatypes", "encoder", "indexes", "retriever"}
 
 LEVELS = (
     ("access", "stored_text", "kernels"),

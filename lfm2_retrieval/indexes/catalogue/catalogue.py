@@ -298,6 +298,7 @@ class Catalogue:
         read: Callable[[sqlite3.Connection, list[Any]], list[Any]] = lambda _, rows: rows,
         *,
         table: Literal["documents", "sources"] = "documents",
+        after: int = 0,
         size: int = _PAGE,
     ) -> Iterator[list[Any]]:
         """All documents alive at a commit, in order of insertion, some at a time; no read lasts longer.
@@ -310,10 +311,12 @@ class Catalogue:
             What becomes of the columns of a page, while it is read.
         table
             Whole documents of an index of passages are in ``sources``.
+        after
+            The key of the document behind which to begin.
         size
             How many make a page.
         """
-        last = 0
+        last = after
         while True:
             with self.reading_at(commit) as connection:
                 rows = connection.execute(

@@ -1,0 +1,331 @@
+"""The routes under ``/v1``."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from fastapi import Path as InPath
+from starlette.responses import Response
+
+from .answers import Json
+from .keys import Key
+from .metrics import Metrics
+from .options import ServerOptions
+from .problems import ProblemError, documented
+from .schemas import (
+    AddRequest,
+    ChangeAnswer,
+    CountAnswer,
+    CountRequest,
+    DeleteAnswer,
+    DeleteRequest,
+    DocumentAnswer,
+    DocumentsAnswer,
+    EmbeddingsAnswer,
+    EmbeddingsRequest,
+    GetAnswer,
+    GetRequest,
+    Health,
+    IndexAnswer,
+    ListRequest,
+    PassagesAnswer,
+    PassagesRequest,
+    RerankAnswer,
+    RerankRequest,
+    SearchAnswer,
+    SearchRequest,
+    UpdateRequest,
+)
+from .service import Service, read_where
+from .work import Work
+
+__all__ = ["routes"]
+
+
+def routes(service: Callable[[], Service], work: Work, options: ServerOptions, metrics: Metrics) -> APIRouter:
+    """All routes, on a service that is there once the application has started."""
+    router = APIRouter(prefix="/v1", default_response_class=Json)
+    _add_reading(router, service, work)
+    _add_documents(router, service, work, options)
+    _add_operations(router, service, work, metrics)
+    if options.writable:
+        _add_writing(router, service, work)
+    return router
+
+
+def _json_only(request: Request) -> None:
+    """Refuse bodies of forms: a page elsewhere could send such unasked."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ProblemError(415, f"send application/json, not {kind[:80] or 'a body without a type'}")
+
+
+def _writer(request: Request) -> None:
+    """Let only those change documents whose key may."""
+    key: Key | None = request.scope.get("key")
+    if key is None:
+        raise ProblemError(401, "changing documents takes a key", {"WWW-Authenticate": "Bearer"})
+    if not key.write:
+        raise ProblemError(403, "this key may only read; lfm2-retrieve serve keys add NAME --write makes one")
+
+
+JSON = Depends(_json_only)
+WRITER = Depends(_writer)
+
+
+def _add_reading(router: APIRouter, service: Callable[[], Service], work: Work) -> None:
+    @router.post(
+        "/search",
+        response_model=SearchAnswer,
+        responses=documented(415, 500),
+        dependencies=[JSON],
+        tags=["search"],
+    )
+    async def search(asked: SearchRequest) -> Json:
+        """Find the best documents for a query, or for each of several."""
+        one = service()
+        return _answer(one, await work.read(lambda: one.search(asked)))
+
+    @router.post(
+        "/rerank",
+        response_model=RerankAnswer,
+        responses=documented(415, 500),
+        dependencies=[JSON],
+        tags=["search"],
+    )
+    async def rerank(asked: RerankRequest) -> Json:
+        """Put texts in the order in which they answer a query, as Cohere's and Jina's rerankers do."""
+        one = service()
+        return Json(await work.read(lambda: one.rerank(asked)))
+
+    @router.post(
+        "/passages",
+        response_model=PassagesAnswer,
+        responses=documented(404, 415, 500),
+        dependencies=[JSON],
+        tags=["search"],
+    )
+    async def passages(asked: PassagesRequest) -> Json:
+        """Find where in a document a query is answered."""
+        one = service()
+        return _answer(one, await work.read(lambda: one.passages(asked)))
+
+    @router.post(
+        "/embeddings",
+        response_model=EmbeddingsAnswer,
+        responses=documented(415, 500),
+        dependencies=[JSON],
+        tags=["search"],
+    )
+    async def embeddings(asked: EmbeddingsRequest) -> Json:
+        """Encode queries or documents into one vector a token."""
+        one = service()
+        return Json(await work.read(lambda: one.embeddings(asked)))
+
+
+def _add_documents(
+    router: APIRouter, service: Callable[[], Service], work: Work, options: ServerOptions
+) -> None:
+    @router.get("/index", response_model=IndexAnswer, responses=documented(500), tags=["documents"])
+    async def index(request: Request) -> Json:
+        """Tell what the index holds."""
+        one, key = service(), request.scope.get("key")
+        writable = options.writable and key is not None and key.write
+        return _answer(one, await work.read(lambda: one.describe(writable=writable)))
+
+    @router.get(
+        "/documents",
+        response_model=DocumentsAnswer,
+        responses=documented(500) | {304: {"description": "Nothing has changed"}},
+        tags=["documents"],
+    )
+    async def documents(
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=1000, description="How many at most.")] = 50,
+        cursor: Annotated[str | None, Query(description="next_cursor of the page before.")] = None,
+        where: Annotated[str | None, Query(description="A filter, in JSON or as SQL's words.")] = None,
+    ) -> Response:
+        """List documents in order of insertion, a page at a time."""
+        one, asked = service(), ListRequest(limit=limit, cursor=cursor, where=read_where(where))
+        if _unchanged(request, one):
+            return Response(status_code=304, headers=_tags(one))
+        return _answer(one, await work.read(lambda: one.documents(asked)))
+
+    @router.post(
+        "/list",
+        response_model=DocumentsAnswer,
+        responses=documented(415, 500),
+        dependencies=[JSON],
+        tags=["documents"],
+    )
+    async def list_documents(asked: ListRequest) -> Json:
+        """List documents in order of insertion, with filters of any length."""
+        one = service()
+        return _answer(one, await work.read(lambda: one.documents(asked)))
+
+    @router.post(
+        "/get",
+        response_model=GetAnswer,
+        responses=documented(415, 500),
+        dependencies=[JSON],
+        tags=["documents"],
+    )
+    async def get(asked: GetRequest) -> Json:
+        """Give several documents."""
+        one = service()
+        return _answer(one, await work.read(lambda: one.get(asked)))
+
+    @router.post(
+        "/count",
+        response_model=CountAnswer,
+        responses=documented(415, 500),
+        dependencies=[JSON],
+        tags=["documents"],
+    )
+    async def count(asked: CountRequest) -> Json:
+        """Count documents."""
+        one = service()
+        return _answer(one, await work.read(lambda: one.count(asked)))
+
+    @router.get(
+        "/documents/{id:path}",
+        response_model=DocumentAnswer,
+        responses=documented(404, 500) | {304: {"description": "Nothing has changed"}},
+        tags=["documents"],
+    )
+    async def document(
+        request: Request, id: Annotated[str, InPath(description="Percent-encoded.")]
+    ) -> Response:
+        """Give a document."""
+        one = service()
+        if _unchanged(request, one):
+            return Response(status_code=304, headers=_tags(one))
+        return _answer(one, await work.read(lambda: one.document(id)))
+
+
+def _add_operations(router: APIRouter, service: Callable[[], Service], work: Work, metrics: Metrics) -> None:
+    @router.get("/health", response_model=Health, responses=documented(500), tags=["operations"])
+    async def health() -> Json:
+        """Tell that the process is alive."""
+        return Json({"status": "alive"})
+
+    @router.get("/ready", response_model=Health, responses=documented(500), tags=["operations"])
+    async def ready() -> Json:
+        """Tell that the index can be searched; 503 where it can't."""
+        await work.read(service().ready)
+        return Json({"status": "ready"})
+
+    @router.get(
+        "/metrics",
+        responses=documented(500) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        response_class=Response,
+        tags=["operations"],
+    )
+    async def metrics_(request: Request) -> Response:
+        """Tell what Prometheus reads."""
+        one = service()
+        try:
+            metrics.documents.set(len(one.retriever))
+            metrics.commit.set(one.commit)
+        except Exception:  # noqa: BLE001  (what else is counted is wanted the more when the index is gone)
+            pass
+        return Response(await asyncio.to_thread(metrics.render), media_type=metrics.content_type)
+
+
+def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) -> None:
+    changed = documented(409, 415, 500, 507)
+
+    @router.post(
+        "/documents",
+        response_model=ChangeAnswer,
+        responses=changed,
+        dependencies=[JSON, WRITER],
+        tags=["changes"],
+    )
+    async def add(asked: AddRequest) -> Json:
+        """Add documents, in one commit."""
+        one = service()
+        return _answer(one, await work.write(lambda: one.add(asked)))
+
+    @router.patch(
+        "/documents",
+        response_model=ChangeAnswer,
+        responses=changed | documented(404),
+        dependencies=[JSON, WRITER],
+        tags=["changes"],
+    )
+    async def update(asked: UpdateRequest) -> Json:
+        """Change documents, in one commit."""
+        one = service()
+        return _answer(one, await work.write(lambda: one.update(asked)))
+
+    @router.post(
+        "/delete",
+        response_model=DeleteAnswer,
+        responses=changed | documented(404),
+        dependencies=[JSON, WRITER],
+        tags=["changes"],
+    )
+    async def delete_some(asked: DeleteRequest) -> Json:
+        """Delete documents by id or by filter, in one commit."""
+        one = service()
+        return _answer(one, await work.write(lambda: one.delete(asked)))
+
+    @router.delete(
+        "/documents/{id:path}",
+        response_model=DeleteAnswer,
+        responses=documented(404, 500, 507),
+        dependencies=[WRITER],
+        tags=["changes"],
+    )
+    async def delete(id: Annotated[str, InPath(description="Percent-encoded.")]) -> Json:
+        """Delete a document."""
+        one = service()
+        return _answer(one, await work.write(lambda: one.delete(DeleteRequest(ids=[id]))))
+
+    @router.post(
+        "/files",
+        response_model=ChangeAnswer,
+        responses=documented(409, 415, 500, 501, 507),
+        dependencies=[WRITER],
+        tags=["changes"],
+    )
+    async def files(files: Annotated[list[UploadFile], File(description="Files to read.")]) -> Json:
+        """Read files as ``lfm2-retrieve index`` does; they replace those of the same names."""
+        one = service()
+        with tempfile.TemporaryDirectory(prefix="lfm2-upload-") as folder:
+            paths = [await _keep(file, Path(folder)) for file in files]
+            return _answer(one, await work.write(lambda: one.add_files(paths)))
+
+
+async def _keep(file: UploadFile, folder: Path) -> tuple[Path, str]:
+    """An uploaded file under its own name, of which nothing is left that could lead elsewhere."""
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2].strip()
+    if name in ("", ".", "..") or "\0" in name or len(name.encode("utf-8", "replace")) > 200:
+        raise ProblemError(422, "an uploaded file needs a name of up to 200 bytes")
+    path = folder / name
+    if path.exists():
+        raise ProblemError(422, f"two uploaded files have the name {name[:80]!r}")
+    with path.open("xb") as out:
+        while chunk := await file.read(1 << 20):
+            await asyncio.to_thread(out.write, chunk)
+    return path, name
+
+
+def _tags(service: Service) -> dict[str, str]:
+    return {"ETag": service.etag, "X-Commit": str(service.commit)}
+
+
+def _unchanged(request: Request, service: Service) -> bool:
+    """Whether the client has what it asks for: the address is the same, and so is the commit."""
+    asked = request.headers.get("if-none-match")
+    return asked is not None and service.etag in [one.strip() for one in asked.split(",")]
+
+
+def _answer(service: Service, values: dict[str, Any]) -> Json:
+    return Json(values, headers=_tags(service))

@@ -1,0 +1,94 @@
+"""Serving until told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from ..indexes import Index
+from .keys import KeyFile
+from .options import ServerOptions
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["run", "worker_app"]
+
+_PATH = "LFM2_RETRIEVAL_SERVE_PATH"
+_OPTIONS = "LFM2_RETRIEVAL_SERVE_OPTIONS"
+_TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def worker_app() -> FastAPI:
+    """The application of one of several processes, which finds in the environment what it serves."""
+    from .app import create_app
+
+    return create_app(os.environ[_PATH], ServerOptions.from_json(os.environ[_OPTIONS]))
+
+
+def run(
+    path: str | os.PathLike[str],
+    options: ServerOptions,
+    *,
+    on_start: Callable[[int], None] = lambda port: None,
+) -> None:
+    """Serve an index until SIGINT or SIGTERM; requests that were begun are finished.
+
+    Parameters
+    ----------
+    path
+        The index's folder.
+    options
+        How to serve it.
+    on_start
+        Called with the port before the first request is taken, once all that can be refused has been checked.
+
+    Raises
+    ------
+    StoredIndexError
+        If there is no index at the path that can be opened.
+    InvalidInputError
+        If a key is needed and there is none.
+    OSError
+        If the address is taken.
+    """
+    from .app import create_app
+
+    Index.open(path).close()  # whatever is wrong is said here, not by each worker
+    known = KeyFile(options.key_file).known()
+    options.check_keys(len(known), sum(key.write for key in known))
+    with ExitStack() as stack:
+        # uvicorn raises the signal again when it is through.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        stack.callback(signal.signal, signal.SIGTERM, before)
+        common = {
+            "host": options.host.strip("[]"),
+            "port": options.port,
+            "workers": options.workers,
+            "log_level": "warning",
+            "access_log": False,
+            "server_header": False,
+            "limit_concurrency": 4 * (options.concurrency + options.waiting),
+            "timeout_keep_alive": 30,
+            "timeout_graceful_shutdown": 30,
+            "proxy_headers": False,
+        }
+        if options.workers == 1:
+            config = uvicorn.Config(create_app(path, options), **common)  # type: ignore[arg-type]
+            bound = stack.enter_context(config.bind_socket())
+            on_start(bound.getsockname()[1])
+            uvicorn.Server(config).run([bound])
+            return
+        os.environ[_PATH] = str(Path(path).absolute())
+        os.environ[_OPTIONS] = options.to_json()
+        os.environ[_TOGETHER] = stack.enter_context(tempfile.TemporaryDirectory(prefix="lfm2-metrics-"))
+        on_start(options.port)
+        uvicorn.run(f"{__name__}:worker_app", factory=True, **common)  # type: ignore[arg-type]
