@@ -63,7 +63,7 @@ def test_patterns_and_strict(run, docs, path, checkpoint):
         "sync", path, docs, "--model", checkpoint(), "--include", "*.md", "--include", "*.ipynb", "--strict"
     )
     assert (done.exit_code, "broken.ipynb" in done.stderr) == (1, True)
-    assert [line.split()[0] for line in run("list", path).stdout.splitlines()[::2]] == ["guide.md#1"]
+    assert [line.split()[0] for line in run("list", path).stdout.splitlines()[::2]] == ["guide.md"]
     assert "1 new" in run("sync", path, docs).stdout
     assert "1 gone" in run("sync", path, docs, "--exclude", "*.md", "--dry-run").stdout
     kept = run("sync", path, docs, "--exclude", "*.md", "--no-delete")
