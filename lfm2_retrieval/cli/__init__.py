@@ -19,8 +19,8 @@ __all__ = ["main"]
 
 _COMMANDS = (
     *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get", "index"),
-    *("info", "list", "merge", "models", "reindex", "repair", "rerank", "search", "serve", "sync", "tune"),
-    "verify",
+    *("info", "list", "mcp", "merge", "models", "reindex", "repair", "rerank", "search", "serve"),
+    *("sync", "tune", "verify"),
 )
 
 

@@ -34,6 +34,7 @@ from .own_encoder import OwnEncoder, recorded_of
 from .query_batches import QueryBatches
 from .reranking import check_query, read_texts, rerank_texts
 from .splitting import recorded_passages, restored
+from .tools import as_tool
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -333,6 +334,31 @@ class ReadingRetriever:
             return (explained(store, encoder, encoded, found) if explain else found)[0]
 
         return Hits(self._ask(ask))
+
+    def as_tool(
+        self,
+        name: str = "search_documents",
+        description: str | None = None,
+        *,
+        k: int = 5,
+        mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+    ) -> Callable[..., str]:
+        """A search as a function that agents call, such as those of DSPy and smolagents.
+
+        It takes ``query``, ``k`` and ``filter`` (SQL), and returns numbered passages with their ids, sources
+        and places as text. Beside name, docstring and annotations it has ``name``, ``description`` and
+        ``parameters``, a JSON schema.
+
+        Parameters
+        ----------
+        name
+            An identifier.
+        description
+            One line: what the documents are, and when to search in them.
+        k, mode
+            How many passages by default, and how to search.
+        """
+        return as_tool(self, name, description, k=k, mode=mode)
 
     def refresh(self) -> bool:
         """Go on to the newest commit of any process; whether there was a newer one."""

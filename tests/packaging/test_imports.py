@@ -37,9 +37,9 @@ BELOW: dict[str, set[str]] = {
     "encoder": GROUND,
 }
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
-BELOW["retriever"] = GROUND | {"titles", "frames", "records", "documents", "indexes", "encoder"}
+BELOW["retriever"] = GROUND | {"searchable", "titles", "frames", "records", "documents", "indexes", "encoder"}
 BELOW["client"] = GROUND | {"records"}
-BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever", "searchable"}
+BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["evaluation"] = BELOW["integrations"]
 BELOW["cli"] = BELOW["evaluation"] | {"evaluation", "integrations", "server"}
 BELOW["__main__"] = {"cli"}
