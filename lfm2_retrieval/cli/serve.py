@@ -25,8 +25,13 @@ class _Serve(click.Group):
 
     def get_help(self, ctx: click.Context) -> str:
         """That of the one, which tells of the others."""
-        settings = {"terminal_width": ctx.terminal_width, "max_content_width": ctx.max_content_width}
-        return _run.get_help(_RunContext(_run, parent=ctx, **settings))
+        inner = _RunContext(
+            _run,
+            parent=ctx,
+            terminal_width=ctx.terminal_width,
+            max_content_width=ctx.max_content_width,
+        )
+        return _run.get_help(inner)
 
 
 class _RunContext(click.Context):

@@ -157,7 +157,7 @@ class Sources:
             if not view.snapshot.has_passages:
                 found = view.catalogue.fetch(commit, "key", wanted)
                 return [_plain(found[key]) for key in wanted], more
-            documents = []
+            documents: list[StoredDocument] = []
             for first in range(0, len(wanted), _WHOLE_AT_ONCE):
                 some = wanted[first : first + _WHOLE_AT_ONCE]
                 with view.catalogue.reading_at(commit) as connection:

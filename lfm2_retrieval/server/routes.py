@@ -286,7 +286,7 @@ def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) 
     async def delete(id: Annotated[str, InPath(description="Percent-encoded.")]) -> Json:
         """Delete a document."""
         one = service()
-        return _answer(one, await work.write(lambda: one.delete(DeleteRequest(ids=[id]))))
+        return _answer(one, await work.write(lambda: one.delete_one(id)))
 
     @router.post(
         "/files",

@@ -91,9 +91,10 @@ class Service:
         hits = self.retriever.rerank(asked.query, texts)
         scores = {int(hit.id): hit.normalized_score or 0.0 for hit in hits}
         order = [*scores, *(number for number in range(len(texts)) if number not in scores)]
-        results = [{"index": one, "relevance_score": scores.get(one, 0.0)} for one in order[: asked.top_n]]
-        if asked.return_documents:
-            results = [{**one, "document": {"text": texts[int(one["index"])]}} for one in results]
+        results: list[dict[str, Any]] = []
+        for one in order[: asked.top_n]:
+            document = {"document": {"text": texts[one]}} if asked.return_documents else {}
+            results.append({"index": one, "relevance_score": scores.get(one, 0.0), **document})
         return {"id": f"rerank-{time.time_ns():x}", "model": self._model, "results": results}
 
     def embeddings(self, asked: EmbeddingsRequest) -> dict[str, Any]:
@@ -221,6 +222,10 @@ class Service:
         """Delete documents."""
         n = self.retriever.delete(asked.ids, where=asked.where, all=asked.all, missing_ok=asked.missing_ok)
         return {"deleted": n, "commit": self.commit}
+
+    def delete_one(self, id: str) -> dict[str, Any]:
+        """Delete a document."""
+        return {"deleted": self.retriever.delete(id), "commit": self.commit}
 
     def add_files(self, paths: Sequence[tuple[Path, str]]) -> dict[str, Any]:
         """Read uploaded files as `lfm2_retrieval.documents` does; their documents replace old ones.
