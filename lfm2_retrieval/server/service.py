@@ -252,6 +252,7 @@ class Service:
         """Fields with a few values, to make filters of: of the first documents, looked at once a commit."""
         commit = self.commit
         if self._seen_values[0] != commit:
+            declared = set(self.retriever.store.settings.get("fields") or ())
             counts: dict[str, Counter[Any]] = {}
             for entry in islice(self.retriever.store.documents(), _LOOKED_AT):
                 for name, value in entry.metadata.items():
@@ -263,7 +264,7 @@ class Service:
                     "values": [{"value": value, "count": n} for (_, value), n in values.most_common()],
                 }
                 for name, values in counts.items()
-                if 1 < len(values) <= _FEW
+                if 1 < len(values) <= _FEW and (name in declared or values.most_common(1)[0][1] > 1)
             ]
             self._seen_values = commit, sorted(found, key=lambda field: len(field["values"]))
         return self._seen_values[1]

@@ -225,7 +225,8 @@ function ribbonOf(query) {
 function titleOf(hit) {
   const title = hit.metadata?.title;
   if (typeof title === "string" && title.trim()) return title;
-  return hit.headings?.at(-1) ?? hit.document_id ?? hit.id;
+  const heading = /^#{1,6} +(.+)$/m.exec((hit.text ?? "").slice(0, 300))?.[1];
+  return hit.headings?.at(-1) ?? heading ?? hit.document_id ?? hit.id;
 }
 
 // The line, page, rows or cell that it begins at.
@@ -241,13 +242,13 @@ function shortPlace({ place }) {
 function placeOf(hit) {
   const place = [], short = shortPlace(hit);
   const where = short && `, ${short}`;
-  place.push(`${hit.source ?? hit.document_id ?? hit.id}${where}`);
+  place.push(`${hit.metadata?.path ?? hit.source ?? hit.document_id ?? hit.id}${where}`);
   for (const heading of hit.headings ?? []) if (heading !== titleOf(hit)) place.push(heading);
   return element("p", { className: "place" }, ...place.map((one) => element("bdi", { textContent: one })));
 }
 
 function metadataOf(metadata) {
-  const shown = Object.entries(metadata ?? {}).filter(([name, value]) => name !== "title" && value !== null && typeof value !== "object");
+  const shown = Object.entries(metadata ?? {}).filter(([name, value]) => !["title", "path"].includes(name) && value !== null && typeof value !== "object");
   if (!shown.length) return null;
   return element("ul", { className: "meta" },
     ...shown.slice(0, 8).map(([name, value]) => element("li", {}, element("bdi", { textContent: `${name}: ${String(value).slice(0, 80)}` }))));
@@ -409,7 +410,7 @@ async function showDocument(state, mine) {
     element("h1", { dir: "auto" }, ...(first ? marked(text, marks, 0, first, false) : [title])), placeOf(whole), metadataOf(whole.metadata),
     jump, best ? factsOf({ ...best, matches: passages.length === 1 ? best.matches : [] }, query, null) : null, body));
   say("");
-  if (best && passages.length) {
+  if (best && passages.length && units(best.span?.[0] ?? 0) > LONG) {
     $(`passage-${passages.findIndex((one) => one.hit === best)}`)?.scrollIntoView({ block: "center" });
   }
 }
