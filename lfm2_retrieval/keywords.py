@@ -66,7 +66,9 @@ def check_keywords(name: str, *more: str) -> Callable[[Callable[P, R]], Callable
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        function.__qualname__ = name  # as Python's own errors call it
+        inner: Any = function
+        while inner is not None:  # as Python's own errors call it, whatever it is wrapped in
+            inner.__qualname__, inner = name, getattr(inner, "__wrapped__", None)
         known = [
             parameter.name
             for parameter in inspect.signature(function).parameters.values()

@@ -47,7 +47,7 @@ class _Run(click.Command):
     context_class = _RunContext
 
 
-@click.group(cls=_Serve)
+@click.group(cls=_Serve, short_help="Serve the index PATH over HTTP.")
 def command() -> None:
     """Serve the index PATH over HTTP, with a page to search it in the browser."""
 

@@ -14,6 +14,7 @@ Nothing is done in the parent but that wait.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import sys
@@ -21,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ContextDecorator, nullcontext, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -192,6 +194,20 @@ def _in_child() -> None:
     for lock in list(_locks):
         lock.renew()
     busy.after_in_child()
+    _forget_buffers()
+
+
+def _forget_buffers() -> None:
+    """Have MKL allocate as everybody does: a thread that was ending may have held its list of buffers.
+
+    That is no thread of ours to wait for: Python calls it ended before it has tidied up. MKL then
+    looks in its list for ever.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        with suppress(OSError, AttributeError, TypeError):
+            folder = Path(torch.__file__ or "").parent / "lib"
+            ctypes.CDLL(str(folder / "libtorch_cpu.so"), mode=os.RTLD_NOLOAD).mkl_serv_disable_fast_mm()
 
 
 if hasattr(os, "register_at_fork"):

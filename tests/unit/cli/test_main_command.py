@@ -46,6 +46,9 @@ OPTIONS = {
     "reindex": ["--model", "--dtype", "--batch-size", "--memory", "--json"],
     "rerank": [*READING, "--input", "--query", "-k", "--model", "--json"],
     "search": ["--query", "-k", "--where", "--model", "--json"],
+    "mcp": [],
+    "serve": [],
+    "sync": ["--dry-run", "--watch", "--include", "--exclude", "--strict", "--json"],
     "tune": ["--target-recall", "-k", "--queries", "--sample", "--plot", "--json"],
 }
 

@@ -177,7 +177,7 @@ def test_a_guarded_stream_keeps_ordinary_text(capsys):
 def test_no_command_goes_around_the_guard():
     """rich would: its consoles come from `_terminal`. So would bytes, and the streams that Python had."""
     for path in CLI.glob("*.py"):
-        if path.name == "_terminal.py":
+        if path.name in ("_terminal.py", "mcp.py"):  # what MCP's protocol goes through is no terminal's
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):

@@ -288,4 +288,4 @@ def test_the_index_takes_them(tmp_path):
     put(tmp_path, "a.md", "# Tides\n\nThe Moon pulls the sea up.")
     put(tmp_path, "b.md", "# Waves\n\nWind makes waves.")
     with Retriever.index(documents.read(tmp_path), model="nano") as retriever:
-        assert retriever.search("what makes waves?", k=1)[0].id == "b.md"
+        assert retriever.search("what makes waves?", k=1)[0].document_id == "b.md"

@@ -193,6 +193,7 @@ def test_a_tier_of_exact_is_never_compressed(tmp_path, monkeypatch):
         index.add(names(), clustered())
         assert not index.build(force=True)
         parts = {"vectors", "offsets", "keys", "checksums", "token_ids", "catalogue"}
+        parts |= {"steps", "step_sizes", "step_errors"}
         assert set(index.size_bytes()) == parts
 
 
