@@ -14,7 +14,6 @@ Nothing is done in the parent but that wait.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import sys
@@ -194,23 +193,34 @@ def _in_child() -> None:
     for lock in list(_locks):
         lock.renew()
     busy.after_in_child()
-    _forget_buffers()
 
 
-def _forget_buffers() -> None:
-    """Have MKL allocate as everybody does: a thread that was ending may have held its list of buffers.
+def _before_fork() -> None:
+    busy.before_fork()
+    if "torch" in sys.modules:
+        _wait_for_ending_threads()
 
-    That is no thread of ours to wait for: Python calls it ended before it has tidied up. MKL then
-    looks in its list for ever.
+
+def _wait_for_ending_threads(most: int = 20) -> None:
+    """Let threads that Python calls ended come to their end, some milliseconds at most.
+
+    They still give back what MKL holds for them; a child of that moment looked in MKL's list for ever.
     """
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        with suppress(OSError, AttributeError, TypeError):
-            folder = Path(torch.__file__ or "").parent / "lib"
-            ctypes.CDLL(str(folder / "libtorch_cpu.so"), mode=os.RTLD_NOLOAD).mkl_serv_disable_fast_mm()
+    before = _tasks()
+    for _ in range(most if len(before) > 1 else 0):
+        time.sleep(0.001)
+        now = _tasks()
+        if now == before:
+            return
+        before = now
+
+
+def _tasks() -> frozenset[str]:
+    try:
+        return frozenset(one.name for one in Path("/proc/self/task").iterdir())
+    except OSError:  # no Linux
+        return frozenset()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=busy.before_fork, after_in_parent=busy.after_in_parent, after_in_child=_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=busy.after_in_parent, after_in_child=_in_child)
