@@ -12,19 +12,25 @@ from lfm2_retrieval.platform.openmp import can_limit, limited
 torch.get_num_threads()  # it is loaded
 
 
+def in_another_thread():
+    """What a new thread has, which may differ from this one's by whatever ran here before."""
+    found = []
+    other = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    return found[0]
+
+
 def test_one_thread_here_and_all_elsewhere():
-    before = torch.get_num_threads()
-    elsewhere = []
+    before, elsewhere = torch.get_num_threads(), in_another_thread()
     with limited():
         if can_limit():
             assert torch.get_num_threads() == 1
-        other = threading.Thread(target=lambda: elsewhere.append(torch.get_num_threads()))
-        other.start()
-        other.join()
+        assert in_another_thread() == elsewhere
         with limited(3):
             assert not can_limit() or torch.get_num_threads() == 3
         assert not can_limit() or torch.get_num_threads() == 1
-    assert elsewhere == [before] == [torch.get_num_threads()]
+    assert (torch.get_num_threads(), in_another_thread()) == (before, elsewhere)
 
 
 def test_an_error_puts_it_back():
