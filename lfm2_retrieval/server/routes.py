@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
 from fastapi import Path as InPath
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from .answers import Json
@@ -50,10 +51,11 @@ __all__ = ["routes"]
 def routes(service: Callable[[], Service], work: Work, options: ServerOptions, metrics: Metrics) -> APIRouter:
     """All routes, on a service that is there once the application has started."""
     router = APIRouter(prefix="/v1", default_response_class=Json)
-    _add_reading(router, service, work)
+    _add_posted(router, service, work, writing=False)
     _add_documents(router, service, work, options)
     _add_operations(router, service, work, metrics)
     if options.writable:
+        _add_posted(router, service, work, writing=True)
         _add_writing(router, service, work)
     return router
 
@@ -78,54 +80,101 @@ JSON = Depends(_json_only)
 WRITER = Depends(_writer)
 
 
-def _add_reading(router: APIRouter, service: Callable[[], Service], work: Work) -> None:
-    @router.post(
+class _Posted(NamedTuple):
+    """A route that hands its body to a method of the service."""
+
+    path: str
+    method: str
+    body: type[BaseModel]
+    answer: type[BaseModel]
+    tells: str
+    statuses: tuple[int, ...] = ()
+    verb: str = "POST"
+
+
+_READING = (
+    _Posted(
         "/search",
-        response_model=SearchAnswer,
-        responses=documented(415, 500),
-        dependencies=[JSON],
-        tags=["search"],
-    )
-    async def search(asked: SearchRequest) -> Json:
-        """Find the best documents for a query, or for each of several."""
-        one = service()
-        return _answer(one, await work.read(lambda: one.search(asked)))
-
-    @router.post(
+        "search",
+        SearchRequest,
+        SearchAnswer,
+        "Find the best documents for a query, or for several.",
+    ),
+    _Posted(
         "/rerank",
-        response_model=RerankAnswer,
-        responses=documented(415, 500),
-        dependencies=[JSON],
-        tags=["search"],
-    )
-    async def rerank(asked: RerankRequest) -> Json:
-        """Put texts in the order in which they answer a query, as Cohere's and Jina's rerankers do."""
-        one = service()
-        return Json(await work.read(lambda: one.rerank(asked)))
-
-    @router.post(
+        "rerank",
+        RerankRequest,
+        RerankAnswer,
+        "Put texts in the order in which they answer a query, as Cohere's and Jina's rerankers do.",
+    ),
+    _Posted(
         "/passages",
-        response_model=PassagesAnswer,
-        responses=documented(404, 415, 500),
-        dependencies=[JSON],
-        tags=["search"],
-    )
-    async def passages(asked: PassagesRequest) -> Json:
-        """Find where in a document a query is answered."""
-        one = service()
-        return _answer(one, await work.read(lambda: one.passages(asked)))
-
-    @router.post(
+        "passages",
+        PassagesRequest,
+        PassagesAnswer,
+        "Find where in a document a query is answered.",
+        (404,),
+    ),
+    _Posted(
         "/embeddings",
-        response_model=EmbeddingsAnswer,
-        responses=documented(415, 500),
-        dependencies=[JSON],
-        tags=["search"],
-    )
-    async def embeddings(asked: EmbeddingsRequest) -> Json:
-        """Encode queries or documents into one vector a token."""
+        "embeddings",
+        EmbeddingsRequest,
+        EmbeddingsAnswer,
+        "Encode queries or documents into one vector a token.",
+    ),
+    _Posted(
+        "/list", "documents", ListRequest, DocumentsAnswer, "List documents, with filters of any length."
+    ),
+    _Posted("/get", "get", GetRequest, GetAnswer, "Give several documents."),
+    _Posted("/count", "count", CountRequest, CountAnswer, "Count documents."),
+)
+_WRITING = (
+    _Posted("/documents", "add", AddRequest, ChangeAnswer, "Add documents, in one commit."),
+    _Posted(
+        "/documents",
+        "update",
+        UpdateRequest,
+        ChangeAnswer,
+        "Change documents, in one commit.",
+        (404,),
+        "PATCH",
+    ),
+    _Posted(
+        "/delete",
+        "delete",
+        DeleteRequest,
+        DeleteAnswer,
+        "Delete documents by id or by filter, in one commit.",
+        (404,),
+    ),
+)
+
+
+def _add_posted(router: APIRouter, service: Callable[[], Service], work: Work, *, writing: bool) -> None:
+    """The routes of the table of those that read, or of those that write."""
+    run = work.write if writing else work.read
+    for route in _WRITING if writing else _READING:
+        router.add_api_route(
+            route.path,
+            _posted(route, service, run),
+            methods=[route.verb],
+            response_model=route.answer,
+            responses=documented(415, 500, *((409, 507) if writing else ()), *route.statuses),
+            dependencies=[JSON, WRITER] if writing else [JSON],
+            tags=["changes" if writing else "search"],
+        )
+
+
+def _posted(
+    route: _Posted, service: Callable[[], Service], run: Callable[..., Awaitable[dict[str, Any]]]
+) -> Callable[..., Awaitable[Json]]:
+    async def endpoint(asked: Any) -> Json:
         one = service()
-        return Json(await work.read(lambda: one.embeddings(asked)))
+        return _answer(one, await run(lambda: getattr(one, route.method)(asked)))
+
+    endpoint.__name__, endpoint.__doc__ = route.method, route.tells
+    endpoint.__annotations__ = {"asked": route.body, "return": Json}
+    return endpoint
 
 
 def _add_documents(
@@ -155,42 +204,6 @@ def _add_documents(
         if _unchanged(request, one):
             return Response(status_code=304, headers=_tags(one))
         return _answer(one, await work.read(lambda: one.documents(asked)))
-
-    @router.post(
-        "/list",
-        response_model=DocumentsAnswer,
-        responses=documented(415, 500),
-        dependencies=[JSON],
-        tags=["documents"],
-    )
-    async def list_documents(asked: ListRequest) -> Json:
-        """List documents in order of insertion, with filters of any length."""
-        one = service()
-        return _answer(one, await work.read(lambda: one.documents(asked)))
-
-    @router.post(
-        "/get",
-        response_model=GetAnswer,
-        responses=documented(415, 500),
-        dependencies=[JSON],
-        tags=["documents"],
-    )
-    async def get(asked: GetRequest) -> Json:
-        """Give several documents."""
-        one = service()
-        return _answer(one, await work.read(lambda: one.get(asked)))
-
-    @router.post(
-        "/count",
-        response_model=CountAnswer,
-        responses=documented(415, 500),
-        dependencies=[JSON],
-        tags=["documents"],
-    )
-    async def count(asked: CountRequest) -> Json:
-        """Count documents."""
-        one = service()
-        return _answer(one, await work.read(lambda: one.count(asked)))
 
     @router.get(
         "/documents/{id:path}",
@@ -238,44 +251,6 @@ def _add_operations(router: APIRouter, service: Callable[[], Service], work: Wor
 
 
 def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) -> None:
-    changed = documented(409, 415, 500, 507)
-
-    @router.post(
-        "/documents",
-        response_model=ChangeAnswer,
-        responses=changed,
-        dependencies=[JSON, WRITER],
-        tags=["changes"],
-    )
-    async def add(asked: AddRequest) -> Json:
-        """Add documents, in one commit."""
-        one = service()
-        return _answer(one, await work.write(lambda: one.add(asked)))
-
-    @router.patch(
-        "/documents",
-        response_model=ChangeAnswer,
-        responses=changed | documented(404),
-        dependencies=[JSON, WRITER],
-        tags=["changes"],
-    )
-    async def update(asked: UpdateRequest) -> Json:
-        """Change documents, in one commit."""
-        one = service()
-        return _answer(one, await work.write(lambda: one.update(asked)))
-
-    @router.post(
-        "/delete",
-        response_model=DeleteAnswer,
-        responses=changed | documented(404),
-        dependencies=[JSON, WRITER],
-        tags=["changes"],
-    )
-    async def delete_some(asked: DeleteRequest) -> Json:
-        """Delete documents by id or by filter, in one commit."""
-        one = service()
-        return _answer(one, await work.write(lambda: one.delete(asked)))
-
     @router.delete(
         "/documents/{id:path}",
         response_model=DeleteAnswer,
