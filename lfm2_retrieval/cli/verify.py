@@ -20,4 +20,6 @@ def command(path: Path) -> None:
 
     with Index.open(path) as index:
         index.verify()
-        click.echo(f"{len(index):,} documents; every byte is as it was written.")
+        documents, held = index.sources.count(), len(index)
+        passages = "" if held == documents else f", {held:,} passages"
+        click.echo(f"{documents:,} documents{passages}; every byte is as it was written.")
