@@ -152,11 +152,10 @@ _WRITING = (
 
 def _add_posted(router: APIRouter, service: Callable[[], Service], work: Work, *, writing: bool) -> None:
     """The routes of the table of those that read, or of those that write."""
-    run = work.write if writing else work.read
     for route in _WRITING if writing else _READING:
         router.add_api_route(
             route.path,
-            _posted(route, service, run),
+            _posted(route, service, work, writing=writing),
             methods=[route.verb],
             response_model=route.answer,
             responses=documented(415, 500, *((409, 507) if writing else ()), *route.statuses),
@@ -166,11 +165,15 @@ def _add_posted(router: APIRouter, service: Callable[[], Service], work: Work, *
 
 
 def _posted(
-    route: _Posted, service: Callable[[], Service], run: Callable[..., Awaitable[dict[str, Any]]]
+    route: _Posted, service: Callable[[], Service], work: Work, *, writing: bool
 ) -> Callable[..., Awaitable[Json]]:
+    run: Callable[..., Awaitable[dict[str, Any]]] = work.write if writing else work.read
+
     async def endpoint(asked: Any) -> Json:
         one = service()
-        return _answer(one, await run(lambda: getattr(one, route.method)(asked)))
+        tags = one.tags()
+        values = await run(lambda: getattr(one, route.method)(asked))
+        return Json(values, headers=one.tags() if writing else tags)
 
     endpoint.__name__, endpoint.__doc__ = route.method, route.tells
     endpoint.__annotations__ = {"asked": route.body, "return": Json}
@@ -185,7 +188,8 @@ def _add_documents(
         """Tell what the index holds."""
         one, key = service(), request.scope.get("key")
         writable = options.writable and key is not None and key.write
-        return _answer(one, await work.read(lambda: one.describe(writable=writable)))
+        tags = one.tags()
+        return Json(await work.read(lambda: one.describe(writable=writable)), headers=tags)
 
     @router.get(
         "/documents",
@@ -201,9 +205,10 @@ def _add_documents(
     ) -> Response:
         """List documents in order of insertion, a page at a time."""
         one, asked = service(), ListRequest(limit=limit, cursor=cursor, where=read_where(where))
-        if _unchanged(request, one):
-            return Response(status_code=304, headers=_tags(one))
-        return _answer(one, await work.read(lambda: one.documents(asked)))
+        tags = one.tags()
+        if _unchanged(request, tags):
+            return Response(status_code=304, headers=tags)
+        return Json(await work.read(lambda: one.documents(asked)), headers=tags)
 
     @router.get(
         "/documents/{id:path}",
@@ -216,9 +221,10 @@ def _add_documents(
     ) -> Response:
         """Give a document."""
         one = service()
-        if _unchanged(request, one):
-            return Response(status_code=304, headers=_tags(one))
-        return _answer(one, await work.read(lambda: one.document(id)))
+        tags = one.tags()
+        if _unchanged(request, tags):
+            return Response(status_code=304, headers=tags)
+        return Json(await work.read(lambda: one.document(id)), headers=tags)
 
 
 def _add_operations(router: APIRouter, service: Callable[[], Service], work: Work, metrics: Metrics) -> None:
@@ -261,7 +267,8 @@ def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) 
     async def delete(id: Annotated[str, InPath(description="Percent-encoded.")]) -> Json:
         """Delete a document."""
         one = service()
-        return _answer(one, await work.write(lambda: one.delete_one(id)))
+        values = await work.write(lambda: one.delete_one(id))
+        return Json(values, headers=one.tags())
 
     @router.post(
         "/files",
@@ -275,7 +282,8 @@ def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) 
         one = service()
         with tempfile.TemporaryDirectory(prefix="lfm2-upload-") as folder:
             paths = [await _keep(file, Path(folder)) for file in files]
-            return _answer(one, await work.write(lambda: one.add_files(paths)))
+            values = await work.write(lambda: one.add_files(paths))
+        return Json(values, headers=one.tags())
 
 
 async def _keep(file: UploadFile, folder: Path) -> tuple[Path, str]:
@@ -292,15 +300,7 @@ async def _keep(file: UploadFile, folder: Path) -> tuple[Path, str]:
     return path, name
 
 
-def _tags(service: Service) -> dict[str, str]:
-    return {"ETag": service.etag, "X-Commit": str(service.commit)}
-
-
-def _unchanged(request: Request, service: Service) -> bool:
+def _unchanged(request: Request, tags: dict[str, str]) -> bool:
     """Whether the client has what it asks for: the address is the same, and so is the commit."""
     asked = request.headers.get("if-none-match")
-    return asked is not None and service.etag in [one.strip() for one in asked.split(",")]
-
-
-def _answer(service: Service, values: dict[str, Any]) -> Json:
-    return Json(values, headers=_tags(service))
+    return asked is not None and tags["ETag"] in [one.strip() for one in asked.split(",")]

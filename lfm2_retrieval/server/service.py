@@ -59,15 +59,17 @@ class Service:
         """The number of the commit that is read."""
         return self.retriever.store.commit
 
-    @property
-    def etag(self) -> str:
-        """Names what the index holds now."""
-        store = self.retriever.store
-        return f'W/"{store.settings.get("uuid", "")[:12]}-{store.commit}"'
+    def tags(self) -> dict[str, str]:
+        """What the index holds now, named in headers.
+
+        They are asked for before an answer is read: one that is newer than its tag is only asked for again.
+        """
+        uuid, commit = self.retriever.store.at_once(lambda store: (store.settings.get("uuid"), store.commit))
+        return {"ETag": f'W/"{str(uuid)[:12]}-{commit}"', "X-Commit": str(commit)}
 
     def search(self, asked: SearchRequest) -> dict[str, Any]:
         """``hits``, or ``results`` of several queries."""
-        begun = time.perf_counter()
+        begun, commit = time.perf_counter(), self.commit
         queries = [asked.query] if isinstance(asked.query, str) else asked.query
         self._check_queries(queries, asked.k)
         options = asked.model_dump(exclude={"query", "k", "text"})
@@ -81,7 +83,7 @@ class Service:
             }
         )
         took = round((time.perf_counter() - begun) * 1000, 3)
-        return {**answer, "took_ms": took, "commit": self.commit}
+        return {**answer, "took_ms": took, "commit": commit}
 
     def rerank(self, asked: RerankRequest) -> dict[str, Any]:
         """The places of some texts, best first; those of white space come last, with a score of 0."""
@@ -122,7 +124,7 @@ class Service:
         """What the index holds."""
         from .. import __version__
 
-        store = self.retriever.store
+        store, commit = self.retriever.store, self.commit
         settings = store.settings
         return {
             "documents": self.retriever.n_documents,
@@ -132,7 +134,7 @@ class Service:
             "model": self._model or None,
             "lexical": bool(settings.get("lexical")),
             "fields": list(settings.get("fields") or ()),
-            "commit": store.commit,
+            "commit": commit,
             "values": self._values(),
             "can_write": self._options.writable,
             "writable": writable,
@@ -176,23 +178,26 @@ class Service:
         held = self.retriever.store.sources.held(asked.id) if self.retriever.passages else None
         if held is None and self.retriever.document(asked.id) is None:
             raise ProblemError(404, f"there is no document {asked.id[:80]!r}")
+        commit = self.commit
         ids = [asked.id] if held is None else [entry.id for entry in held.passages]
         hits = self.retriever.rerank(asked.query, ids=ids, k=min(asked.k, self._options.max_k), explain=True)
-        return {"hits": hits.to_dicts(), "commit": self.commit}
+        return {"hits": hits.to_dicts(), "commit": commit}
 
     def get(self, asked: GetRequest) -> dict[str, Any]:
         """Some documents."""
         self._check_documents(len(asked.ids))
+        commit = self.commit
         found = self.retriever.get_many(asked.ids)
-        return {"documents": [one and one.to_dict() for one in found], "commit": self.commit}
+        return {"documents": [one and one.to_dict() for one in found], "commit": commit}
 
     def count(self, asked: CountRequest) -> dict[str, Any]:
         """How many documents there are, or how many meet a filter."""
-        return {"count": self.retriever.count(asked.where), "commit": self.commit}
+        commit = self.commit
+        return {"count": self.retriever.count(asked.where), "commit": commit}
 
     def documents(self, asked: ListRequest) -> dict[str, Any]:
         """A page of documents."""
-        cursor, after = asked.cursor, 0
+        cursor, after, commit = asked.cursor, 0, self.commit
         if cursor is not None:
             if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
                 raise InvalidInputError("cursor is what the page before gave as next_cursor")
@@ -202,7 +207,7 @@ class Service:
         return {
             "documents": documents,
             "next_cursor": None if more is None else str(more),
-            "commit": self.commit,
+            "commit": commit,
         }
 
     def add(self, asked: AddRequest) -> dict[str, Any]:

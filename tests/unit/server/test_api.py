@@ -197,6 +197,27 @@ def test_an_unchanged_index_is_not_sent_again(serve: Serve, retriever: Retriever
     assert changed.headers["etag"] != first.headers["etag"]
 
 
+def test_an_answer_is_named_by_a_commit_that_is_not_newer_than_it(
+    serve: Serve, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, before = Service.documents, retriever.store.commit
+
+    def overtaken(service: Service, asked: Any) -> dict[str, Any]:
+        values = read(service, asked)
+        retriever.add([{"id": "late", "text": "late"}])
+        return values
+
+    monkeypatch.setattr(Service, "documents", overtaken)
+    client = serve()
+    first = client.get("/v1/documents")
+    assert "late" not in [one["id"] for one in first.json()["documents"]]
+    assert (first.headers["x-commit"], first.json()["commit"]) == (str(before), before)
+    monkeypatch.setattr(Service, "documents", read)
+    again = client.get("/v1/documents", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 200
+    assert "late" in [one["id"] for one in again.json()["documents"]]
+
+
 def test_what_the_index_holds(serve: Serve) -> None:
     values = serve().get("/v1/index").json()
     assert (values["documents"], values["fields"], values["writable"]) == (5, ["lang"], False)
