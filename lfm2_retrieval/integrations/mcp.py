@@ -78,9 +78,13 @@ def make_server(retriever: Searchable, *, name: str = "lfm2-retrieve", writable:
             Literal["dense", "lexical", "hybrid"],
             Field(description="By meaning, by words (exact names and codes), or by both"),
         ] = "dense",
+        by: Annotated[
+            Literal["passage", "document"],
+            Field(description="All passages, or the best one of each document"),
+        ] = "passage",
     ) -> CallToolResult:
         """Find the passages that answer a question best: numbered, with id, source and span."""
-        return _answer(lambda: tools.search(query, k, filter, mode))
+        return _answer(lambda: tools.search(query, k, filter, mode, by))
 
     @server.tool(annotations=reading)
     def fetch(

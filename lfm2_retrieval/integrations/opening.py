@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..documents import Passages
 from ..encoder import Encoder
 from ..errors import InvalidInputError
 from ..indexes import is_vacant
@@ -27,12 +29,13 @@ class Opening:
     reading
         Keywords of :meth:`Retriever.open <lfm2_retrieval.Retriever.open>`, also of a new index.
     making
-        Further ones of :meth:`Retriever.index <lfm2_retrieval.Retriever.index>`.
+        Further ones of :meth:`Retriever.index <lfm2_retrieval.Retriever.index>`; ``passages`` also as a
+        mapping, which can be saved.
 
     Raises
     ------
     InvalidInputError
-        If both path and retriever are given.
+        If both path and retriever are given, or ``passages`` can't be used.
     """
 
     def __init__(
@@ -45,7 +48,9 @@ class Opening:
         if path is not None and given is not None:
             raise InvalidInputError("path and retriever are two ways to name an index: give one of them")
         self.given, self.opened = given, given
-        self._path, self._reading, self._making = path, reading or {}, making or {}
+        self._path, self._reading, self._making = path, reading or {}, dict(making or {})
+        if isinstance(passages := self._making.get("passages"), Mapping):
+            self._making["passages"] = Passages(**passages)
         self._lock = Lock()
 
     def retriever(self) -> Searchable:

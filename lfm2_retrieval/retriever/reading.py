@@ -342,6 +342,7 @@ class ReadingRetriever:
         *,
         k: int = 5,
         mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+        by: By | Literal["passage", "document"] = By.PASSAGE,
     ) -> Callable[..., str]:
         """A search as a function that agents call, such as those of DSPy and smolagents.
 
@@ -355,10 +356,10 @@ class ReadingRetriever:
             An identifier.
         description
             One line: what the documents are, and when to search in them.
-        k, mode
+        k, mode, by
             How many passages by default, and how to search.
         """
-        return as_tool(self, name, description, k=k, mode=mode)
+        return as_tool(self, name, description, k=k, mode=mode, by=by)
 
     def refresh(self) -> bool:
         """Go on to the newest commit of any process; whether there was a newer one."""

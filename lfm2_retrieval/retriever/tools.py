@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from ..datatypes import Document, Hit, Mode
+from ..datatypes import By, Document, Hit, Mode
 from ..errors import InvalidInputError, UnknownIdError
 from ..searchable import Searchable
 from .excerpts import excerpts
@@ -50,6 +50,7 @@ class IndexTools:
         k: int = 5,
         filter: str | Mapping[str, Any] | None = None,
         mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+        by: By | Literal["passage", "document"] = By.PASSAGE,
     ) -> ToolResult:
         """The best passages, numbered for citations, each with its document's id, its source and its span.
 
@@ -62,7 +63,7 @@ class IndexTools:
             raise InvalidInputError(f"k must be a whole number from 1 to {_MOST_HITS}, not {k!r}")
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError("query must be a question or some words, not empty")
-        hits = self.retriever.search(query, k, where=filter or None, mode=mode)
+        hits = self.retriever.search(query, k, where=filter or None, mode=mode, by=by)
         best = excerpts(query, hits) if hits else []
         found = [
             _found(hit, None if one is None else (one.start, one.end))
@@ -146,6 +147,7 @@ def as_tool(
     *,
     k: int = 5,
     mode: Mode | Literal["dense", "lexical", "hybrid"] = Mode.DENSE,
+    by: By | Literal["passage", "document"] = By.PASSAGE,
 ) -> Callable[..., str]:
     """A search as a function for agents; see :meth:`Retriever.as_tool`."""
     if not name.isidentifier():
@@ -163,7 +165,7 @@ def as_tool(
         Returns:
             Numbered passages, each with its id, source and place.
         """
-        return tools.search(query, k, filter, mode).text
+        return tools.search(query, k, filter, mode, by).text
 
     tool: Any = search_documents
     tool.__name__ = tool.__qualname__ = tool.name = name
@@ -197,11 +199,13 @@ def _found(hit: Hit, best: tuple[int, int] | None) -> dict[str, Any]:
     found: dict[str, Any] = {"number": hit.rank, "id": hit.document_id, "text": text}
     found["span"] = [first, first + len(text)] if hit.span is None else list(hit.span)
     if hit.id != hit.document_id:
-        found["passage_id"] = hit.id
+        found |= {"passage_id": hit.id, "passage": hit.number}
+    if hit.n_matching:
+        found["n_matching"] = hit.n_matching
     if source := hit.source or hit.metadata.get("source"):
         found["source"] = source
     if hit.place is not None and str(hit.place):
-        found["place"] = str(hit.place)
+        found |= {"place": str(hit.place), **hit.place.to_dict()}
     if hit.headings:
         found["headings"] = list(hit.headings)
     if title := hit.metadata.get("title"):
@@ -222,6 +226,7 @@ def _shown(found: Mapping[str, Any]) -> str:
     where = [str(found["source"])] if "source" in found else []
     where += [found["place"]] if "place" in found else []
     where += [" > ".join(found["headings"])] if "headings" in found else []
+    where += [f"{more} more here"] if (more := found.get("n_matching")) else []
     told = f" ({', '.join(where)})" if where else ""
     start, end = found["span"]
     return f"[{found['number']}] id={found['id']} span={start}-{end}{told}\n{found['text']}"

@@ -53,7 +53,7 @@ def test_the_tools_say_what_they_do(retriever):
     tools = asyncio.run(listed())
     assert set(tools) == {"search", "fetch", "describe"}
     assert all(tool.description and tool.annotations.read_only_hint for tool in tools.values())
-    assert set(tools["search"].input_schema["properties"]) == {"query", "k", "filter", "mode"}
+    assert set(tools["search"].input_schema["properties"]) == {"query", "k", "filter", "mode", "by"}
     assert all(one["description"] for one in tools["search"].input_schema["properties"].values())
     assert set(asyncio.run(listed(writable=True))) == {"search", "fetch", "describe", "add", "delete"}
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from asyncio import to_thread
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from haystack import Document, default_from_dict, default_to_dict
 from haystack.document_stores.types import DuplicatePolicy
 
 from ... import datatypes
+from ...documents import Passages
 from ...encoder import Encoder, Precision
 from ...errors import InvalidInputError
 from ...indexes import Tier
@@ -46,6 +48,10 @@ class LFM2DocumentStore:
         What a new index's documents are encoded with, as for
         :meth:`Encoder.load <lfm2_retrieval.Encoder.load>`. For one that is there, where its model lies now;
         None: the one that it names.
+    passages
+        Of a new index: how documents are split, as for
+        :meth:`Retriever.index <lfm2_retrieval.Retriever.index>`, or a mapping with the values of
+        ``Passages``. Searches then find passages, and ``lfm2`` in their meta says where they lie.
     tier, fields, lexical
         Of a new index, as for :meth:`Retriever.index <lfm2_retrieval.Retriever.index>`.
     trust_model, device, dtype
@@ -67,15 +73,17 @@ class LFM2DocumentStore:
         tier: Tier | str | None = None,
         fields: Sequence[str] = (),
         lexical: bool | None = None,
+        passages: Passages | dict[str, Any] | Literal["auto", "none"] = "auto",
         trust_model: bool = False,
         device: str = "auto",
         dtype: Precision = "auto",
         retriever: Searchable | None = None,
     ) -> None:
+        self.passages = passages
         self.path, self.model, self.tier, self.fields = path, model, tier, list(fields)
         self.lexical, self.trust_model, self.device, self.dtype = lexical, trust_model, device, dtype
         reading = {"model": model, "trust_model": trust_model, "device": device, "dtype": dtype}
-        making = {"tier": tier, "fields": self.fields, "lexical": lexical}
+        making = {"tier": tier, "fields": self.fields, "lexical": lexical, "passages": self.passages}
         self._opening = Opening(path, retriever, reading, making)
 
     @property
@@ -133,6 +141,7 @@ class LFM2DocumentStore:
             tier=None if self.tier is None else str(self.tier),
             fields=self.fields,
             lexical=self.lexical,
+            passages=asdict(self.passages) if isinstance(self.passages, Passages) else self.passages,
             trust_model=self.trust_model,
             device=self.device,
             dtype=self.dtype,

@@ -9,6 +9,7 @@ from haystack.dataclasses import ByteStream, Document, SparseEmbedding
 
 from ... import datatypes
 from ...errors import InvalidInputError
+from ..places import with_place, without_place
 
 __all__ = ["RESERVED", "from_haystack", "plain_metadata", "to_haystack"]
 
@@ -38,18 +39,18 @@ def from_haystack(document: Document) -> datatypes.Document:
         rest["embedding"] = document.embedding
     if document.sparse_embedding is not None:
         rest["sparse_embedding"] = document.sparse_embedding.to_dict()
-    metadata = {**document.meta, RESERVED: rest} if rest else document.meta
-    return datatypes.Document(document.id, document.content or "", metadata)
+    meta = without_place(document.meta)
+    return datatypes.Document(document.id, document.content or "", {**meta, RESERVED: rest} if rest else meta)
 
 
 def to_haystack(stored: datatypes.Document | datatypes.Hit) -> Document:
-    """What is stored, as Haystack has it; a hit with its score."""
+    """What is stored, as Haystack has it; a hit with its score, and under ``lfm2`` where it lies."""
     rest = stored.metadata.get(RESERVED) or {}
     blob, sparse = rest.get("blob"), rest.get("sparse_embedding")
     return Document(
         id=stored.id,
         content=None if "content" in rest else stored.text,
-        meta=plain_metadata(stored.metadata),
+        meta=plain_metadata(with_place(stored)),
         score=stored.score if isinstance(stored, datatypes.Hit) else None,
         blob=None if blob is None else ByteStream.from_dict(blob),
         embedding=rest.get("embedding"),

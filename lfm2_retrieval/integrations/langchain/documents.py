@@ -10,6 +10,7 @@ from langchain_core.documents import Document as LangChainDocument
 
 from ... import datatypes
 from ...errors import InvalidInputError, InvalidTypeError
+from ..places import with_place, without_place
 
 __all__ = ["from_langchain", "from_texts", "to_langchain"]
 
@@ -44,7 +45,9 @@ def from_langchain(
         id = None if ids is None else ids[position]
         id = document.id if id is None else id
         found.append(
-            datatypes.Document(str(uuid4()) if id is None else id, document.page_content, document.metadata)
+            datatypes.Document(
+                str(uuid4()) if id is None else id, document.page_content, without_place(document.metadata)
+            )
         )
     return found
 
@@ -71,14 +74,12 @@ def from_texts(
         datatypes.Document(
             str(uuid4()) if ids is None or (id := ids[position]) is None else id,
             text,
-            {} if metadatas is None else metadatas[position],
+            {} if metadatas is None else without_place(metadatas[position]),
         )
         for position, text in enumerate(listed)
     ]
 
 
 def to_langchain(document: datatypes.Document | datatypes.Hit) -> LangChainDocument:
-    """What is stored, as LangChain has it."""
-    return LangChainDocument(
-        id=document.id, page_content=document.text or "", metadata=dict(document.metadata)
-    )
+    """What is stored, as LangChain has it; where a hit lies under ``lfm2``, see `place_values`."""
+    return LangChainDocument(id=document.id, page_content=document.text or "", metadata=with_place(document))

@@ -18,6 +18,7 @@ from ...errors import InvalidInputError
 from ...keywords import ELSEWHERE, refuse_unknown
 from ...retriever import Retriever
 from ...searchable import Searchable
+from ..places import with_place, without_place
 
 __all__ = ["LFM2Retriever"]
 
@@ -29,7 +30,9 @@ class LFM2Retriever(BaseRetriever):
     """LangChain documents from a :class:`~lfm2_retrieval.Retriever`, best first.
 
     To the metadata that was indexed each document adds ``score``, ``score_kind`` and ``rank``, which
-    replace values of these names. Closing is left to the owner: ``lfm2_retriever.retriever.close()``.
+    replace values of these names; where documents are split into passages, also ``lfm2``, which says where
+    the passage lies: see :func:`~lfm2_retrieval.integrations.places.place_values`. Closing is left to the
+    owner: ``lfm2_retriever.retriever.close()``.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ class LFM2Retriever(BaseRetriever):
     ) -> Self:
         """Index LangChain documents; those without an id are numbered. See :meth:`from_texts`."""
         rows = [
-            {"text": document.page_content, "metadata": document.metadata}
+            {"text": document.page_content, "metadata": without_place(document.metadata)}
             | ({} if document.id is None else {"id": document.id})
             for document in documents
         ]
@@ -184,7 +187,7 @@ def _documents(hits: Iterable[Hit]) -> list[Document]:
             id=hit.id,
             page_content=hit.text or "",
             metadata={
-                **hit.metadata,
+                **with_place(hit),
                 "score": hit.score,
                 "score_kind": hit.score_kind.value,
                 "rank": hit.rank,

@@ -23,7 +23,7 @@ from ...errors import InvalidInputError
 from ...searchable import Searchable
 from .nodes import NODE_ID
 
-__all__ = ["any_of", "to_where"]
+__all__ = ["any_of", "one_of", "to_where"]
 
 _COMPARISONS = {
     FilterOperator.EQ: "=",
@@ -62,14 +62,14 @@ def to_where(
         If an operator can't do with a value; the message says what it takes.
     """
     parts = [] if filters is None or not filters.filters else [_filters(filters, retriever)]
-    parts += [_one_of("ref_doc_id", documents)] if documents else []
+    parts += [one_of("ref_doc_id", documents)] if documents else []
     parts += [any_of(nodes)] if nodes else []
     return " AND ".join(f"({part})" for part in parts) or None
 
 
 def any_of(nodes: Sequence[str]) -> str:
     """The nodes of some ids; in an index that something else made, its documents."""
-    return f"{_one_of(NODE_ID, nodes)} OR {_one_of('id', nodes)}" if nodes else _NEVER
+    return f"{one_of(NODE_ID, nodes)} OR {one_of('id', nodes)}" if nodes else _NEVER
 
 
 def _filters(filters: MetadataFilters, retriever: Searchable) -> str:
@@ -111,7 +111,7 @@ def _with_list(key: str, operator: FilterOperator, value: Any) -> str:
         raise InvalidInputError(f"{operator.value!r} on {key!r} takes a list, not {value!r:.80}")
     if operator is FilterOperator.ALL:
         return " AND ".join(f"{_name(key)} = {_literal(key, one)}" for one in value) or _ALWAYS
-    found = _one_of(key, value)
+    found = one_of(key, value)
     return f"NOT ({found})" if operator is FilterOperator.NIN else found
 
 
@@ -147,7 +147,8 @@ def _elements(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _one_of(key: str, values: Sequence[Any]) -> str:
+def one_of(key: str, values: Sequence[Any]) -> str:
+    """A field that has one of some values."""
     if not values:
         return _NEVER
     return f"{_name(key)} IN ({', '.join(_literal(key, value) for value in values)})"

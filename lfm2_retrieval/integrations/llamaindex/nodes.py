@@ -1,7 +1,8 @@
 """LlamaIndex's nodes as documents, and back without a loss.
 
 A node is stored as LlamaIndex's own stores do: its metadata, and beside them the whole node as JSON, with its
-relationships. What is encoded is what LlamaIndex would embed, the metadata in front included.
+relationships. What is encoded is what LlamaIndex would embed, the metadata in front included; where nodes are
+split into passages it is their text alone, so that spans are the text's own.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from llama_index.core.schema import BaseNode, MetadataMode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from ...datatypes import Document, Hit
 from ...errors import InvalidInputError, InvalidTypeError
 from ...json_values import plain
+from ..places import PLACE, place_values, without_place
 
 __all__ = ["NODE_ID", "from_node", "to_node"]
 
@@ -25,8 +27,15 @@ _IS_TEXT = "_text_is_content"
 """Whether the text that was encoded is the node's own, and so isn't stored twice."""
 
 
-def from_node(node: BaseNode) -> Document:
+def from_node(node: BaseNode, *, split: bool = False) -> Document:
     """A node as it is stored.
+
+    Parameters
+    ----------
+    node
+        Any one.
+    split
+        Whether it is going to be split into passages.
 
     Raises
     ------
@@ -38,20 +47,44 @@ def from_node(node: BaseNode) -> Document:
             f"a {type(node).__name__} is no node of LlamaIndex: give TextNode(text=…), or Documents"
         )
     try:
-        metadata = plain(node.metadata, keep_none=True)
+        metadata = plain(without_place(node.metadata), keep_none=True)
     except InvalidInputError as error:
         raise InvalidInputError(f"the metadata of node {node.node_id!r} are no JSON: {error}") from error
     node = node.model_copy(update={"metadata": metadata})
-    text = node.get_content(metadata_mode=MetadataMode.EMBED)
+    text = node.get_content(metadata_mode=MetadataMode.NONE if split else MetadataMode.EMBED)
     same = text == node.get_content(metadata_mode=MetadataMode.NONE)
     stored = node_to_metadata_dict(node, remove_text=same)
     return Document(node.node_id, text, {**stored, NODE_ID: node.node_id, _IS_TEXT: same})
 
 
 def to_node(stored: Document | Hit) -> BaseNode:
-    """What is stored, as a node; of an index that something else made, a text node."""
-    if _CONTENT not in stored.metadata:
-        return TextNode(id_=stored.id, text=stored.text or "", metadata=dict(stored.metadata))
+    """What is stored, as a node; of an index that something else made, a text node.
+
+    A passage is a node of its own, whose source is the document; where it lies is under ``lfm2``, which
+    neither models nor embeddings get to see.
+    """
     metadata: Mapping[str, Any] = stored.metadata
-    text = stored.text if metadata.get(_IS_TEXT) else None
-    return metadata_dict_to_node(dict(metadata), text)
+    if _CONTENT not in metadata:
+        node: BaseNode = TextNode(id_=stored.id, text=stored.text or "", metadata=dict(metadata))
+    else:
+        node = metadata_dict_to_node(dict(metadata), stored.text if metadata.get(_IS_TEXT) else None)
+    document = stored.document_id if isinstance(stored, Hit) else metadata.get(NODE_ID, stored.id)
+    if document != stored.id:
+        _make_passage(node, stored, document)
+    if place := place_values(stored):
+        node.metadata[PLACE] = place
+        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, PLACE]
+        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, PLACE]
+    return node
+
+
+def _make_passage(node: BaseNode, stored: Document | Hit, document: str) -> None:
+    """Make a passage of the node that stands for its document, or for the node that was split."""
+    whole = RelatedNodeInfo(node_id=document)
+    source = node.relationships.get(NodeRelationship.SOURCE)
+    node.id_ = stored.id
+    node.relationships = {NodeRelationship.SOURCE: source or whole}
+    if source is not None:
+        node.relationships[NodeRelationship.PARENT] = whole
+    if isinstance(stored, Hit) and isinstance(node, TextNode) and stored.span is not None:
+        node.start_char_idx, node.end_char_idx = stored.span

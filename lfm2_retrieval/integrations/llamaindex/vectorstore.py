@@ -25,7 +25,7 @@ from ...errors import InvalidInputError
 from ...searchable import Searchable
 from ..common import last_of_each, writable
 from ..opening import Opening
-from .filters import any_of, to_where
+from .filters import any_of, one_of, to_where
 from .nodes import from_node, to_node
 
 if TYPE_CHECKING:
@@ -127,9 +127,11 @@ class LFM2VectorStore(BasePydanticVectorStore):
         InvalidInputError
             If one is no node, or its metadata can't be stored; then none is.
         """
-        documents = [from_node(node) for node in nodes]
-        if documents:
-            writable(self.client).add(last_of_each(documents), on_conflict="replace")
+        client = writable(self.client) if nodes else None
+        split = getattr(client, "passages", None) is not None
+        documents = [from_node(node, split=split) for node in nodes]
+        if client is not None:
+            client.add(last_of_each(documents), on_conflict="replace")
         return [document.id for document in documents]
 
     async def async_add(self, nodes: Sequence[BaseNode], **options: Any) -> list[str]:
@@ -137,8 +139,10 @@ class LFM2VectorStore(BasePydanticVectorStore):
         return await to_thread(self.add, nodes, **options)
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
-        """Delete the nodes of a source document in one commit."""
-        writable(self.client).delete(where={"ref_doc_id": ref_doc_id})
+        """Delete the nodes of a source document in one commit, and that document if it is a node."""
+        sources = one_of("ref_doc_id", [ref_doc_id])
+        itself = f"({any_of([ref_doc_id])}) AND (ref_doc_id IS NULL OR ref_doc_id = 'None')"
+        writable(self.client).delete(where=f"{sources} OR ({itself})")
 
     async def adelete(self, ref_doc_id: str, **options: Any) -> None:
         """See `delete`."""
