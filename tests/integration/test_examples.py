@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lfm2_retrieval import Encoder, Hit, Retriever
+from lfm2_retrieval import Encoder
 
 ROOT = Path(__file__).parents[2]
 NANO = ROOT / "lfm2_retrieval/models/nano"
@@ -50,29 +49,6 @@ def test_quickstart(model):
             "tides:",
             "frost:",
         ]
-
-
-def test_rag(model):
-    out = run("rag.py", *([] if model == "nano" else ["--model", model]))
-    assert out.count("\nA: ") == 2
-    assert "\n   [3] " in out
-    assert "[1] " in out.partition("Sources:\n")[2]
-    if model == "nano":
-        assert "[1] Proving dough in the refrigerator" in out
-        assert "[1] Blossom end rot in tomatoes" in out
-
-
-def test_rag_takes_a_language_model_and_survives_nothing_found(checkpoint):
-    rag = runpy.run_path(str(ROOT / "examples/rag.py"))
-    documents = [{"id": "a", "title": "Rain", "text": "It falls. It stops."}]
-    with Retriever.index(documents, model=Encoder.load(checkpoint())) as retriever:
-        found = rag["answer"]("does it rain?", retriever, generate=str.upper)
-        assert found.text == found.prompt.upper()
-        assert "[1] Rain: It falls. It stops." in found.prompt
-        assert [hit.id for hit in found.sources] == ["a"]
-        assert rag["answer"]("does it rain?", retriever).text in ("It falls. [1]", "It stops. [1]")
-        assert rag["answer"](" ", retriever).text == "Nothing was found."
-    assert rag["passage"](Hit("a", 1.0, 1, text="Rain It falls.", metadata={"title": "Rain"})) == "It falls."
 
 
 def test_a_student_is_exported_as_sentence_transformers_reads_it(tmp_path, monkeypatch):

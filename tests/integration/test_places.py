@@ -16,7 +16,7 @@ GUIDE = """# Harbour
 
 ## Arriving
 
-Call the office on channel twelve before you pass the outer light, and wait for two green lights at the entrance.
+Call the office on channel twelve before you pass the outer light, and wait there for two green lights.
 
 ## Fees
 
