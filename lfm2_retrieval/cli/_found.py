@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..documents.sentences import sentences
 from ..errors import InvalidInputError
+from ..printable import printable
 from ._output import format_hit
-from ._places import location, open_at
+from ._places import check_beneath, location, open_at, opening_command
 
 if TYPE_CHECKING:
     from ..hits import Hit, Place
@@ -65,8 +67,8 @@ class Found:
                 excerpt = {**excerpt, "place": self.place.to_dict(), "headings": list(self.headings)}
         return {**values, "excerpt": excerpt}
 
-    def open(self) -> None:
-        """Open the file where what answers begins.
+    def open(self, folders: Sequence[Path] = ()) -> None:
+        """Open the file where what answers begins; see `check_beneath`.
 
         Raises
         ------
@@ -77,6 +79,8 @@ class Found:
         if hit.source is None:
             raise InvalidInputError(f"--open {hit.rank}: as far as the index says, {hit.id} is from no file")
         line = self.place.lines[0] if self.place is not None and self.place.lines else None
+        opening_command(hit.source, line)  # what can't be opened anyway isn't asked about
+        check_beneath(hit.source, folders, _ask if sys.stdin.isatty() else None)
         if (code := open_at(hit.source, line)) != 0:
             raise InvalidInputError(f"--open {hit.rank}: what opens {hit.source} ended with exit code {code}")
 
@@ -98,6 +102,12 @@ def find_places(retriever: Retriever, hits: Sequence[Hit], excerpts: Sequence[Ex
         else:
             found.append(Found(hit, excerpt, hit.place, hit.headings))
     return found
+
+
+def _ask(path: str) -> bool:
+    import click
+
+    return click.confirm(f"Open {printable(path)}?", default=False, err=True)
 
 
 def _shown_until(text: str, excerpt: Excerpt) -> int:

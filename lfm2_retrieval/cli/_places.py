@@ -1,7 +1,9 @@
 """Where hits lie, as editors and terminals understand it, and opening them there.
 
-What an index says of its files may be a stranger's word: nothing is passed to a shell, nothing is opened but
-a regular file of a kind that is read as a document, and no program is started that might run what it holds.
+What an index says of its files may be a stranger's word. So nothing is opened but a regular file of a kind
+that is read as a document, beneath the working directory or a folder that the caller names, and not hidden
+there; of any other file on a terminal a person is asked, and is shown where it truly lies. Nothing is passed
+to a shell, and no program is started that might run what the file holds.
 """
 
 from __future__ import annotations
@@ -10,17 +12,17 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from subprocess import DEVNULL, run
 
-from ..documents.formats import rich_format, suffix, text_kind
+from ..documents.formats import format_of, rich_format, suffix, text_kind
 from ..documents.report import storable
 from ..documents.structure import Place
 from ..errors import InvalidInputError
 from ..platform.plain_files import is_regular
 
-__all__ = ["location", "open_at", "opening_command"]
+__all__ = ["check_beneath", "location", "open_at", "opening_command"]
 
 _PLUS = frozenset(
     [
@@ -61,6 +63,8 @@ _LINE = frozenset(["kate", "kwrite", "mate", "idea", "pycharm", "webstorm", "cli
 """Those that take ``--line LINE FILE``."""
 _VIEWED = frozenset((".txt", ".text", ".md", ".markdown", ".rst", ".csv", ".tsv", ".log"))
 """Texts that the desktop's own program may open: it shows these, and runs none of them."""
+_MACROS = frozenset((".docm", ".dotm", ".pptm", ".xlsm"))
+"""Office files that may hold programs."""
 
 
 def location(source: str, place: Place, *, line: int | None = None) -> str:
@@ -88,6 +92,40 @@ def _from_here(source: str) -> str:
         return os.fspath(PurePath(source).relative_to(here))
     except (ValueError, OSError):
         return source
+
+
+def check_beneath(
+    source: str, folders: Sequence[str | os.PathLike[str]] = (), ask: Callable[[str], bool] | None = None
+) -> None:
+    """Refuse a file that an index names and nobody here vouched for.
+
+    Parameters
+    ----------
+    source
+        The file's path.
+    folders
+        Where files may be opened, beside the working directory.
+    ask
+        Is shown where the file truly lies, and says whether it may be opened; None for no.
+
+    Raises
+    ------
+    InvalidInputError
+        If it lies elsewhere, or is hidden there, and isn't allowed.
+    """
+    path = PurePath(os.path.realpath(source))
+    for folder in (os.curdir, *folders):
+        root = PurePath(os.path.realpath(folder))
+        if root == PurePath(root.anchor) or root not in path.parents:
+            continue
+        if not any(part.startswith(".") for part in path.relative_to(root).parts):
+            return
+    shown = storable(os.fspath(path))
+    if ask is None or not ask(shown):
+        raise InvalidInputError(
+            f"{shown}: lies neither here nor in a folder that --open-in names, or is hidden there; an index "
+            "may name any file, so it isn't opened"
+        )
 
 
 def open_at(source: str, line: int | None = None, environment: Mapping[str, str] = os.environ) -> int:
@@ -132,6 +170,10 @@ def opening_command(
         )
     if not is_regular(path, follow=True):
         raise InvalidInputError(f"{shown}: is no regular file any more, so it isn't opened")
+    if suffix(source) in _MACROS or (suffix(source) and format_of(source, alone=False) is None):
+        raise InvalidInputError(
+            f"{shown}: is of a kind that may hold programs or isn't read as a document, so it isn't opened"
+        )
     is_text = not rich_format(source) and suffix(source) != ".parquet"
     if is_text:
         for name in ("VISUAL", "EDITOR"):

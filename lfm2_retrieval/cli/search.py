@@ -83,7 +83,16 @@ def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) ->
     "opened",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Open the file of hit N at its place: texts with $VISUAL or $EDITOR, others with xdg-open.",
+    help="Open the file of hit N at its place: texts with $VISUAL or $EDITOR, others with xdg-open. Asks "
+    "first where the file lies outside the working directory.",
+)
+@click.option(
+    "--open-in",
+    "open_in",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FOLDER",
+    help="With --open: files in this folder may be opened unasked, too. Repeatable.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object a query, one a line.")
 def command(
@@ -98,6 +107,7 @@ def command(
     dtype: Any,
     trust_model: bool,
     opened: int | None,
+    open_in: tuple[Path, ...],
     json_: bool,
     **options: Any,
 ) -> None:
@@ -139,7 +149,7 @@ def command(
         if opened is not None and results:
             if opened > len(found):
                 raise InvalidInputError(f"--open {opened}: there are {len(found)} hits")
-            found[opened - 1].open()
+            found[opened - 1].open(open_in)
 
 
 def _search(

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-empty",
     is_flag=True,
-    help="Go on where a folder has none of the files that PATH has of it, and delete all of them.",
+    help="Delete also where a folder has none, or not half, of what PATH has of it, or a disk in it isn't "
+    "mounted.",
 )
 @click.option("--model", help=f"{MOVED} For a new index: nano, a folder or a name on the hub.")
 @trust_option()
@@ -200,14 +201,19 @@ def _show(done: SyncReport, path: Path, retriever: Retriever | None, *, quiet: b
         changes = done.documents
         click.echo(f"Synced in {done.seconds:,.1f} s: {files}")
         if changes.encoded or changes.kept:
+            kept = f"; {changes.kept:,} kept their vectors" if changes.kept else ""
             click.echo(
-                f"Encoded {changes.encoded:,} passages ({changes.tokens:,} token vectors); "
-                f"{changes.kept:,} more of the changed documents kept theirs"
+                f"Encoded {_counted(changes.encoded, 'passage')} "
+                f"({_counted(changes.tokens, 'token vector')}){kept}"
             )
         click.echo(f"{path} holds {held['documents']:,} documents, {held['passages']:,} passages")
     for table, column in done.reading.text_columns.items():
         click.echo(f"Note: {table}: the text is column {column!r}", err=True)
     tell(done.reading)
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def _watch(retriever: Retriever, request: SyncRequest, roots: list[str], path: Path, json_: bool) -> bool:

@@ -19,6 +19,7 @@ from ..errors import InvalidInputError, remedy
 from .digests import Unreadable, digest_file
 from .folders import find_files
 from .formats import DocumentFormat, suffix
+from .reach import Disks, is_certain, is_listable, is_mounted
 from .reading import ChosenFile
 from .report import ReadingReport, storable
 from .rows import ReadOptions
@@ -40,20 +41,28 @@ _UNNAMED = """
 SELECT number, relative, root FROM files WHERE +name IS NULL AND number > CAST(? AS INTEGER) ORDER BY number
 """
 _MISSING = """
-SELECT source, min(version) FROM held
+SELECT source, min(version), max(disk) FROM held
 WHERE source < ? AND source > max(?, ?)
-    AND source NOT IN (SELECT source FROM files) AND source NOT IN (SELECT source FROM kept)
+    AND NOT EXISTS (SELECT 1 FROM files WHERE files.source = held.source)
+    AND NOT EXISTS (SELECT 1 FROM kept WHERE kept.source = held.source)
 GROUP BY source ORDER BY source
 """
 _CHANGE = """
-SELECT number, source, name, relative, format, state, root, digest, size, version, before FROM files
+SELECT number, source, name, relative, format, state, root, digest, size, version, disk, before FROM files
 WHERE state IN ('new', 'changed', 'renamed')
 """
 _CHANGES = f"{_CHANGE} AND number > CAST(? AS INTEGER) ORDER BY number"
 
 
+_LOST_SHARE, _LOST_MOST = 0.5, 100
+"""A folder may lose this share of its documents, or so many, without anybody being asked."""
+
+
 class FileChange(NamedTuple):
-    """A file that is to be read: ``state`` is ``new``, ``changed`` or ``renamed``."""
+    """A file that is to be read: ``state`` is ``new``, ``changed`` or ``renamed``.
+
+    ``disk`` is where the disk that it lies on is mounted, if that is beneath ``root``.
+    """
 
     source: str
     name: str
@@ -64,6 +73,7 @@ class FileChange(NamedTuple):
     digest: str
     size: int
     version: str
+    disk: str | None
     before: str | None
 
     @property
@@ -99,7 +109,9 @@ class SyncPlan:
     refusals
         Files that gave nothing in this version the last time, which are not tried again.
     allow_empty
-        Whether folders may hold nothing of what the index has of them.
+        Whether folders may hold nothing of what the index has of them, or little, or lack a disk.
+    deletes
+        Whether documents of files that are gone will be deleted.
 
     Attributes
     ----------
@@ -111,7 +123,7 @@ class SyncPlan:
     Raises
     ------
     InvalidInputError
-        If a folder is none, can't be read, or holds nothing of what the index has of it.
+        If a folder is none, can't be read, or holds nothing, or far too little, of what the index has of it.
     """
 
     def __init__(
@@ -122,6 +134,7 @@ class SyncPlan:
         refusals: Refusals,
         *,
         allow_empty: bool = False,
+        deletes: bool = True,
     ) -> None:
         self.report = ReadingReport()
         self._options = options
@@ -135,10 +148,12 @@ class SyncPlan:
             self._roots = [_Root(path, self._prefix(path, paths)) for path in paths]
             for number in range(len(self._roots)):
                 self._walk(number)
-            self._find_gone()
+            self._find_gone(allow_empty)
             if not allow_empty:
                 self._check_roots()
             self._decide()
+            if deletes and not allow_empty:
+                self._check_shares()
         except BaseException:
             self.tables.close()
             raise
@@ -155,17 +170,18 @@ class SyncPlan:
             for id, facts in held:
                 source = facts.get("source")
                 known = isinstance(source, str) and source.startswith("/") and "\0" not in source
-                values = [facts.get(name) for name in ("root", "name", "version")]
-                root, name, version = (one if isinstance(one, str) else None for one in values)
+                values = [facts.get(name) for name in ("root", "name", "version", "disk")]
+                root, name, version, disk = (one if isinstance(one, str) else None for one in values)
                 yield (
                     _id(id),
                     _path(str(source)) if known else None,
                     None if root is None else _path(root),
                     _id(id if name is None else name),
                     version,
+                    None if disk is None else _path(disk),
                 )
 
-        self.tables.many("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?)", rows())
+        self.tables.many("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)", rows())
 
     def _prefix(self, path: str, paths: Sequence[str]) -> str:
         """What stands before the names of a folder's files: as before, or something that nobody else has."""
@@ -197,6 +213,7 @@ class SyncPlan:
     def _walk(self, number: int) -> None:
         """All files of a folder, with their digests."""
         root = self._roots[number]
+        disks = Disks(root.path)
 
         def rows() -> Iterator[tuple[Any, ...]]:
             rules = self._options.rules()
@@ -220,32 +237,50 @@ class SyncPlan:
                     self.tables.run("INSERT OR IGNORE INTO kept VALUES (?)", (source,))
                     continue
                 name = None if format is None else str(format)
-                yield source, number, os.fsencode(relative), name, digest, size, version
+                disk = disks.of(os.path.dirname(path))  # noqa: PTH120
+                mounted = None if disk is None else _path(disk)
+                yield source, number, os.fsencode(relative), name, digest, size, version, mounted
 
-        columns = "source, root, relative, format, digest, size, version"
+        columns = "source, root, relative, format, digest, size, version, disk"
         try:
-            self.tables.many(f"INSERT OR IGNORE INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows())
+            self.tables.many(
+                f"INSERT OR IGNORE INTO files ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows()
+            )
         except OSError as error:
             raise InvalidInputError(
                 f"{root.path}: can't be read: {error.strerror or error}; nothing was changed"
             ) from error
 
-    def _find_gone(self) -> None:
+    def _find_gone(self, allow_empty: bool) -> None:
         """Files of the folders that aren't there any more, or are left out by now."""
-        listable = lru_cache(maxsize=1 << 12)(_is_listable)
+        listable = lru_cache(maxsize=1 << 12)(is_listable)
+        mounted = lru_cache(maxsize=1 << 12)(self._may_be_mounted)
         for root in self._roots:
             beneath = _beneath(root.path)
-            for source, version in self.tables.pages(_MISSING, _behind(beneath), beneath):
+            for source, version, disk in self.tables.pages(_MISSING, _behind(beneath), beneath):
                 if not source.startswith(beneath):
                     continue
                 path = to_path(source)
-                if _is_certain(path, root.path, listable):
+                away = not (allow_empty or disk is None or mounted(root.path, disk))
+                if not away and is_certain(path, root.path, listable):
                     self.tables.run(
-                        "INSERT OR IGNORE INTO gone (source, version) VALUES (?, ?)", (source, version)
+                        "INSERT OR IGNORE INTO gone (source, version, base, suffix) VALUES (?, ?, ?, ?)",
+                        (source, version, *_parts(source)),
                     )
                 else:
-                    self.report.leave_out(path[len(root.path) + 1 :], "unreadable")
+                    reason = "on a disk that isn't mounted" if away else "unreadable"
+                    self.report.leave_out(path[len(root.path) + 1 :], reason)
                     self.tables.run("INSERT OR IGNORE INTO kept VALUES (?)", (source,))
+
+    def _may_be_mounted(self, root: str, disk: bytes) -> bool:
+        """Whether files on a disk can be missed: it is mounted, or files lie in its place."""
+        beneath = _beneath(to_path(disk))
+        if not beneath.startswith(_beneath(root)):  # a stranger's word
+            return True
+        found = self.tables.one(
+            "SELECT 1 FROM files WHERE source > ? AND source < ? LIMIT 1", beneath, _behind(beneath)
+        )
+        return found is not None or is_mounted(to_path(disk))
 
     def _check_roots(self) -> None:
         """Refuse a folder with nothing of what the index has of it: a disk may not be mounted."""
@@ -265,6 +300,28 @@ class SyncPlan:
                     f"it; if its disk is mounted and that is meant, {allow} deletes them. Nothing was changed"
                 )
 
+    def _check_shares(self) -> None:
+        """Refuse a folder that has lost most of what the index has of it."""
+        for root in self._roots:
+            beneath = _beneath(root.path)
+            span = "held.source > ? AND held.source < ?"
+            lost = self.tables.count(
+                "SELECT count(*) FROM held JOIN gone ON gone.source = held.source "
+                f"WHERE NOT gone.taken AND {span}",
+                beneath,
+                _behind(beneath),
+            )
+            if lost <= _LOST_MOST:
+                continue
+            held = self.tables.count(f"SELECT count(*) FROM held WHERE {span}", beneath, _behind(beneath))
+            if lost > held * _LOST_SHARE:
+                allow = remedy("allow_empty=True", "--allow-empty")
+                raise InvalidInputError(
+                    f"{root.path}: {lost:,} of the {held:,} documents that the index has of it would be "
+                    f"deleted, as their files are gone or left out; if that is meant, {allow} deletes them. "
+                    "Nothing was changed"
+                )
+
     def _decide(self) -> None:
         """What is to become of each file."""
         self.tables.run(_COMPARE)
@@ -280,25 +337,20 @@ class SyncPlan:
         """New files with the content of one that is gone; those of the same name in another folder first."""
         query = (
             "SELECT number, source, version FROM files WHERE state IS NULL AND "
-            "version IN (SELECT version FROM gone) AND number > CAST(? AS INTEGER) ORDER BY number"
+            "EXISTS (SELECT 1 FROM gone WHERE gone.version = files.version) "
+            "AND number > CAST(? AS INTEGER) ORDER BY number"
         )
-        for by_name in (True, False):
+        for same in ("base", "suffix"):
+            condition = f"version = ? AND {same} = ? AND NOT taken"
+            candidate = f"SELECT source FROM gone WHERE {condition} ORDER BY source LIMIT 1"
             for number, source, version in self.tables.pages(query):
-                path = to_path(source)
-                candidates = self.tables.pages(
-                    "SELECT source FROM gone WHERE version = ? AND NOT taken AND source > ? ORDER BY source",
-                    version,
-                )
-                for (before,) in candidates:
-                    other = to_path(before)
-                    same = os.path.basename(other) == os.path.basename(path)  # noqa: PTH119
-                    if (same or not by_name) and suffix(other) == suffix(path):
-                        self.tables.run("UPDATE gone SET taken = 1 WHERE source = ?", (before,))
-                        self.tables.run(
-                            "UPDATE files SET state = 'renamed', before = ? WHERE number = ?",
-                            (before, number),
-                        )
-                        break
+                base, extension = _parts(source)
+                found = self.tables.one(candidate, version, base if same == "base" else extension)
+                if found is not None:
+                    self.tables.run("UPDATE gone SET taken = 1 WHERE source = ?", found)
+                    self.tables.run(
+                        "UPDATE files SET state = 'renamed', before = ? WHERE number = ?", (*found, number)
+                    )
 
     def _new_name(self, name: str) -> str:
         """A name that no other document has."""
@@ -328,7 +380,7 @@ class SyncPlan:
         return None if found is None else self._change(found)
 
     def _change(self, row: tuple[Any, ...]) -> FileChange:
-        _, source, name, relative, format, state, root, digest, size, version, before = row
+        _, source, name, relative, format, state, root, digest, size, version, disk, before = row
         return FileChange(
             to_path(source),
             to_id(name),
@@ -339,6 +391,7 @@ class SyncPlan:
             digest,
             size,
             version,
+            None if disk is None else to_path(disk),
             None if before is None else to_path(before),
         )
 
@@ -379,6 +432,11 @@ def _path(path: str) -> bytes:
         return path.encode("utf-8", "surrogatepass")
 
 
+def _parts(source: bytes) -> tuple[bytes, bytes]:
+    """A file's name without its folder, and its extension."""
+    return source.rpartition(b"/")[2], _path(suffix(to_path(source)))
+
+
 def _beneath(folder: str) -> bytes:
     """What the paths of all that lies in a folder begin with."""
     return _path(folder.rstrip("/") + "/")
@@ -412,29 +470,3 @@ def check_folders(folders: Iterable[str | os.PathLike[str]]) -> list[str]:
     if not paths:
         raise InvalidInputError("sync takes at least one folder")
     return list(dict.fromkeys(paths))
-
-
-def _is_listable(folder: str) -> bool:
-    try:
-        with os.scandir(folder):
-            return True
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-
-
-def _is_certain(path: str, root: str, listable: Any) -> bool:
-    """Whether a file is known not to be there, or not to be read: not only out of reach."""
-    folder = os.path.dirname(path)  # noqa: PTH120
-    while len(folder) > len(root):
-        if not listable(folder):
-            return False
-        folder = os.path.dirname(folder)  # noqa: PTH120
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return True

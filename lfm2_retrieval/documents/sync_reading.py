@@ -196,7 +196,9 @@ class SyncReading:
 
 def _facts(change: FileChange) -> dict[str, Any]:
     """What an index keeps with the documents of a file."""
+    disk = {} if change.disk is None else {"disk": change.disk}
     return {
+        **disk,
         "root": change.root,
         "name": change.name,
         "digest": change.digest,

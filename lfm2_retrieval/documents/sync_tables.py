@@ -16,17 +16,23 @@ from ..platform.forks import busy
 __all__ = ["SyncTables", "to_id", "to_path"]
 
 _SCHEMA = """
-CREATE TABLE held (id BLOB PRIMARY KEY, source BLOB, root BLOB, name BLOB, version TEXT) WITHOUT ROWID;
+CREATE TABLE held (
+    id BLOB PRIMARY KEY, source BLOB, root BLOB, name BLOB, version TEXT, disk BLOB
+) WITHOUT ROWID;
 CREATE INDEX held_sources ON held (source);
 CREATE TABLE files (
     number INTEGER PRIMARY KEY, source BLOB UNIQUE, root INTEGER, relative BLOB, format TEXT, digest TEXT,
-    size INTEGER, version TEXT, state TEXT, name BLOB, before BLOB
+    size INTEGER, version TEXT, disk BLOB, state TEXT, name BLOB, before BLOB
 );
 CREATE INDEX versions ON files (version);
 CREATE INDEX names ON files (name);
 CREATE TABLE kept (source BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE gone (source BLOB PRIMARY KEY, version TEXT, taken INTEGER DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE gone (
+    source BLOB PRIMARY KEY, version TEXT, base BLOB, suffix BLOB, taken INTEGER DEFAULT 0
+) WITHOUT ROWID;
 CREATE INDEX gone_versions ON gone (version);
+CREATE INDEX gone_bases ON gone (version, base, source) WHERE NOT taken;
+CREATE INDEX gone_suffixes ON gone (version, suffix, source) WHERE NOT taken;
 CREATE TABLE rows (id BLOB PRIMARY KEY, source BLOB) WITHOUT ROWID;
 CREATE INDEX row_sources ON rows (source);
 """
@@ -54,6 +60,8 @@ class SyncTables:
             self._connection.execute("PRAGMA synchronous = OFF")
             self._connection.execute("PRAGMA cache_size = -8192")
             self._connection.executescript(_SCHEMA)
+            # Never committed: of a temporary file each commit counts the changed pages in the cache.
+            self._connection.execute("BEGIN")
 
     def run(self, statement: str, values: Iterable[Any] | Mapping[str, Any] = ()) -> None:
         """Change something."""
@@ -72,9 +80,7 @@ class SyncTables:
 
     def _write(self, statement: str, batch: list[tuple[Any, ...]]) -> None:
         with self._lock, busy:
-            self._connection.execute("BEGIN")
             self._connection.executemany(statement, batch)
-            self._connection.execute("COMMIT")
 
     def one(self, query: str, *values: Any) -> Any:
         """The first row, or None."""

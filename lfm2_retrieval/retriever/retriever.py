@@ -657,8 +657,9 @@ class Retriever(ReadingRetriever):
         Parameters
         ----------
         folders
-            One, or several. One that isn't there, or holds none of the files that the index has of it, is an
-            error, and nothing is changed.
+            One, or several. One that isn't there, or holds none of the files that the index has of it, or of
+            which more than half of the documents (and more than 100) would be deleted, is an error, and
+            nothing is changed. Documents of files on a disk beneath a folder that isn't mounted stay.
         include, exclude, gitignore, text, id, metadata, delimiter, encoding, types, limits
             As for :func:`lfm2_retrieval.documents.read`. What patterns leave out is deleted from the index.
         dry_run
@@ -666,7 +667,7 @@ class Retriever(ReadingRetriever):
         delete
             Whether documents of files that are gone are deleted.
         allow_empty
-            Whether a folder may hold none of the files that the index has of it.
+            Whether a folder may hold none of the files that the index has of it, or few, or lack a disk.
         on_progress
             Told after each batch what was done so far.
         batch_size, timeout

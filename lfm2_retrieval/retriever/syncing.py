@@ -124,6 +124,7 @@ def sync(
             retriever.stored_facts(),
             refusals,
             allow_empty=request.allow_empty,
+            deletes=request.delete,
         )
         with closing(plan):
             reading = SyncReading(plan, request.options, request.limits)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lfm2_retrieval.cli import _places
-from lfm2_retrieval.cli._places import location, open_at, opening_command
+from lfm2_retrieval.cli._places import check_beneath, location, open_at, opening_command
 from lfm2_retrieval.documents import Place
 from lfm2_retrieval.errors import InvalidInputError
 
@@ -72,6 +72,36 @@ def test_what_is_not_there_is_told(tmp_path, file):
         open_at(file, 1, {"EDITOR": "no-such-editor-anywhere"})
     with pytest.raises(InvalidInputError, match="EDITOR="):
         opening_command(file, 1, {"EDITOR": "'unclosed"})
+
+
+def test_kinds_that_may_hold_programs_are_not_opened(tmp_path):
+    for name in ("a.docm", "b.XLSM", "c.desktop", "d.exe", "e.AppImage"):
+        (tmp_path / name).write_text("x")
+        with pytest.raises(InvalidInputError, match="programs"):
+            opening_command(str(tmp_path / name), 1, {"EDITOR": "vim"})
+
+
+def test_only_what_lies_here_or_where_is_said_is_opened_unasked(tmp_path, monkeypatch):
+    for folder in ("here", "there", "here/.ssh"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "key").write_text("x")
+    (tmp_path / "here/out").symlink_to(tmp_path / "there")
+    here, there = tmp_path / "here", tmp_path / "there"
+    monkeypatch.chdir(here)
+    check_beneath(str(here / "key"))
+    check_beneath(str(there / "key"), [there])
+    asked = []
+    for source in (there / "key", here / ".ssh/key", here / "out/key", here / "../there/key"):
+        with pytest.raises(InvalidInputError, match="--open-in"):
+            check_beneath(str(source))
+        check_beneath(str(source), (), lambda path: not asked.append(path))
+        with pytest.raises(InvalidInputError):
+            check_beneath(str(source), (), lambda path: False)
+    true = os.path.realpath(there / "key")
+    assert asked == [true, os.path.realpath(here / ".ssh/key"), true, true]
+    monkeypatch.chdir("/")
+    with pytest.raises(InvalidInputError):  # all lies beneath it
+        check_beneath(str(here / "key"))
 
 
 def test_an_editor_is_run_without_a_shell(file, tmp_path):

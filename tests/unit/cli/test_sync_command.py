@@ -48,7 +48,10 @@ def test_hits_are_opened_where_they_lie(run, docs, path, checkpoint, tmp_path, m
     editor.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$0.out"\n')
     editor.chmod(0o755)
     monkeypatch.setenv("VISUAL", str(editor))
-    assert run("search", path, "rain", "--mode", "lexical", "--open", "1").exit_code == 0
+    refused = run("search", path, "rain", "--mode", "lexical", "--open", "1")
+    assert (refused.exit_code, "--open-in" in refused.stderr) == (1, True)
+    opening = ("search", path, "rain", "--mode", "lexical", "--open-in", docs, "--open", "1")
+    assert run(*opening).exit_code == 0
     assert (tmp_path / "vim.out").read_text() == f"+7\n{docs / 'guide.md'}\n"
     assert "there are 1 hits" in run("search", path, "rain", "--mode", "lexical", "--open", "5").stderr
     (docs / "guide.md").unlink()

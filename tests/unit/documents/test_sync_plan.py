@@ -1,16 +1,19 @@
 """What a sync finds to do, without an index: files by content, ids, renames, tables, what can't be read."""
 
 import os
+import shutil
+import subprocess
 import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from lfm2_retrieval.documents import sync_plan, sync_reading
+from lfm2_retrieval.documents import reach, sync_plan, sync_reading
 from lfm2_retrieval.documents.rows import ReadOptions
 from lfm2_retrieval.documents.sync_plan import SyncPlan
 from lfm2_retrieval.documents.sync_reading import SyncReading
+from lfm2_retrieval.documents.sync_tables import SyncTables
 from lfm2_retrieval.errors import InvalidInputError
 
 OPTIONS = ReadOptions(text=None)
@@ -190,7 +193,7 @@ def test_what_cannot_be_read_keeps_what_the_index_has(folder, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "listdir", listdir)
-    monkeypatch.setattr(sync_plan, "_is_listable", lambda path: path != denied)
+    monkeypatch.setattr(sync_plan, "is_listable", lambda path: path != denied)
     (folder.path / "c.md").unlink()
     _, deleted, _, put = folder.sync()
     assert (deleted, put) == (["c.md"], {})
@@ -213,6 +216,82 @@ def test_a_folder_that_vanished_or_is_empty_deletes_nothing(folder, tmp_path):
         folder.sync(tmp_path / "file")
     with pytest.raises(InvalidInputError, match="at least one"):
         SyncPlan([], OPTIONS, (), {})
+
+
+def test_a_disk_that_is_not_mounted_any_more_deletes_nothing(folder, monkeypatch):
+    disk = str(folder.path / "archive/disk")
+    mounted = [disk]
+    monkeypatch.setattr(reach, "is_mounted", lambda path: path in mounted)
+    monkeypatch.setattr(sync_plan, "is_mounted", lambda path: path in mounted)
+    folder.write("a.md", "one")
+    for number in range(3):
+        folder.write(f"archive/disk/deep/{number}.md", f"text {number}")
+    folder.sync()
+    assert folder.held["archive/disk/deep/1.md"]["disk"] == disk
+    assert "disk" not in folder.held["a.md"]
+    shutil.move(folder.path / "archive/disk/deep/0.md", folder.path / "0.md")
+    assert folder.sync()[2] == {"archive/disk/deep/0.md": "0.md"}
+    assert "disk" not in folder.held["0.md"]
+
+    mounted.clear()
+    away = folder.path.parent / "away"
+    shutil.move(disk, away)
+    for there in (True, False):  # an empty folder is left, or none
+        if there:
+            Path(disk).mkdir()
+        assert folder.sync()[0] == {"unchanged": 2}
+        assert "on a disk that isn't mounted" in folder.report.summary()
+        shutil.rmtree(Path(disk).parent, ignore_errors=True)
+    Path(disk).parent.mkdir()
+    shutil.move(away, disk)  # the same files by another way: one of them is really gone now
+    (Path(disk) / "deep/1.md").unlink()
+    assert folder.sync()[1] == ["archive/disk/deep/1.md"]
+    shutil.rmtree(disk)
+    assert folder.sync()[1] == []
+    assert folder.sync(allow_empty=True)[1] == ["archive/disk/deep/2.md"]
+
+
+def test_a_real_disk_is_told_from_its_folder(tmp_path):
+    (tmp_path / "disk/deep").mkdir(parents=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "none", tmp_path / "disk"], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a file system can't be mounted here")
+    try:
+        (tmp_path / "disk/deep").mkdir()
+        disks = reach.Disks(str(tmp_path))
+        assert disks.of(str(tmp_path / "disk/deep")) == str(tmp_path / "disk")
+        assert disks.of(str(tmp_path)) is None
+    finally:
+        subprocess.run(["umount", tmp_path / "disk"], check=True)
+    assert reach.Disks(str(tmp_path)).of(str(tmp_path / "disk/deep")) is None
+
+
+def test_most_of_a_folder_is_not_deleted_unasked(folder):
+    for number in range(210):
+        folder.write(f"{number % 7}/{number:03d}.md", f"text {number}")
+    folder.sync()
+    for number in range(2, 7):
+        shutil.rmtree(folder.path / str(number))
+    with pytest.raises(InvalidInputError, match="150 of the 210 documents"):
+        folder.sync()
+    assert folder.sync(deletes=False)[0] == {"unchanged": 60}  # here they go, as Folder deletes them
+
+
+def test_moving_everything_deletes_nothing(folder):
+    for number in range(120):
+        folder.write(f"old/{number:03d}.md", "the same text in all of them")
+    folder.sync()
+    for path in (folder.path / "old").iterdir():
+        path.rename(path.with_name(f"new{path.name}"))
+    queries = []
+    real = SyncTables.one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SyncTables, "one", lambda self, *one: queries.append(one) or real(self, *one))
+        states, deleted, renamed, _ = folder.sync()
+    assert (states, deleted, len(renamed)) == ({"renamed": 120}, [], 120)
+    assert len(queries) < 20 * 120  # in proportion to the files, not to their pairs
 
 
 def test_names_that_are_not_utf8(folder):
