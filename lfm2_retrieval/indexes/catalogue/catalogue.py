@@ -107,9 +107,9 @@ class Catalogue:
         """
         with busy, translated(self.folder / CATALOGUE):
             process, connection = os.getpid(), self._lend()
-            if not limited:
-                connection.set_progress_handler(None, 0)
             try:
+                if limited:
+                    limit(connection, self.folder / CATALOGUE)
                 connection.execute("BEGIN")
                 yield connection
             finally:
@@ -128,7 +128,7 @@ class Catalogue:
             If some of that was swept.
         """
         with self.reading() as connection:
-            if read_settings(connection)["horizon"] > commit:
+            if read_settings(connection, "horizon")["horizon"] > commit:
                 raise SweptError
             yield connection
 
@@ -361,7 +361,7 @@ class Catalogue:
 
     @staticmethod
     def _identify(connection: sqlite3.Connection) -> str:
-        return str(read_settings(connection)["uuid"])
+        return str(read_settings(connection, "uuid")["uuid"])
 
     def _lend(self) -> sqlite3.Connection:
         with self._guard:
@@ -377,7 +377,6 @@ class Catalogue:
         try:
             if connection is None:
                 connection = self._connect()
-            limit(connection, self.folder / CATALOGUE)
         except BaseException:
             with self._returned:
                 self._n_lent -= 1
@@ -423,6 +422,7 @@ class Catalogue:
     def _take_back(self, connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        connection.set_progress_handler(None, 0)
         with self._returned:
             self._n_lent -= 1
             if not self._closed:

@@ -118,17 +118,18 @@ def checksum(*values: Value) -> int:
     TypeError
         If one is of a type that no row has.
     """
-    crc32 = 0
+    parts: list[bytes] = []
     for value in values:
         if value is None:
-            crc32 = zlib.crc32(b"n", crc32)
+            parts.append(b"n")
         elif isinstance(value, int):
-            crc32 = zlib.crc32(b"i%d;" % value, crc32)
+            parts.append(b"i%d;" % value)
+        elif isinstance(value, str):
+            data = encode_text(value)
+            parts += b"s%d:" % len(data), data
         else:
-            data = encode_text(value) if isinstance(value, str) else memoryview(value)
-            head = b"%c%d:" % (b"s" if isinstance(value, str) else b"b", len(data))
-            crc32 = zlib.crc32(data, zlib.crc32(head, crc32))
-    return crc32
+            parts += b"b%d:" % len(value), value
+    return zlib.crc32(b"".join(parts))
 
 
 def dead_checksum(crc32: int, commit: int) -> int:

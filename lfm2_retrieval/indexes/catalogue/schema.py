@@ -137,16 +137,18 @@ _KEPT = ("uuid", "horizon")
 """Settings that stay when the content is replaced."""
 
 
-def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
-    """All settings: key → JSON value; those of the index itself have values that can be.
+def read_settings(connection: sqlite3.Connection, *names: str) -> dict[str, Any]:
+    """All settings, or those of some names: key → JSON value; the index's own have values that can be.
 
     Raises
     ------
     DamagedIndexError
         If one is not JSON, or of those of the index itself one is missing, of another type or out of range.
     """
+    among = f" WHERE key IN ({','.join('?' * len(names))})" if names else ""
     rows = connection.execute(
-        "SELECT key, CASE WHEN length(value) <= ? THEN value END, crc32 FROM settings", (LONGEST,)
+        f"SELECT key, CASE WHEN length(value) <= ? THEN value END, crc32 FROM settings{among}",
+        (LONGEST, *names),
     ).fetchall()
     (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM commits").fetchone()
     try:
@@ -156,8 +158,8 @@ def read_settings(connection: sqlite3.Connection) -> dict[str, Any]:
         sound = False
     if not sound:
         raise DamagedIndexError(f"{CATALOGUE}: the settings are damaged; {REMEDY}")
-    wrong = faults(settings)
-    if not wrong and settings["horizon"] > newest:  # every search would wait for a newer commit
+    wrong = [name for name in faults(settings) if not names or name in names]
+    if not wrong and settings.get("horizon", 0) > newest:  # every search would wait for a newer commit
         wrong = ["horizon"]
     if wrong:
         value = quoted(settings.get(wrong[0]))

@@ -46,6 +46,7 @@ __all__ = [
     "QUAD",
     "ROUNDED",
     "quantise",
+    "quantise_asked",
     "score_steps",
 ]
 
@@ -114,6 +115,57 @@ def quantise(
         steps[row, dim:] = 128
         sizes[row] = size
         errors[row], lengths[row] = np.sqrt(wrong), np.sqrt(squares)
+
+
+@jit
+def quantise_asked(  # noqa: PLR0917
+    queries: NDArray[np.float32],
+    columns: NDArray[np.int8],
+    offsets: NDArray[np.int16],
+    totals: NDArray[np.int32],
+    factors: NDArray[np.float64],
+    errors: NDArray[np.float64],
+    lengths: NDArray[np.float64],
+) -> None:
+    """Round queries' vectors to steps, as fine as the limits allow.
+
+    Parameters
+    ----------
+    queries
+        ``[n, dim]``, finite.
+    columns, offsets, totals
+        Zeros, as `_score_steps` reads them: filled in.
+    factors, errors, lengths
+        ``[n]``: filled in with what a step of each is worth, its distance from its steps times that, and its
+        own length.
+    """
+    dim = queries.shape[1]
+    for token in range(queries.shape[0]):
+        block, lane = token // LANES, token % LANES
+        pair, most, squares = 0.0, 0.0, 0.0
+        pieces = np.zeros((offsets.shape[1], 2))
+        for j in range(dim):
+            number = np.float64(queries[token, j])
+            pair = abs(number) + (pair if j % 2 else 0.0)
+            most = max(most, pair)
+            pieces[j // (QUAD * PART), j % QUAD // 2] += number * number
+            squares += number * number
+        # Rounding can add a whole step to a pair, and half a step in each dimension to a piece.
+        factor = max(most / (MOST_OF_A_PAIR - 1), np.sqrt(pieces.max()) / (LONGEST_ASKED - ROUNDED))
+        wrong, total = 0.0, 0
+        sums = np.zeros((offsets.shape[1], 2), np.int64)
+        for j in range(dim):
+            number = np.float64(queries[token, j])
+            step = np.rint(number / factor) if factor > 0 else 0.0
+            columns[block, j // QUAD, lane, j % QUAD] = np.int8(step)
+            sums[j // (QUAD * PART), j % QUAD // 2] -= 128 * np.int64(step)
+            wrong += (number - step * factor) ** 2
+        for part in range(sums.shape[0]):
+            for half in range(2):
+                offsets[block, part, lane, half] = np.int16(sums[part, half])
+                total += sums[part, half]
+        totals[block, lane] = np.int32(total)
+        factors[token], errors[token], lengths[token] = factor, np.sqrt(wrong), np.sqrt(squares)
 
 
 def score_steps() -> Callable[..., None]:

@@ -61,37 +61,14 @@ def ask(queries: NDArray[np.float32], lanes: NDArray[np.int64]) -> Asked:
     n, dim = queries.shape
     n_blocks, n_quads = -(-n // kernels.LANES), -(-dim // kernels.QUAD)
     n_parts = -(-n_quads // kernels.PART)
-    whole = np.zeros((n_blocks * kernels.LANES, n_parts * kernels.PART * kernels.QUAD))
-    whole[:n, :dim] = queries
-    pairs = np.abs(whole).reshape(len(whole), -1, 2).sum(axis=2).max(axis=1)
-    pieces = _by_piece(whole * whole).max(axis=(1, 2))
-    # Rounding can add a whole step to a pair, and half a step in each dimension to a piece.
-    longest = kernels.LONGEST_ASKED - kernels.ROUNDED
-    factors = np.maximum(pairs / (kernels.MOST_OF_A_PAIR - 1), np.sqrt(pieces) / longest)
-    steps = np.rint(whole / np.where(factors > 0, factors, 1)[:, None])
-    lengths = np.linalg.norm(whole[:n], axis=1)
-    errors = np.linalg.norm(whole[:n] - steps[:n] * factors[:n, None], axis=1)
-    offsets = -128 * _by_piece(steps).astype(np.int64)
-    blocks = steps.astype(np.int8).reshape(n_blocks, kernels.LANES, -1, kernels.QUAD)[:, :, :n_quads]
+    columns = np.zeros((n_blocks, n_quads, kernels.LANES, kernels.QUAD), np.int8)
+    offsets = np.zeros((n_blocks, n_parts, kernels.LANES, 2), np.int16)
+    totals = np.zeros((n_blocks, kernels.LANES), np.int32)
+    factors, errors, lengths = np.empty((3, n))
+    kernels.quantise_asked(queries, columns, offsets, totals, factors, errors, lengths)
     rounded = largest_error(queries, lanes, 1.0)
-    return Asked(
-        np.ascontiguousarray(blocks.swapaxes(1, 2)),
-        np.ascontiguousarray(
-            offsets.reshape(n_blocks, kernels.LANES, n_parts, 2).swapaxes(1, 2).astype(np.int16)
-        ),
-        offsets.sum(axis=(1, 2)).astype(np.int32).reshape(n_blocks, kernels.LANES),
-        lanes,
-        factors[:n],
-        np.add.reduceat(lengths, lanes[:-1]),
-        np.add.reduceat(errors, lanes[:-1]) + rounded,
-    )
-
-
-def _by_piece(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``[n, width]``, summed by pieces: ``[n, n_parts, 2]``."""
-    parts = numbers.reshape(len(numbers), -1, kernels.PART, 2, kernels.QUAD // 2)
-    sums: NDArray[np.float64] = parts.sum(axis=(2, 4))
-    return sums
+    by_error, by_length = np.add.reduceat(lengths, lanes[:-1]), np.add.reduceat(errors, lanes[:-1]) + rounded
+    return Asked(columns, offsets, totals, lanes, factors, by_error, by_length)
 
 
 class Estimates(NamedTuple):
