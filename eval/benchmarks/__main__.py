@@ -16,6 +16,7 @@ from .encode import encode
 from .growth import growth
 from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
+from .pinning import threads
 from .reading import documents
 from .sizes import sizes
 from .syncing import sync
@@ -182,7 +183,7 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (codes, documents, encode, growth, peers, sizes, sync, vectors):
+for one in (codes, documents, encode, growth, peers, sizes, sync, threads, vectors):
     command.add_command(one)
 
 if __name__ == "__main__":

@@ -67,10 +67,10 @@ class Opening:
             return self.opened
 
     def warm_up(self) -> None:
-        """Open the index and load its model."""
+        """Open the index, and load what the first search would wait for."""
         retriever = self.retriever()
         if isinstance(retriever, Retriever):
-            _ = retriever.encoder
+            retriever.warm_up()
 
     def close(self) -> None:
         """Close what was opened here; a later use opens it again."""

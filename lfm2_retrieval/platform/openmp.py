@@ -68,7 +68,7 @@ def _loaded() -> tuple[tuple[ctypes.CDLL, ...], tuple[ctypes.CDLL, ...]]:
 
 def _open(path: str, names: tuple[str, ...], function: str) -> ctypes.CDLL | None:
     """A loaded library with one of some names, if it has a function."""
-    if Path(path).name.startswith(names):
+    if path.rpartition("/")[2].startswith(names):
         with suppress(OSError):  # its file was replaced meanwhile
             library = ctypes.CDLL(path)  # the one that is loaded
             return library if hasattr(library, function) else None

@@ -202,7 +202,7 @@ class Retriever(ReadingRetriever):
         auto_refresh: bool = False,
         threads: int | None = None,
     ) -> Retriever:
-        """Open an index. The model is loaded when it is first needed.
+        """Open an index. The model is loaded when it is first needed, or by :meth:`warm_up`.
 
         What is found and read is of the commit that was the newest then, until :meth:`refresh`.
 

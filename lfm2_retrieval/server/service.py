@@ -151,7 +151,7 @@ class Service:
         """Load and compile what the first question would wait for; what fails is told to whoever asks."""
         with suppress(RetrievalError, OSError, MemoryError):
             if len(self.retriever):
-                self.retriever.search(["?"], 1, explain=True)
+                self.retriever.warm_up()
 
     def document(self, id: str) -> dict[str, Any]:
         """A document.

@@ -608,3 +608,14 @@ def test_an_explanation_of_what_is_split_or_runs_to_the_left() -> None:
                 } or (covered == set(range(len(query))))
                 for match in hit.matches:
                     assert 0 <= match.document_span[0] <= match.document_span[1] <= len(text)
+
+
+def test_what_the_first_search_waits_for_can_be_loaded_before(tmp_path: Path) -> None:
+    for texts in (["The tide comes in twice a day."], []):
+        Retriever.index(texts, tmp_path / "index", model="nano", if_exists="overwrite").close()
+        with Retriever.open(tmp_path / "index") as retriever:
+            retriever.warm_up()
+            assert retriever._own.loaded is not None
+    absent = Retriever.open(tmp_path / "index", model=tmp_path / "none")
+    with absent, pytest.raises(ModelNotFoundError):
+        absent.warm_up()
