@@ -144,7 +144,7 @@ class SyncPlan:
         paths = check_folders(folders)
         self.tables = SyncTables()
         try:
-            self._learn(held)
+            self._learn("held", held)
             self._roots = [_Root(path, self._prefix(path, paths)) for path in paths]
             for number in range(len(self._roots)):
                 self._walk(number)
@@ -163,7 +163,29 @@ class SyncPlan:
         """The folders, absolute and without links."""
         return [root.path for root in self._roots]
 
-    def _learn(self, held: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    def still_holds(self, held: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
+        """Whether the plan is right for an index that others have changed meanwhile.
+
+        It isn't, if they touched documents of its folders, or took ids that it gives.
+
+        Parameters
+        ----------
+        held
+            What the index holds by now.
+        """
+        self.tables.run("DELETE FROM newer")
+        self._learn("newer", held)
+        ours = " OR ".join(["source > ? AND source < ?"] * len(self._roots))
+        roots = [edge for one in self._roots for edge in (_beneath(one.path), _behind(_beneath(one.path)))]
+        lost = f"SELECT 1 FROM (SELECT * FROM held EXCEPT SELECT * FROM newer) WHERE {ours}"
+        taken = (
+            f"SELECT 1 FROM (SELECT * FROM newer EXCEPT SELECT * FROM held) AS other WHERE {ours} "
+            "OR EXISTS (SELECT 1 FROM files WHERE files.name = other.id) "
+            "OR EXISTS (SELECT 1 FROM rows WHERE rows.id = other.id)"
+        )
+        return self.tables.one(lost, *roots) is None and self.tables.one(taken, *roots) is None
+
+    def _learn(self, table: str, held: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         """What the index holds."""
 
         def rows() -> Iterator[tuple[Any, ...]]:
@@ -181,7 +203,7 @@ class SyncPlan:
                     None if disk is None else _path(disk),
                 )
 
-        self.tables.many("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)", rows())
+        self.tables.many(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?, ?)", rows())
 
     def _prefix(self, path: str, paths: Sequence[str]) -> str:
         """What stands before the names of a folder's files: as before, or something that nobody else has."""

@@ -20,6 +20,9 @@ CREATE TABLE held (
     id BLOB PRIMARY KEY, source BLOB, root BLOB, name BLOB, version TEXT, disk BLOB
 ) WITHOUT ROWID;
 CREATE INDEX held_sources ON held (source);
+CREATE TABLE newer (
+    id BLOB PRIMARY KEY, source BLOB, root BLOB, name BLOB, version TEXT, disk BLOB
+) WITHOUT ROWID;
 CREATE TABLE files (
     number INTEGER PRIMARY KEY, source BLOB UNIQUE, root INTEGER, relative BLOB, format TEXT, digest TEXT,
     size INTEGER, version TEXT, disk BLOB, state TEXT, name BLOB, before BLOB

@@ -14,7 +14,7 @@ from .filters.where import Where, parse_where
 from .index import Index
 from .quantization.codec import Tier
 from .search.min_score import MinScore, learn_min_score
-from .spool import Spool, read_refusals, sync_lock, write_refusals
+from .spool import Spool, Waiting, read_refusals, sync_lock, write_refusals
 from .tuning.recall import Recall, in_words
 from .tuning.tune import Tuning
 from .upkeep import RunUpkeep
@@ -38,6 +38,7 @@ __all__ = [
     "StoredPassage",
     "Tier",
     "Tuning",
+    "Waiting",
     "Where",
     "Writer",
     "check_fields",

@@ -12,9 +12,10 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..platform.plain_files import open_regular
 from .access import refused_to_write
 from .catalogue.lock import WriterLock
 
-__all__ = ["Spool", "read_refusals", "sweep_spool", "sync_folder", "sync_lock", "write_refusals"]
+__all__ = ["Spool", "Waiting", "read_refusals", "sweep_spool", "sync_folder", "sync_lock", "write_refusals"]
 
 _FOLDER, _LOCK, _VECTORS, _REFUSALS = "sync", "lock", "vectors", "refused.json"
 _MAGIC = b"LFM2SPL1"
@@ -198,6 +199,50 @@ class Spool:
         file, self._file = self._file, -1
         if file >= 0:
             os.close(file)
+
+
+class Waiting:
+    """Records that wait for the writer lock, in the order they came, in a file without a name.
+
+    Parameters
+    ----------
+    index
+        The index's folder, on whose disk they lie until this is closed.
+    """
+
+    def __init__(self, index: Path) -> None:
+        self._folder = sync_folder(index)
+        try:
+            self._file = TemporaryFile(dir=self._folder)  # noqa: SIM115
+        except OSError as error:
+            raise refused_to_write(self._folder, error) from error
+
+    def put(self, record: bytes) -> None:
+        """Add one.
+
+        Raises
+        ------
+        IndexWriteError
+            If it can't be kept, as on a full disk.
+        """
+        try:
+            self._file.write(struct.pack("<Q", len(record)))
+            self._file.write(record)
+        except OSError as error:
+            raise refused_to_write(self._folder, error) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            self._file.seek(0)  # writes what is left in the buffer
+        except OSError as error:
+            raise refused_to_write(self._folder, error) from error
+        while head := self._file.read(8):
+            yield self._file.read(*struct.unpack("<Q", head))
+
+    def close(self) -> None:
+        """Forget them."""
+        with suppress(OSError):
+            self._file.close()
 
 
 def sweep_spool(index: Path) -> None:

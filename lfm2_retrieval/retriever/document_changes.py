@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from typing import Any, TypeVar
 
 from ..datatypes import Document
-from ..encoder import Encoder
+from ..encoder import Encoder, batched
 from ..errors import InvalidInputError, remedy
-from ..indexes import HeldDocument, Index, OnConflict, Writer, known_ids, unknown_ids
+from ..indexes import HeldDocument, Index, OnConflict, Waiting, Writer, known_ids, unknown_ids
+from ..records import Source
+from .batches import batches as by_batch
 from .change_run import ChangeCounts, Wanted
 from .document_run import DocumentCounts, DocumentRun, VectorCache
-from .splitting import Splitter, Whole, recorded_passages, restored
+from .splitting import Splitter, Whole, recorded_passages, restored, whole_of
 
-__all__ = ["add_wholes", "replace_wholes", "update_wholes"]
+__all__ = ["add_wholes", "replace_documents", "update_wholes"]
 
 LoadEncoder = Callable[[], Encoder]
 B = TypeVar("B")
 C = TypeVar("C", ChangeCounts, DocumentCounts)
 Facts = Callable[[str], Mapping[str, Any]]
+
+_AT_ONCE = 256
+"""So many documents are drawn at a time from those that wait."""
 
 
 def add_wholes(
@@ -78,51 +84,102 @@ def update_wholes(
     return _in_one_commit(store, chain([first], batches), write, ChangeCounts(), timeout)
 
 
-def replace_wholes(
+def replace_documents(
     store: Index,
     encoder: LoadEncoder,
-    batches: Iterator[list[Whole]],
+    put: Iterable[Source],
     *,
     delete: Iterable[str],
     rename: Mapping[str, str],
     facts: Facts,
     cache: VectorCache | None,
     on_progress: Callable[[DocumentCounts], None] | None,
-    ids: set[str],
+    batch_size: int,
     timeout: float,
+    check: Callable[[], None] = lambda: None,
 ) -> DocumentCounts:
-    """Delete, rename and put documents in one commit; see :meth:`Retriever.replace_documents`."""
+    """Delete, rename and put documents in one commit; see :meth:`Retriever.replace_documents`.
+
+    With a cache, all that it keeps is encoded without the lock, and documents wait in a file meanwhile.
+    ``check`` is called under the lock before anything is changed, and may raise.
+    """
     if recorded_passages(store.settings) is None:
         again = remedy("Retriever.index(…, passages=Passages())", "lfm2-retrieve index")
         raise InvalidInputError(
             f"{store.path} holds no passages of documents, so that whole ones can't be replaced: make it "
             f"anew with {again}"
         )
+    ids: set[str] = set()
     run = _run(store, encoder, ids, cache)
+    drafts = by_batch(put, batch_size, ids)
+    batches: Iterator[list[Whole]] = (
+        [whole_of(draft, None if draft.id is None else facts(draft.id)) for draft in batch]
+        for batch in drafts
+    )
     gone = list(dict.fromkeys(delete))
-    first = next(batches, [])
-    if first and not store.in_transaction:
-        run.guess(first, _held(store, first, {new: old for old, new in rename.items()}))
-
-    def write(writer: Writer, batch: list[Whole]) -> DocumentCounts:
-        return run.write(writer, batch)
+    names = {new: old for old, new in rename.items()}
 
     def begin(writer: Writer) -> DocumentCounts:
+        check()
         deleted = writer.delete(gone) if gone else 0
         renamed = writer.rename_documents(
             rename, lambda held, id: replace(held, id=id, facts={**held.facts, **facts(id)})
         )
         return DocumentCounts(deleted=deleted, renamed=renamed)
 
-    return _in_one_commit(
-        store,
-        chain([first] if first else [], batches),
-        write,
-        DocumentCounts(),
-        timeout,
-        begin=begin,
-        on_progress=on_progress,
+    def commit(drawn: Iterator[list[Whole]], show: Callable[[DocumentCounts], None] | None) -> DocumentCounts:
+        return _in_one_commit(
+            store, drawn, run.write, DocumentCounts(), timeout, begin=begin, on_progress=show
+        )
+
+    first = next(batches, [])
+    batches = chain([first] if first else [], batches)
+    if not first or store.in_transaction:
+        return commit(batches, on_progress)
+    if cache is None:
+        run.guess(first, _held(store, first, names))
+        return commit(batches, on_progress)
+    with closing(Waiting(store.path)) as waiting:
+        ahead = _encode_ahead(run, store, batches, waiting, names=names, on_progress=on_progress)
+        drawn = chain(_drawn(waiting), batches)  # the latter, where the cache is full
+        counts = commit(drawn, None)
+    counts = replace(
+        counts,
+        encoded=counts.encoded + ahead.encoded,
+        tokens=counts.tokens + ahead.tokens,
+        kept=max(0, counts.kept - ahead.encoded),
     )
+    if on_progress is not None:
+        on_progress(counts)
+    return counts
+
+
+def _encode_ahead(
+    run: DocumentRun,
+    store: Index,
+    batches: Iterator[list[Whole]],
+    waiting: Waiting,
+    *,
+    names: Mapping[str, str],
+    on_progress: Callable[[DocumentCounts], None] | None,
+) -> DocumentCounts:
+    """Encode documents as long as their vectors are kept; what they would come to. They wait then."""
+    ahead = DocumentCounts()
+    for batch in batches:
+        for whole in batch:
+            waiting.put(whole.to_json())
+        counts, keeps = run.encode_into_cache(batch, _held(store, batch, names))
+        ahead = ahead.plus(counts)
+        if on_progress is not None:
+            on_progress(ahead)
+        if not keeps:
+            break
+    return ahead
+
+
+def _drawn(waiting: Waiting) -> Iterator[list[Whole]]:
+    """The documents that wait, by the batch."""
+    yield from batched(map(Whole.from_json, waiting), _AT_ONCE, lambda whole: len(whole.document.text))
 
 
 def _run(store: Index, encoder: LoadEncoder, ids: set[str], cache: VectorCache | None = None) -> DocumentRun:

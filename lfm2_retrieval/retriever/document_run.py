@@ -105,6 +105,29 @@ class DocumentRun:
         """Encode what seems to be needed, without the lock; `write` takes what proves right."""
         self._encode_ahead(self._plan(batch, held))
 
+    def encode_into_cache(
+        self, batch: Sequence[Whole], held: Mapping[str, HeldDocument]
+    ) -> tuple[DocumentCounts, bool]:
+        """Encode what seems to be needed, without the lock, for the cache alone.
+
+        Returns
+        -------
+        tuple
+            What would become of the batch, but for passages kept; and whether the cache keeps vectors still.
+        """
+        plans = self._plan(batch, held)
+        keeps = True
+        for passages in _batches(passage for plan in plans for passage in plan.new):
+            self._vectors(passages)
+            keeps = self.cache is not None and self.cache.get([passages[-1].key])[0] is not None
+            if not keeps:
+                break
+        (encoded, tokens), self._encoded = self._encoded, (0, 0)
+        added = sum(plan.is_new for plan in plans)
+        changed, unchanged = len(plans) - added, len(batch) - len(plans)
+        counts = DocumentCounts(added, changed, unchanged, encoded=encoded, tokens=tokens)
+        return counts, keeps
+
     def write(self, writer: Writer, batch: Sequence[Whole]) -> DocumentCounts:
         """Put a batch of documents into the index, each in the place of what has its id."""
         held = writer.find_documents([whole.id for whole in batch if whole.id is not None])

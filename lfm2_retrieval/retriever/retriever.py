@@ -18,9 +18,8 @@ from ..platform.threads import by_own_threads, check_threads, using
 from ..records import Source, check_columns
 from . import changes
 from .answering import tune
-from .batches import batches
 from .change_run import ChangeCounts
-from .document_changes import replace_wholes
+from .document_changes import replace_documents
 from .document_run import DocumentCounts, VectorCache
 from .indexing import Given, begin
 from .own_encoder import ModelChoice
@@ -28,7 +27,6 @@ from .progress import Show, shown
 from .reading import ReadingRetriever
 from .recorded import check_recorded
 from .reindexing import reindex
-from .splitting import whole_of
 from .target import IfExists, Target
 
 if TYPE_CHECKING:
@@ -576,7 +574,8 @@ class Retriever(ReadingRetriever):
         ----------
         put
             Documents to add, or to put in the place of those under their ids; as for :meth:`index`. They are
-            drawn from under the writer lock, but for the first batch, and never held as a whole.
+            drawn from under the writer lock, but for the first batch, and never held as a whole; with a cache
+            before it, and they wait in a file.
         delete
             Ids of documents; each must be there.
         rename
@@ -586,7 +585,8 @@ class Retriever(ReadingRetriever):
             :class:`~lfm2_retrieval.documents.FileDocument` knows; asked of those put and renamed.
         cache
             Where vectors of passages are looked for before they are encoded, and kept afterwards: so a
-            run that was killed goes on where it was.
+            run that was killed goes on where it was, and all that it keeps is encoded before the writer lock
+            is taken.
         on_progress
             Told after each batch what was done so far.
         batch_size, timeout
@@ -601,23 +601,16 @@ class Retriever(ReadingRetriever):
         DuplicateIdError, ModelMismatchError, IndexLockedError, IndexWriteError
             As for :meth:`add`.
         """
-        known = facts or (lambda _: {})
-        ids: set[str] = set()
-        drafts = batches(put, batch_size, ids)
-        wholes = (
-            [whole_of(draft, None if draft.id is None else known(draft.id)) for draft in batch]
-            for batch in drafts
-        )
-        return replace_wholes(
+        return replace_documents(
             self.store,
             lambda: self.encoder,
-            wholes,
+            put,
             delete=delete,
             rename=rename or {},
-            facts=known,
+            facts=facts or (lambda _: {}),
             cache=cache,
             on_progress=on_progress,
-            ids=ids,
+            batch_size=batch_size,
             timeout=timeout,
         )
 

@@ -78,6 +78,18 @@ class Whole(NamedTuple):
         """As it is stored under an id."""
         return StoredDocument(id, self.document.text, self.document.metadata, self.facts, self.structure)
 
+    def to_json(self) -> bytes:
+        """As bytes, from which `from_json` makes the same."""
+        whole = [self.id, self.document.id, self.document.text, dict(self.document.metadata)]
+        return json.dumps([*whole, dict(self.facts), dict(self.structure)]).encode("ascii")
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Whole:
+        """What `to_json` made bytes of."""
+        id, name, text, metadata, facts, structure = json.loads(data)
+        document = restored(StoredDocument(name, text, metadata, facts, structure))
+        return cls(id, document, facts, structure)
+
     def is_held(self, held: StoredDocument) -> bool:
         """Whether an index holds just this."""
         same = self.document.text == held.text and _encode(self.structure) == _encode(held.structure)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..documents.sync_reading import SyncReading
 from ..documents.workers import Limits
 from ..errors import InvalidInputError, callers_level, remedy
 from ..indexes import Spool, read_refusals, sync_lock, write_refusals
+from .document_changes import replace_documents
 from .document_run import DocumentCounts
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["SyncReport", "SyncRequest", "plan_only", "sync"]
 
 _NAMED = 1000
+_TRIES = 3
+"""So often a sync is planned anew, as others changed what it was planned for; then under the writer lock."""
 _STATES = ("new", "changed", "renamed", "gone")
+
+
+class _OvertakenError(Exception):
+    """Others changed what a sync was planned for."""
 
 
 @dataclass(frozen=True)
@@ -115,27 +122,93 @@ def sync(
             f"{path} holds no passages, so that folders can't be synced with it: make another index "
             f"with {option}"
         )
-    with nullcontext() if dry_run else sync_lock(path, request.timeout):
+    if dry_run:
+        return _sync(retriever, request, began, _Work(), dry_run=True)
+    work = _Work(on_progress)
+    with sync_lock(path, request.timeout):
+        for _ in range(_TRIES):
+            with suppress(_OvertakenError):
+                return _sync(retriever, request, began, work)
+            work.begin_anew()
+        with retriever.store.transaction(timeout=request.timeout):  # nobody else commits meanwhile
+            return _sync(retriever, request, began, work)
+
+
+class _Work:
+    """What the tries of a sync encode, all together.
+
+    Parameters
+    ----------
+    show
+        Is told after each batch.
+    """
+
+    def __init__(self, show: Callable[[DocumentCounts], None] | None = None) -> None:
+        self._show = show
+        self._before = self._now = DocumentCounts()
+
+    def follow(self, done: DocumentCounts) -> None:
+        """After a batch."""
+        self._now = done
+        if self._show is not None:
+            self._show(self.whole(done))
+
+    def begin_anew(self) -> None:
+        """After a try that came to nothing, of which the vectors are kept."""
+        done, self._now = self._now, DocumentCounts()
+        self._before = self._before.plus(DocumentCounts(encoded=done.encoded, tokens=done.tokens))
+
+    def whole(self, done: DocumentCounts) -> DocumentCounts:
+        """What the last try did, with what those before it encoded."""
+        both = done.plus(self._before)
+        return replace(both, kept=max(0, done.kept - self._before.encoded))
+
+
+def _sync(
+    retriever: Retriever,
+    request: SyncRequest,
+    began: float,
+    work: _Work,
+    *,
+    dry_run: bool = False,
+) -> SyncReport:
+    """Plan a sync, and carry it out.
+
+    Raises
+    ------
+    _OvertakenError
+        If others changed what it was planned for; then nothing was changed, and what was encoded is kept.
+    """
+    path = retriever.path
+    retriever.refresh()
+    commit = retriever.store.commit
+    refusals = read_refusals(path)
+    plan = SyncPlan(
+        request.folders,
+        request.options,
+        retriever.stored_facts(),
+        refusals,
+        allow_empty=request.allow_empty,
+        deletes=request.delete,
+    )
+
+    def check() -> None:
         retriever.refresh()
-        refusals = read_refusals(path)
-        plan = SyncPlan(
-            request.folders,
-            request.options,
-            retriever.stored_facts(),
-            refusals,
-            allow_empty=request.allow_empty,
-            deletes=request.delete,
+        if retriever.store.commit != commit and not plan.still_holds(retriever.stored_facts()):
+            raise _OvertakenError
+
+    with closing(plan):
+        reading = SyncReading(plan, request.options, request.limits)
+        if dry_run:
+            return _report(plan, reading, request, DocumentCounts(), began, dry_run=True)
+        counts = work.whole(
+            _carry_out(retriever, plan, reading, request, on_progress=work.follow, check=check)
         )
-        with closing(plan):
-            reading = SyncReading(plan, request.options, request.limits)
-            if dry_run:
-                return _report(plan, reading, request, DocumentCounts(), began, dry_run=True)
-            counts = _carry_out(retriever, plan, reading, request, on_progress)
-            left = {name: one for name, one in refusals.items() if not _is_beneath(name, plan.roots)}
-            kept = left | reading.refused
-            if kept != refusals:
-                write_refusals(path, kept)
-            return _report(plan, reading, request, counts, began)
+        left = {name: one for name, one in refusals.items() if not _is_beneath(name, plan.roots)}
+        kept = left | reading.refused
+        if kept != refusals:
+            write_refusals(path, kept)
+        return _report(plan, reading, request, counts, began)
 
 
 def _carry_out(
@@ -143,29 +216,41 @@ def _carry_out(
     plan: SyncPlan,
     reading: SyncReading,
     request: SyncRequest,
-    on_progress: Callable[[DocumentCounts], None] | None,
+    *,
+    on_progress: Callable[[DocumentCounts], None],
+    check: Callable[[], None],
 ) -> DocumentCounts:
     """Change the index as the plan says, in one commit."""
     delete = list(reading.deletes(gone=request.delete))
     renamed = reading.renamed_facts()
     if not delete and not renamed and next(plan.changes(), None) is None:
         return DocumentCounts()
+    with _spool(retriever) as spool, closing(reading.documents()) as documents:
+        counts = replace_documents(
+            retriever.store,
+            lambda: retriever.encoder,
+            documents,
+            delete=delete,
+            rename=reading.renames(),
+            facts=lambda id: renamed.get(id, {}),
+            cache=spool,
+            on_progress=on_progress,
+            batch_size=request.batch_size,
+            timeout=request.timeout,
+            check=check,
+        )
+        spool.remove()
+    return counts
+
+
+@contextmanager
+def _spool(retriever: Retriever) -> Iterator[Spool]:
+    """The vectors that syncs made and didn't commit yet; warns if they couldn't be kept."""
     settings = retriever.store.settings
     identity = {name: settings.get(name) for name in ("encoder", "passages", "dim")}
     spool = Spool(retriever.path, identity, int(settings["dim"]))
     try:
-        with closing(reading.documents()) as documents:
-            counts = retriever.replace_documents(
-                documents,
-                delete=delete,
-                rename=reading.renames(),
-                facts=lambda id: renamed.get(id, {}),
-                cache=spool,
-                on_progress=on_progress,
-                batch_size=request.batch_size,
-                timeout=request.timeout,
-            )
-        spool.remove()
+        yield spool
     finally:
         spool.close()
         if spool.failure is not None:
@@ -175,7 +260,6 @@ def _carry_out(
                 RuntimeWarning,
                 stacklevel=callers_level(),
             )
-    return counts
 
 
 def _is_beneath(path: str, roots: Iterable[str]) -> bool:

@@ -1,5 +1,7 @@
 """An index brought to what folders hold: what is encoded, one commit, going on after a kill, two at once."""
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -12,7 +14,8 @@ import pytest
 from lfm2_retrieval import Retriever
 from lfm2_retrieval.documents import Passages
 from lfm2_retrieval.encoder import Encoder
-from lfm2_retrieval.errors import IndexLockedError, InvalidInputError, ModelMismatchError
+from lfm2_retrieval.errors import IndexLockedError, IndexWriteError, InvalidInputError, ModelMismatchError
+from lfm2_retrieval.indexes import Spool
 from lfm2_retrieval.indexes.spool import sync_lock
 
 
@@ -149,6 +152,93 @@ def test_two_at_once_never_double(retriever, docs):
     assert sorted(report.new for report in reports) == [0, 0, 3]
     retriever.refresh()
     assert len(retriever) == 4
+
+
+class Other:
+    """Somebody else who writes to the index while a sync encodes."""
+
+    def __init__(self, retriever):
+        self.retriever = retriever
+        self.left = []
+        self.refused = 0
+
+    def __call__(self, done):
+        if self.left:
+            with Retriever.open(self.retriever.path, model=self.retriever.encoder) as own:
+                try:
+                    self.left.pop(0)(own)
+                except IndexLockedError:
+                    self.refused += 1
+
+
+def test_others_write_while_a_sync_encodes(retriever, docs):
+    other = Other(retriever)
+    other.left = [lambda own: own.add([{"id": "mine", "text": "by hand"}], timeout=0)]
+    done = retriever.sync(docs, on_progress=other)
+    assert (other.left, other.refused) == ([], 0)
+    assert (done.new, done.documents.encoded) == (3, retriever.n_passages - 1)
+    assert set(retriever.ids()) == {"mine", "bread.md", "films.csv:2", "films.csv:3", "tides.md"}
+    retriever.verify()
+
+
+def test_what_others_did_to_its_documents_meanwhile_is_planned_anew(retriever, docs):
+    retriever.sync(docs)
+    (docs / "tides.md").write_text("# Tides\n\nThe Sun pulls the sea, too.\n")
+    (docs / "taken.md").write_text("A note of its own.")
+    other = Other(retriever)
+    other.left = [
+        lambda own: own.delete(["bread.md"], timeout=0),
+        lambda own: own.add([{"id": "taken.md", "text": "by hand"}], timeout=0),
+    ]
+    done = retriever.sync(docs, on_progress=other)
+    assert (other.left, other.refused) == ([], 0)
+    assert retriever.document("taken.md").text == "by hand"
+    assert {"taken.md~2", "bread.md"} <= set(retriever.ids())
+    assert retriever.document("tides.md").text.endswith("too.\n")
+    assert 0 < done.documents.encoded <= done.documents.encoded + done.documents.kept == 7
+    assert retriever.sync(docs).is_change is False
+    retriever.verify()
+
+
+def test_somebody_who_never_stops_is_kept_out_in_the_end(retriever, docs):
+    other = Other(retriever)
+    other.left = [
+        lambda own, n=n: own.add(
+            [{"id": "tides.md", "text": f"by hand {n}"}], timeout=0, on_conflict="replace"
+        )
+        for n in range(9)
+    ]
+
+    retriever.add([{"id": "films.csv:2", "text": "by hand"}])
+    done = retriever.sync(docs, on_progress=other)
+    assert done.new == 3
+    assert other.refused in (0, 1)
+    assert retriever.sync(docs).is_change is False
+    retriever.verify()
+
+
+@pytest.mark.parametrize("room", [0, 1 << 12])
+def test_vectors_that_find_no_room_are_made_under_the_lock(retriever, docs, monkeypatch, room):
+    for number in range(20):
+        (docs / f"{number}.md").write_text(f"A note of its own about the number {number}.")
+    monkeypatch.setattr("lfm2_retrieval.indexes.spool._MOST_BYTES", room)
+    monkeypatch.setattr(Spool.__init__, "__defaults__", (room,))
+    done = retriever.sync(docs, batch_size=4)
+    assert (done.new, len(retriever), done.documents.added) == (23, 24, 24)
+    retriever.verify()
+
+
+def test_a_disk_that_is_full_changes_nothing(retriever, docs, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lfm2_retrieval.indexes.spool.TemporaryFile", lambda dir: Full())
+        with pytest.raises(IndexWriteError, match="No space"):
+            retriever.sync(docs)
+    assert len(retriever) == 0
+    assert retriever.sync(docs).new == 3
 
 
 def test_in_a_forked_child(retriever, docs):
