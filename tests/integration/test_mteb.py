@@ -9,12 +9,15 @@ pytest.importorskip("datasets")
 
 import datasets
 import mteb
+import numpy as np
 from mteb.abstasks.retrieval import AbsTaskRetrieval
 from mteb.abstasks.retrieval_dataset_loaders import RetrievalSplitData
 from mteb.abstasks.task_metadata import TaskMetadata
 
+from lfm2_retrieval.errors import InvalidInputError
 from lfm2_retrieval.evaluation import Settings, load_suite, run_suite
 from lfm2_retrieval.evaluation.compat import Compat
+from lfm2_retrieval.integrations import mteb as ours
 from lfm2_retrieval.integrations.mteb import LFM2Search
 
 pytestmark = pytest.mark.peer
@@ -67,6 +70,36 @@ class Demo(AbsTaskRetrieval):
         )
         self.dataset = {"default": {"test": split}}
         self.data_loaded = True
+
+
+def test_a_compressed_index_in_commits(monkeypatch, tmp_path):
+    monkeypatch.setattr(ours, "_COMMIT_TOKENS", 2000)
+    (english,) = load_suite("demo").refs(languages=["en"])
+    dataset = english.load()
+    corpus = [{"id": id, "text": text} for id, text in list(dataset.documents.items())[:80]]
+    rows = [{"id": id, "text": text} for id, text in list(dataset.queries.items())[:30]]
+    model = LFM2Search("nano", tier="balanced", batch_size=16, path=tmp_path / "index")
+    model.index(iter(corpus))
+    index = model._index
+    assert (len(index), index.tier) == (80, "balanced")
+    assert index.commit > 3
+    assert index.codec_facts is not None
+    found = model.search(iter(rows), top_k=5)
+    exact = LFM2Search(model.encoder)
+    exact.index(corpus)
+    wanted = exact.search(rows, top_k=5)
+    assert found.keys() == wanted.keys() == {row["id"] for row in rows}
+    assert np.mean([len(found[id].keys() & wanted[id]) / 5 for id in found]) > 0.9
+    (first, best), *_ = wanted.items()
+    ranked = exact.search(rows[:1], top_k=2, top_ranked={first: list(best)[::-1]})
+    assert ranked == {first: dict(list(best.items())[:2])}
+    assert exact.search(rows[:1], top_k=2, top_ranked={}) == {first: {}}
+    model.index([{"id": "a", "text": ""}])  # the one before is forgotten
+    assert model.search(rows[:1], top_k=5)[first].keys() == {"a"}
+    for one in (model, exact):
+        one.close()
+    with pytest.raises(InvalidInputError, match="tier"):
+        LFM2Search(exact.encoder, tier="small")
 
 
 def test_mteb_evaluates_our_encoder_and_its_scores_are_ours(tmp_path):
