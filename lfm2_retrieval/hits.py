@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -99,9 +99,10 @@ class Place:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, without what is unknown."""
+        values = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
         return {
             name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
+            for name, value in values
             if value is not None
         }
 

@@ -14,6 +14,7 @@ from lfm2_retrieval.cli._output import print_json
 from .codes import codes
 from .encode import encode
 from .growth import growth
+from .integrations import integrations
 from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
 from .pinning import threads
@@ -183,7 +184,7 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (codes, documents, encode, growth, peers, sizes, sync, threads, vectors):
+for one in (codes, documents, encode, growth, integrations, peers, sizes, sync, threads, vectors):
     command.add_command(one)
 
 if __name__ == "__main__":

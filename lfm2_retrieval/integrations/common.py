@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, InvalidTypeError
 from ..searchable import Searchable, Writable
 
-__all__ = ["last_of_each", "writable"]
+__all__ = ["check_query", "last_of_each", "writable"]
 
 
 class _HasId(Protocol):
@@ -17,6 +17,22 @@ class _HasId(Protocol):
 
 
 T = TypeVar("T", bound=_HasId)
+
+
+def check_query(query: Any) -> str:
+    """One query: components answer with one list of documents.
+
+    Raises
+    ------
+    InvalidTypeError
+        If it is no string.
+    """
+    if not isinstance(query, str):
+        raise InvalidTypeError(
+            f"a query must be a str here, not {type(query).__name__}: ask several one by one, or by "
+            "Retriever.search, which takes a list"
+        )
+    return query
 
 
 def last_of_each(documents: Iterable[T]) -> list[T]:

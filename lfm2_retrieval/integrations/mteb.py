@@ -20,7 +20,7 @@ _COMMIT_TOKENS = 1 << 18
 
 
 class LFM2Search:
-    """A model that mteb can search with (its ``SearchProtocol``), by an index of its own, for retrieval tasks.
+    """A model that mteb can search with (its ``SearchProtocol``), by an index of its own.
 
     Documents are read, encoded and stored by the batch: memory holds one batch of vectors, whatever the size
     of the corpus. A document is its title and its text. Empty documents and queries are encoded, too, as by

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..documents import Passages
 from ..encoder import Encoder
 from ..errors import InvalidInputError
 from ..indexes import is_vacant
+from ..keywords import refuse_unknown
 from ..platform.forks import Lock
 from ..retriever import Retriever
 from ..searchable import Searchable
@@ -50,6 +52,7 @@ class Opening:
         self.given, self.opened = given, given
         self._path, self._reading, self._making = path, reading or {}, dict(making or {})
         if isinstance(passages := self._making.get("passages"), Mapping):
+            refuse_unknown("Passages", passages, tuple(one.name for one in fields(Passages)))
             self._making["passages"] = Passages(**passages)
         self._lock = Lock()
 

@@ -64,7 +64,8 @@ class IndexTools:
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError("query must be a question or some words, not empty")
         hits = self.retriever.search(query, k, where=filter or None, mode=mode, by=by)
-        best = excerpts(query, hits) if hits else []
+        long = any(len(hit.text or "") > _SHORT for hit in hits)
+        best = excerpts(query, hits) if long else [None] * len(hits)
         found = [
             _found(hit, None if one is None else (one.start, one.end))
             for hit, one in zip(hits, best, strict=True)
@@ -94,6 +95,8 @@ class IndexTools:
         if document is None:
             raise UnknownIdError(f"no document has the id {id!r}: take an id that search gave")
         length = len(document.text)
+        if start > length:
+            raise InvalidInputError(f"start={start} lies behind the end: {id!r} has {length} characters")
         first = max(start - around, 0)
         last = min(length if end is None else end + around, first + _MOST_CHARACTERS, length)
         text = document.text[first:last]

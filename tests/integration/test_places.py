@@ -80,7 +80,12 @@ def test_names_and_values():
 
 def test_langchain(retriever, hits):
     pytest.importorskip("langchain_core")
-    from lfm2_retrieval.integrations.langchain import LFM2DocumentIndex, LFM2Retriever, LFM2VectorStore
+    from lfm2_retrieval.integrations.langchain import (
+        LFM2DocumentIndex,
+        LFM2Reranker,
+        LFM2Retriever,
+        LFM2VectorStore,
+    )
 
     store = LFM2VectorStore(retriever)
     both = LFM2Retriever(retriever=retriever, k=20)
@@ -105,6 +110,11 @@ def test_langchain(retriever, hits):
         "plain",
         "tides.txt",
     }
+    for ask in (store.similarity_search, store.similarity_search_with_score, both.invoke):
+        with pytest.raises(TypeError, match="one by one"):
+            ask([QUERY])
+    with pytest.raises(TypeError, match="LangChain's Documents"):
+        LFM2Reranker(retriever=retriever).compress_documents(["rain"], QUERY)
     [whole] = store.get_by_ids(["guide.md"])
     assert whole.page_content.startswith("# Harbour")
     assert whole.metadata[PLACE]["source"].endswith("guide.md")
@@ -162,6 +172,7 @@ def test_llamaindex(retriever, hits, encoder):
 def test_haystack(retriever, hits, encoder):
     pytest.importorskip("haystack")
     from haystack import Document as HaystackDocument
+    from haystack.document_stores.errors import DocumentStoreError
 
     from lfm2_retrieval.integrations.haystack import LFM2DocumentStore, LFM2TextRetriever
 
@@ -175,6 +186,10 @@ def test_haystack(retriever, hits, encoder):
     made = LFM2DocumentStore(model=encoder, passages=Passages(tokens=40))
     assert LFM2DocumentStore.from_dict(made.to_dict()).to_dict() == made.to_dict()
     assert made.to_dict()["init_parameters"]["passages"] == {"tokens": 40, "overlap": 0, "headings": True}
+    with pytest.raises(ValueError, match="mean tokens"):
+        LFM2DocumentStore(passages={"token": 40})
+    with pytest.raises(DocumentStoreError, match="one by one"):
+        LFM2TextRetriever(store).run([QUERY])
     with made:
         made.write_documents([HaystackDocument(content=GUIDE, id="guide"), *found[:1]])
         for one in LFM2TextRetriever(made, top_k=20).run(QUERY)["documents"]:

@@ -17,7 +17,7 @@ from ...encoder import Encoder, Precision
 from ...errors import InvalidInputError
 from ...indexes import Tier
 from ...searchable import Writable
-from ..common import last_of_each, writable
+from ..common import check_query, last_of_each, writable
 from ..opening import Opening, name_of
 from .documents import from_haystack, plain_metadata, to_haystack
 from .errors import as_haystack
@@ -270,7 +270,8 @@ class LFM2DocumentStore:
         """The best documents with their scores; what `LFM2TextRetriever` runs."""
         where = to_where(filters)
         with as_haystack():
-            return [to_haystack(hit) for hit in self.retriever.search(query, k, where=where, **options or {})]
+            hits = self.retriever.search(check_query(query), k, where=where, **options or {})
+        return [to_haystack(hit) for hit in hits]
 
     async def search_async(
         self, query: str, k: int, filters: Filters | None = None, options: Mapping[str, Any] | None = None
@@ -281,7 +282,7 @@ class LFM2DocumentStore:
         if retriever is None:  # opening it reads files
             retriever = await to_thread(lambda: self.retriever)
         with as_haystack():
-            hits = await retriever.asearch(query, k, where=where, **options or {})
+            hits = await retriever.asearch(check_query(query), k, where=where, **options or {})
         return [to_haystack(hit) for hit in hits]
 
     async def count_documents_async(self) -> int:

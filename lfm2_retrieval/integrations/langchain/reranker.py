@@ -12,6 +12,7 @@ from langchain_core.documents.compressor import BaseDocumentCompressor
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from ...encoder import Encoder, Precision
+from ...errors import InvalidTypeError
 from ...searchable import Searchable
 from ..reranking import Reranking
 
@@ -52,7 +53,20 @@ class LFM2Reranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """The best of some documents, best first."""
+        """The best of some documents, best first.
+
+        Raises
+        ------
+        InvalidTypeError
+            If something is no document.
+        ModelNotFoundError, CheckpointError
+            If the model can't be loaded.
+        """
+        for position, one in enumerate(documents):
+            if not isinstance(one, Document):
+                raise InvalidTypeError(
+                    f"document {position} is a {type(one).__name__}: give LangChain's Documents"
+                )
         ordered = self._reranking.order(query, [one.page_content for one in documents], self.top_n)
         return [
             documents[position].model_copy(

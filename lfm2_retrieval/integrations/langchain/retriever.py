@@ -18,6 +18,7 @@ from ...errors import InvalidInputError
 from ...keywords import ELSEWHERE, refuse_unknown
 from ...retriever import Retriever
 from ...searchable import Searchable
+from ..common import check_query
 from ..places import with_place, without_place
 
 __all__ = ["LFM2Retriever"]
@@ -138,12 +139,12 @@ class LFM2Retriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return _documents(self.retriever.search(query, **self._options(options)))
+        return _documents(self.retriever.search(check_query(query), **self._options(options)))
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        return _documents(await self.retriever.asearch(query, **self._options(options)))
+        return _documents(await self.retriever.asearch(check_query(query), **self._options(options)))
 
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Those of this retriever, and over them those of one call."""

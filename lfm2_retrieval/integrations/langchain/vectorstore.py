@@ -14,7 +14,7 @@ from ...errors import InvalidInputError, InvalidTypeError
 from ...keywords import refuse_unknown
 from ...retriever import Retriever
 from ...searchable import Searchable
-from ..common import last_of_each, writable
+from ..common import check_query, last_of_each, writable
 from .documents import from_langchain, from_texts, to_langchain
 
 if TYPE_CHECKING:
@@ -190,23 +190,29 @@ class LFM2VectorStore(VectorStore):
 
     def similarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """The best documents; ``filter`` and other options of a search as keywords."""
-        return [to_langchain(hit) for hit in self.retriever.search(query, k, **_where(options))]
+        return [to_langchain(hit) for hit in self.retriever.search(check_query(query), k, **_where(options))]
 
     async def asimilarity_search(self, query: str, k: int = 4, **options: Any) -> list[Document]:
         """See `similarity_search`."""
-        return [to_langchain(hit) for hit in await self.retriever.asearch(query, k, **_where(options))]
+        return [
+            to_langchain(hit)
+            for hit in await self.retriever.asearch(check_query(query), k, **_where(options))
+        ]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """The best documents with their scores, the larger the better."""
-        return [(to_langchain(hit), hit.score) for hit in self.retriever.search(query, k, **_where(options))]
+        return [
+            (to_langchain(hit), hit.score)
+            for hit in self.retriever.search(check_query(query), k, **_where(options))
+        ]
 
     async def asimilarity_search_with_score(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
         """See `similarity_search_with_score`."""
-        hits = await self.retriever.asearch(query, k, **_where(options))
+        hits = await self.retriever.asearch(check_query(query), k, **_where(options))
         return [(to_langchain(hit), hit.score) for hit in hits]
 
     def max_marginal_relevance_search(self, *_: Any, **__: Any) -> list[Document]:
@@ -258,12 +264,12 @@ class LFM2VectorStore(VectorStore):
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
-        return _relevant(self.retriever.search(query, k, **_where(options)))
+        return _relevant(self.retriever.search(check_query(query), k, **_where(options)))
 
     async def _asimilarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **options: Any
     ) -> list[tuple[Document, float]]:
-        return _relevant(await self.retriever.asearch(query, k, **_where(options)))
+        return _relevant(await self.retriever.asearch(check_query(query), k, **_where(options)))
 
 
 def _relevant(hits: Iterable[Hit]) -> list[tuple[Document, float]]:

@@ -64,27 +64,39 @@ def to_node(stored: Document | Hit) -> BaseNode:
     neither models nor embeddings get to see.
     """
     metadata: Mapping[str, Any] = stored.metadata
-    if _CONTENT not in metadata:
-        node: BaseNode = TextNode(id_=stored.id, text=stored.text or "", metadata=dict(metadata))
-    else:
-        node = metadata_dict_to_node(dict(metadata), stored.text if metadata.get(_IS_TEXT) else None)
+    place = place_values(stored)
     document = stored.document_id if isinstance(stored, Hit) else metadata.get(NODE_ID, stored.id)
-    if document != stored.id:
-        _make_passage(node, stored, document)
-    if place := place_values(stored):
+    values: dict[str, Any] = {} if document == stored.id else _of_passage(stored, document)
+    if _CONTENT not in metadata:
+        held = {**metadata, PLACE: place} if place else dict(metadata)
+        values |= {"id_": stored.id, "text": stored.text or "", "metadata": held}
+        return TextNode(**values, **_hidden(place))  # checked once: assignments are checked each
+    node = metadata_dict_to_node(dict(metadata), stored.text if metadata.get(_IS_TEXT) else None)
+    if place:
         node.metadata[PLACE] = place
-        node.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, PLACE]
-        node.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, PLACE]
+        node.excluded_embed_metadata_keys.append(PLACE)
+        node.excluded_llm_metadata_keys.append(PLACE)
+    if values:
+        if source := node.relationships.get(NodeRelationship.SOURCE):
+            parent = values["relationships"][NodeRelationship.SOURCE]
+            values["relationships"] = {NodeRelationship.SOURCE: source, NodeRelationship.PARENT: parent}
+        node = node.model_copy(
+            update={name: value for name, value in values.items() if name in type(node).model_fields}
+        )
     return node
 
 
-def _make_passage(node: BaseNode, stored: Document | Hit, document: str) -> None:
-    """Make a passage of the node that stands for its document, or for the node that was split."""
-    whole = RelatedNodeInfo(node_id=document)
-    source = node.relationships.get(NodeRelationship.SOURCE)
-    node.id_ = stored.id
-    node.relationships = {NodeRelationship.SOURCE: source or whole}
-    if source is not None:
-        node.relationships[NodeRelationship.PARENT] = whole
-    if isinstance(stored, Hit) and isinstance(node, TextNode) and stored.span is not None:
-        node.start_char_idx, node.end_char_idx = stored.span
+def _of_passage(stored: Document | Hit, document: str) -> dict[str, Any]:
+    """What a node has that is a passage of a document."""
+    values: dict[str, Any] = {"id_": stored.id}
+    values["relationships"] = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=document)}
+    if isinstance(stored, Hit) and stored.span is not None:
+        values |= {"start_char_idx": stored.span[0], "end_char_idx": stored.span[1]}
+    return values
+
+
+def _hidden(place: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Metadata that models don't get to see."""
+    if not place:
+        return {}
+    return {"excluded_embed_metadata_keys": [PLACE], "excluded_llm_metadata_keys": [PLACE]}

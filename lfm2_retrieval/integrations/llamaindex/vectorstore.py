@@ -215,7 +215,7 @@ class LFM2VectorStore(BasePydanticVectorStore):
             If there is no ``query_str``, the mode isn't there, or a filter can't be used.
         """
         text, k, options = _search(query, options)
-        return _result(self.client.search(text, k, where=self._where(query), **options) if k else [])
+        return _result(self.client.search(text, k, where=self._where(query), **options) if k != 0 else [])
 
     async def aquery(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
         """See `query`; the event loop goes on meanwhile."""
@@ -226,7 +226,7 @@ class LFM2VectorStore(BasePydanticVectorStore):
             where = await to_thread(self._where, query)
         else:
             where = self._where(query)
-        return _result(await client.asearch(text, k, where=where, **options) if k else [])
+        return _result(await client.asearch(text, k, where=where, **options) if k != 0 else [])
 
     def close(self) -> None:
         """Close the index, if it was opened here; a later use opens it again."""
