@@ -57,6 +57,13 @@ def write_beir(folder, language="en", grades=QRELS):
     return folder
 
 
+def write_family(folder):
+    """Three parallel sets."""
+    for language in LANGUAGES:
+        write_beir(folder / f"set-{language}", language)
+    return folder
+
+
 def write_table(path, rows):
     """Parquet, as the hub's data sets are pushed."""
     pa = pytest.importorskip("pyarrow")

@@ -1,6 +1,8 @@
 """Whole evaluations of small families with a random-weight model."""
 
+import copy
 import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,7 +10,7 @@ from types import SimpleNamespace
 import ir_measures
 import numpy as np
 import pytest
-from small_sets import QRELS, WORDS, queries, write_beir
+from small_sets import QRELS, WORDS, queries, write_beir, write_family
 
 from lfm2_retrieval import Encoder
 from lfm2_retrieval.errors import IndexWriteError, InvalidInputError
@@ -37,10 +39,18 @@ def evaluated(refs, encoder, out, *, overwrite=False, **settings):
     return content, lines
 
 
+@pytest.fixture(scope="module")
+def evaluated_matrix(encoder, tmp_path_factory):
+    home = tmp_path_factory.mktemp("matrix")
+    refs = from_folder(write_family(home / "family"))
+    return home / "out", *evaluated(refs, encoder, home / "out", cross_lingual=True, systems=WITH_WORDS)
+
+
 @pytest.fixture
-def matrix(family, encoder, tmp_path):
-    out = tmp_path / "out"
-    return out, *evaluated(from_folder(family), encoder, out, cross_lingual=True, systems=WITH_WORDS)
+def matrix(evaluated_matrix, tmp_path):
+    """Evaluated once; each test has files of its own."""
+    out, content, lines = evaluated_matrix
+    return shutil.copytree(out, tmp_path / "out"), copy.deepcopy(content), lines
 
 
 def test_a_matrix_has_every_cell_and_can_be_recomputed(matrix):
