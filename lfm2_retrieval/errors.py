@@ -22,7 +22,9 @@
     │   │   └── IndexReplacedError   another index lies at its path now
     │   ├── TransactionError    also a RuntimeError: what can't be done inside a transaction
     │   ├── ModelMismatchError  also a ValueError: made with another encoder
+    │   ├── ShardMismatchError  also a ValueError: shards that don't belong together
     │   └── UntrustedModelError also a PermissionError: it names a model that the user didn't
+    ├── ClusterError        also a ConnectionError: a Ray cluster, or what runs in it, doesn't answer
     ├── ServerError         also a ConnectionError: a server doesn't answer, or refuses
     ├── ForkedProcessError      also a RuntimeError: what a forked process can't go on with
     └── MissingExtraError       also an ImportError: an optional package is not installed
@@ -41,6 +43,7 @@ from .printable import printable
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "DamagedIndexError",
     "DuplicateIdError",
     "ForkedProcessError",
@@ -60,6 +63,7 @@ __all__ = [
     "NewerFormatError",
     "RetrievalError",
     "ServerError",
+    "ShardMismatchError",
     "StoredIndexError",
     "TransactionError",
     "UnknownFieldWarning",
@@ -193,6 +197,14 @@ class MissingExtraError(RetrievalError, ImportError):
 
     def __reduce__(self) -> tuple[Any, ...]:  # an exception is made again from its message otherwise
         return type(self), self._given, self.__dict__
+
+
+class ShardMismatchError(StoredIndexError, ValueError):
+    """Shards of a collection don't belong together: other models or codecs, exchanged or old folders."""
+
+
+class ClusterError(RetrievalError, ConnectionError):
+    """A Ray cluster doesn't answer, refuses, or lacks what is needed; or what ran in it has died."""
 
 
 class ServerError(RetrievalError, ConnectionError):

@@ -241,7 +241,23 @@ class Hit:
 
 
 class Hits(list[Hit]):
-    """The hits of a query, best first: a list that notebooks show as a table."""
+    """The hits of a query, best first: a list that notebooks show as a table.
+
+    Attributes
+    ----------
+    missing_shards
+        Of a collection in shards: those that didn't answer, so that hits may be missing, too.
+    """
+
+    missing_shards: tuple[str, ...] = ()
+
+    @classmethod
+    def like(cls, hits: Sequence[Hit], other: Sequence[Hit]) -> Hits:
+        """Some hits, of shards as another list is."""
+        found = cls(hits)
+        if missing := getattr(other, "missing_shards", ()):
+            found.missing_shards = missing
+        return found
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Each as JSON values, see :meth:`Hit.to_dict`."""

@@ -2,6 +2,7 @@
 
 from .analysis.words import query_words, terms
 from .catalogue.location import is_index, is_vacant
+from .catalogue.lock import WriterLock
 from .catalogue.rows import Entry, check_ids, encode_metadata, known_ids, unknown_ids
 from .catalogue.schema import FORMAT
 from .catalogue.settings import CONTENT, RESERVED
@@ -10,10 +11,16 @@ from .commits.documents import HeldDocument, OpenDocument
 from .commits.writer import OnConflict, Writer
 from .compaction.policy import DriftWarning, Estimate, parse_memory
 from .filters.fields import check_fields
+from .filters.unknown import warn_of
 from .filters.where import Where, parse_where
 from .index import Index
 from .quantization.codec import Tier
-from .search.min_score import MinScore, learn_min_score
+from .search.dense import Found
+from .search.fusion import find
+from .search.grouping import Chosen, Search, choose_all
+from .search.min_score import MinScore, learn_min_score, thresholds
+from .search.word_statistics import WordStatistics
+from .shard import Asked, CommitGoneError, Listed, Shard
 from .spool import Spool, Waiting, read_refusals, sync_lock, write_refusals
 from .tuning.recall import Recall, in_words
 from .tuning.tune import Tuning
@@ -23,16 +30,23 @@ __all__ = [
     "CONTENT",
     "FORMAT",
     "RESERVED",
+    "Asked",
+    "Chosen",
+    "CommitGoneError",
     "DriftWarning",
     "Entry",
     "Estimate",
+    "Found",
     "HeldDocument",
     "Index",
+    "Listed",
     "MinScore",
     "OnConflict",
     "OpenDocument",
     "Recall",
     "RunUpkeep",
+    "Search",
+    "Shard",
     "Spool",
     "StoredDocument",
     "StoredPassage",
@@ -40,10 +54,14 @@ __all__ = [
     "Tuning",
     "Waiting",
     "Where",
+    "WordStatistics",
     "Writer",
+    "WriterLock",
     "check_fields",
     "check_ids",
+    "choose_all",
     "encode_metadata",
+    "find",
     "in_words",
     "is_index",
     "is_vacant",
@@ -56,6 +74,8 @@ __all__ = [
     "read_refusals",
     "sync_lock",
     "terms",
+    "thresholds",
     "unknown_ids",
+    "warn_of",
     "write_refusals",
 ]

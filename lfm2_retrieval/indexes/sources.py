@@ -148,26 +148,33 @@ class Sources:
         tuple
             The documents, and what the next page takes as ``after``; None after the last one.
         """
+        found = self.keyed(limit + 1, after=after, where=where)
+        more = found[limit - 1][0] if len(found) > limit else None
+        return [document for _, document in found[:limit]], more
+
+    def keyed(
+        self, limit: int, *, after: int = 0, where: Where | None = None
+    ) -> list[tuple[int, StoredDocument]]:
+        """Some documents with their keys, in order of insertion, from behind a key on."""
         condition = None if where is None else parse_where(where)
 
-        def read(view: View) -> tuple[list[StoredDocument], int | None]:
-            keys = self._keys(view, condition, after, limit + 1)
-            wanted, commit = keys[:limit], view.snapshot.commit
-            more = wanted[-1] if len(keys) > limit else None
+        def read(view: View) -> list[tuple[int, StoredDocument]]:
+            wanted, commit = self._keys(view, condition, after, limit), view.snapshot.commit
             if not view.snapshot.has_passages:
                 found = view.catalogue.fetch(commit, "key", wanted)
-                return [_plain(found[key]) for key in wanted], more
-            documents: list[StoredDocument] = []
+                return [(key, _plain(found[key])) for key in wanted]
+            documents: list[tuple[int, StoredDocument]] = []
             for first in range(0, len(wanted), _WHOLE_AT_ONCE):
                 some = wanted[first : first + _WHOLE_AT_ONCE]
                 with view.catalogue.reading_at(commit) as connection:
                     rows = connection.execute(
-                        f"SELECT {SOURCE_COLUMNS} FROM sources WHERE key IN ({','.join('?' * len(some))}) "
+                        f"SELECT key, {SOURCE_COLUMNS} FROM sources "
+                        f"WHERE key IN ({','.join('?' * len(some))}) "
                         f"AND {ALIVE} ORDER BY key",
                         (*some, commit, commit),
                     ).fetchall()
-                documents += map(decode_source, rows)
-            return documents, more
+                documents += ((int(key), decode_source(values)) for key, *values in rows)
+            return documents
 
         return self._views.read(read)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..datatypes import Hit, Match, TokenEmbeddings
 from ..encoder import Encoder
 from ..errors import InvalidInputError
-from ..hits import encode_front
+from ..hits import Hits, encode_front
 from ..indexes import Index
 
 __all__ = ["explained", "matches"]
@@ -25,7 +25,10 @@ def explained(
 
     ``index`` is to be of the commit that the hits are of.
     """
-    return [_matched(index, encoder, queries.select([number]), hits) for number, hits in enumerate(found)]
+    return [
+        Hits.like(_matched(index, encoder, queries.select([number]), hits), hits)
+        for number, hits in enumerate(found)
+    ]
 
 
 def _matched(index: Index, encoder: Encoder, query: TokenEmbeddings, hits: list[Hit]) -> list[Hit]:

@@ -248,7 +248,7 @@ class ReadingRetriever:
                 with using(params.threads):
                     found = self._ask(ask)
             for i, hits in zip(asked, found, strict=True):
-                results[i] = Hits(hits)
+                results[i] = Hits.like(hits, hits)
         return results[0] if isinstance(query, str) else results
 
     def _ask(self, ask: Callable[[Index, Encoder], T]) -> T:

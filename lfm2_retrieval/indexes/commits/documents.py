@@ -30,7 +30,10 @@ from .vectors import to_half
 if TYPE_CHECKING:
     from ...datatypes import TokenEmbeddings
 
-__all__ = ["DocumentWriter", "HeldDocument", "OpenDocument"]
+__all__ = ["PASSAGES_APART", "DocumentWriter", "HeldDocument", "OpenDocument"]
+
+PASSAGES_APART = 1 << 20
+"""Passages of a document with a number of its own have numbers from so many times that on."""
 
 
 class HeldDocument(NamedTuple):
@@ -284,8 +287,9 @@ class DocumentWriter(Transaction):
         return sorted(entries, key=lambda entry: 0 if entry.passage is None else entry.passage.number)
 
     def _insert_source(self, given: SourceRow, key: int | None, document: StoredDocument) -> OpenDocument:
-        self._last_source += 1
-        row = self._last_source
+        wanted = self._numbers.pop(given.id, 0)
+        row = self._last_source = max(self._last_source + 1, wanted)
+        self._last_row = max(self._last_row, wanted * PASSAGES_APART)
         columns, values = SOURCE_COLUMNS.replace(" died,", ""), given.values(row, key or row, self._commit)
         marks = ", ".join("?" * len(values))
         self._connection.execute(f"INSERT INTO sources ({columns}) VALUES ({marks})", values)

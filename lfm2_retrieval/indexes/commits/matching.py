@@ -21,7 +21,7 @@ from ..filters.comparisons import OneOf
 from ..filters.conditions import FALSE, TRUE, All, Bounds, Condition, Sql, joined
 from ..filters.document import Row
 from ..filters.fields import usable_columns
-from ..filters.unknown import check_known
+from ..filters.unknown import check_known, missing_fields
 from .columns import FieldValues
 from .snapshot import Snapshot
 
@@ -167,6 +167,12 @@ class Filter:
             alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
             with self._catalogue.reading_at(snapshot.commit) as connection:
                 check_known(connection, [field], alive, self._catalogue.checked_fields)
+
+    def missing_fields(self, snapshot: Snapshot, fields: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Those of some fields that no document has, and fields that documents have."""
+        alive = Sql(ALIVE, (snapshot.commit, snapshot.commit))
+        with self._catalogue.reading_at(snapshot.commit) as connection:
+            return missing_fields(connection, fields, alive)
 
     def apply(self, snapshot: Snapshot, condition: Condition) -> Snapshot:
         """The snapshot with those documents alone."""

@@ -115,6 +115,7 @@ class Transaction:
         self._rows_before = 0  # what was replaced doesn't count for numbers of documents
         self._written: list[tuple[int, int, NDArray[np.int64]]] = []  # segment, first position, keys
         self._tombstones: dict[int, list[NDArray[np.int64]]] = {}
+        self._numbers: dict[bytes, int] = {}  # that documents to come are to have, by id
 
     @property
     def path(self) -> Path:
@@ -337,15 +338,11 @@ class Transaction:
 
     def _number_rows(self, rows: Sequence[Row], known: Mapping[bytes, Known]) -> NDArray[np.int64]:
         """int64 ``[n, 2]``: row numbers, and keys: the number of a document's first row."""
-        first = self._last_row + 1
-        self._last_row += len(rows)
-        return np.array(
-            [
-                (number, known[row.id].key if row.id in known else number)
-                for number, row in enumerate(rows, first)
-            ],
-            np.int64,
-        )
+        numbers = np.empty((len(rows), 2), np.int64)
+        for place, row in enumerate(rows):
+            self._last_row = max(self._last_row + 1, self._numbers.pop(row.id, 0))
+            numbers[place] = self._last_row, known[row.id].key if row.id in known else self._last_row
+        return numbers
 
     def _write(
         self,

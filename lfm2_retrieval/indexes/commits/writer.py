@@ -331,6 +331,20 @@ class Writer(DocumentWriter):
                 return last(self._connection)
             return self._last_source if self._has_passages else self._last_row
 
+    def number(self, numbers: Mapping[str, int]) -> None:
+        """Give documents that are added next numbers of their own, which rise in the order of their coming.
+
+        So the parts of a collection have one order: equal scores come by number. A number that isn't above
+        all that the index ever had is raised.
+
+        Parameters
+        ----------
+        numbers
+            By id of the document; from 1 on.
+        """
+        self._check_open()
+        self._numbers.update(zip(encode_ids(numbers), numbers.values(), strict=True))
+
     def set(self, settings: Mapping[str, Any]) -> None:
         """Change settings (JSON values), in the commit of what was done."""
         self._check_open()

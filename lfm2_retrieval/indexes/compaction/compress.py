@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..catalogue.catalogue import Catalogue
     from ..commits.snapshot import Part, Snapshot
 
-__all__ = ["Build"]
+__all__ = ["Build", "draw_sample"]
 
 _BLOCK_TOKENS = 1 << 14
 _RELEASE_TOKENS = 1 << 18
@@ -151,7 +151,7 @@ class Build:
         seed, tier = int(settings.get("seed", 0)), Tier(settings["tier"])
         n_tokens = sum(part.segment.info.n_tokens for part in parts)
         size = sample_size(n_tokens, expected, self._limits.sample)
-        sample = _sample(parts, size, snapshot.dim, np.random.default_rng(seed))
+        sample = draw_sample(parts, size, snapshot.dim, np.random.default_rng(seed))
 
         def report(done: int, total: int) -> None:
             self._report("train", done, total + 1)
@@ -296,7 +296,7 @@ def _encode(segment: Segment, start: int, end: int, codec: Codec, int8: bool) ->
     return Encoded(block, errors.sum(axis=0), len(errors))
 
 
-def _sample(parts: Sequence[Part], n: int, dim: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def draw_sample(parts: Sequence[Part], n: int, dim: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Vectors drawn from all parts without replacement, one from each of ``n`` stretches of equal length."""
     bounds = np.concatenate([[0], np.cumsum([part.segment.info.n_tokens for part in parts])])
     stretches = np.arange(n + 1) * int(bounds[-1]) // max(n, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from .fields import ID, MISSING, field_value
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["check_known"]
+__all__ = ["check_known", "missing_fields", "warn_of"]
 
 _MOST_CHECKED = 16
 _SAMPLE, _LONGEST_SAMPLED = 200, 1 << 16
@@ -45,11 +45,21 @@ def check_known(connection: sqlite3.Connection, named: Iterable[str], alive: Sql
     if not fields or _is_empty(connection, alive):
         return
     checked.update(fields)
+    warn_of(*missing_fields(connection, fields, alive))
+
+
+def missing_fields(
+    connection: sqlite3.Connection, fields: Sequence[str], alive: Sql
+) -> tuple[list[str], list[str]]:
+    """Those of some fields that no document has, and, if there are any, fields that documents have."""
     unknown = [field for field in fields if not _occurs(connection, field, alive)]
-    if unknown:
-        names = _names(connection, alive)
-        for field in unknown:
-            warnings.warn(_message(field, names), UnknownFieldWarning, stacklevel=callers_level())
+    return unknown, _names(connection, alive) if unknown else []
+
+
+def warn_of(unknown: Sequence[str], names: list[str]) -> None:
+    """Warn of fields that no document has, given some that documents have."""
+    for field in unknown:
+        warnings.warn(_message(field, names), UnknownFieldWarning, stacklevel=callers_level())
 
 
 def _is_empty(connection: sqlite3.Connection, alive: Sql) -> bool:

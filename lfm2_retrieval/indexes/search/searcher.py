@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...datatypes import By, Hit, Mode, ScoreKind, SearchParams, TokenEmbeddings
 from ...errors import DamagedIndexError, InvalidInputError, InvalidTypeError, StoredIndexError
 from ...hits import Place, Surroundings
+from ...platform.forks import cached_property
 from ..catalogue.rows import Entry, check_id, name_some
 from ..catalogue.sources import StoredPassage, text_around
 from ..commits.matching import Filter
@@ -19,24 +21,21 @@ from ..commits.snapshot import Snapshot
 from ..filters.conditions import Condition
 from ..filters.fields import check_field
 from ..stored_text import encode_text
-from .bm25 import Bm25
+from .bm25 import Bm25, Scored
 from .dense import Found, rescore, search
-from .fusion import Dense, find
-from .grouping import choose, count_matching
+from .fusion import best_scored, find
+from .grouping import Search, choose_all
 from .min_score import thresholds
 from .tuned import as_tuned
+from .word_statistics import Word, WordStatistics
 
 if TYPE_CHECKING:
     from ..catalogue.catalogue import Catalogue
 
-__all__ = ["Question", "Searcher"]
+__all__ = ["Question", "Searcher", "SnapshotLists"]
 
 _AT_ONCE = 64
 """So many queries' words are scored before any is answered; each may have a score for every document."""
-_POOL = 50
-"""Among so many passages at least those that match are counted, see `SearchParams.by`."""
-_GROWTH = 4
-"""So many times as many documents are looked for when those found don't fill the groups."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +86,66 @@ class Question:
             )
 
 
+class SnapshotLists:
+    """What some documents of one commit have for the queries of a question; see `Lists`.
+
+    Parameters
+    ----------
+    snapshot, seen
+        The commit, and those of its documents that may be found.
+    question
+        What is asked.
+    bm25
+        Scores words.
+    words
+        The statistics by which; by default those of the commit.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        seen: Snapshot,
+        question: Question,
+        bm25: Bm25,
+        words: WordStatistics | None = None,
+    ) -> None:
+        self._snapshot, self._seen, self._question = snapshot, seen, question
+        self._bm25, self._words = bm25, words
+
+    def by_vectors(self, k: int) -> list[list[Found]]:
+        """See `Lists`."""
+        return search(self._seen, self._queries, replace(self._question.params, k=k))
+
+    def by_words(self, k: int) -> list[list[Found]]:
+        """See `Lists`."""
+        return [best_scored(one.keys, one.scores, k, ScoreKind.BM25) for one in self._scored]
+
+    def rescored(self, keys: Sequence[NDArray[np.int64]]) -> list[list[Found]]:
+        """See `Lists`."""
+        return rescore(self._seen, self._queries, keys)
+
+    def word_scores(self, keys: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """See `Lists`."""
+        return [scored.of(some) for scored, some in zip(self._scored, keys, strict=True)]
+
+    @property
+    def count(self) -> int:
+        """How many documents may be found."""
+        return self._seen.count
+
+    @property
+    def _queries(self) -> TokenEmbeddings:
+        assert self._question.queries is not None
+        return self._question.queries
+
+    @cached_property
+    def _scored(self) -> list[Scored]:
+        scored = self._bm25.score(self._snapshot, self._question.texts or (), self._words)
+        if self._seen is self._snapshot:
+            return scored
+        return [one.among(self._seen.places.keys) for one in scored]
+
+
 class Searcher:
     """Answers questions; any thread may use it."""
 
@@ -110,74 +169,90 @@ class Searcher:
         seen = snapshot if question.where is None else self._filter.apply(snapshot, question.where)
         if question.params.group_by is not None:
             self._filter.check_field(snapshot, question.params.group_by)
-
-        def dense(queries: TokenEmbeddings, params: SearchParams) -> list[list[Found]]:
-            return search(seen, queries, self.completed(params, snapshot) if as_tuned else params)
-
-        return [hits for part in question.parts() for hits in self._answer(snapshot, seen, part, dense)]
+        return [
+            hits
+            for part in question.parts()
+            for hits in self._answer(snapshot, seen, part, as_tuned=as_tuned)
+        ]
 
     def completed(self, params: SearchParams, snapshot: Snapshot) -> SearchParams:
         """What the caller left open, as the index was tuned."""
         return as_tuned(params, snapshot.settings.get("tuned"), self._catalogue.folder)
 
-    def _answer(
-        self, snapshot: Snapshot, seen: Snapshot, question: Question, dense: Dense
-    ) -> list[list[Hit]]:
-        """The hits of some queries.
-
-        Where groups pass over documents, more are looked for until every query has enough hits, or all
-        documents were looked at.
+    def lists(
+        self,
+        snapshot: Snapshot,
+        question: Question,
+        words: WordStatistics | None = None,
+        *,
+        as_tuned: bool = True,
+    ) -> SnapshotLists:
+        """What the documents of a snapshot that meet a question's filter have for it.
 
         Parameters
         ----------
-        snapshot, seen
-            The commit, with whose statistics words are scored, and those of its documents that the filter
-            leaves.
-        question
-            Few enough queries to score the words of all of them at once.
-        dense
-            Finds documents by vectors.
+        snapshot, question, as_tuned
+            As for `answer`.
+        words
+            The statistics of the collection that this index is a part of.
         """
-        queries, texts, params = question.queries, question.texts, question.params
-        by_words = None
-        if texts is not None and params.mode is not Mode.DENSE:
-            by_words = self._bm25.score(snapshot, texts)
-            if seen is not snapshot:
-                by_words = [one.among(seen.places.keys) for one in by_words]
-        n_queries = len(queries) if queries is not None else len(texts or ())
-        limits = thresholds(params, queries, snapshot.settings, self._catalogue.folder, n_queries)
-        by_document = params.by is By.DOCUMENT and snapshot.has_passages
-        depth, pool = params.k, max(_POOL, _GROWTH * params.k)
-        if params.group_by is not None or by_document:
-            depth = min(pool if by_document else _GROWTH * params.k, max(seen.count, params.k))
-        while True:
-            found = find(seen, queries, by_words, replace(params, k=depth), dense)
-            documents = self._documents(snapshot, found) if by_document else None
-            entries = self._fetch(snapshot, found) if params.group_by is not None or not by_document else {}
-            chosen = [choose(some, entries, one, documents) for some, one in zip(found, limits, strict=True)]
-            wants_more = any(
-                is_open and len(some) == depth for some, (_, is_open) in zip(found, chosen, strict=True)
+        seen = snapshot if question.where is None else self._filter.apply(snapshot, question.where)
+        params = self.completed(question.params, snapshot) if as_tuned else question.params
+        return SnapshotLists(snapshot, seen, replace(question, params=params), self._bm25, words)
+
+    def statistics(
+        self, snapshot: Snapshot, texts: Sequence[str], counted: Collection[Word] = ()
+    ) -> WordStatistics:
+        """What BM25 has to know of a snapshot, see `Bm25.statistics`."""
+        return self._bm25.statistics(snapshot, texts, counted)
+
+    def _answer(
+        self, snapshot: Snapshot, seen: Snapshot, question: Question, *, as_tuned: bool
+    ) -> list[list[Hit]]:
+        """The hits of some queries, few enough to score the words of all of them at once.
+
+        ``snapshot`` and ``seen``: the commit, with whose statistics words are scored, and those of its
+        documents that the filter leaves.
+        """
+        queries, params = question.queries, question.params
+        lists = self.lists(snapshot, question, as_tuned=as_tuned)
+        n_queries = len(queries) if queries is not None else len(question.texts or ())
+        chosen = choose_all(
+            Search(
+                params,
+                thresholds(params, queries, snapshot.settings, self._catalogue.folder, n_queries),
+                seen.count,
+                params.by is By.DOCUMENT and snapshot.has_passages,
+                lambda depth: find(lists, replace(params, k=depth)),
+                lambda found: self._fetch(snapshot, found),
+                lambda found: self._documents(snapshot, found),
             )
-            if depth >= seen.count or not wants_more:
-                break
-            depth = min(_GROWTH * depth, seen.count)
-        kept = [hits for hits, _ in chosen]
-        if documents is None:
-            return self._hits(kept, entries, queries)
-        counts = [count_matching(some, documents, one, pool) for some, one in zip(found, limits, strict=True)]
-        hits = self._hits(kept, entries or self._fetch(snapshot, kept), queries)
+        )
+        hits = self._hits(chosen.found, self._fetch(snapshot, chosen.found), queries)
+        if chosen.n_matching is None:
+            return hits
         return [
-            [
-                replace(hit, n_matching=max(0, count[documents[one.key]] - 1))
-                for hit, one in zip(some, ones, strict=True)
-            ]
-            for some, ones, count in zip(hits, kept, counts, strict=True)
+            [replace(hit, n_matching=n) for hit, n in zip(some, numbers, strict=True)]
+            for some, numbers in zip(hits, chosen.n_matching, strict=True)
         ]
 
     def rerank(
         self, snapshot: Snapshot, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]
     ) -> list[list[Hit]]:
         """The documents under some ids, those of each query in the order of their scores."""
+        found = self.ranked(snapshot, queries, ids)
+        return self._hits(found, self._fetch(snapshot, found), queries)
+
+    def unscored(self, snapshot: Snapshot, keys: Sequence[int]) -> dict[int, Hit]:
+        """What is stored of documents, by key, as hits without rank and score."""
+        nothing = Found(0.0, 0, ScoreKind.BM25)
+        entries = self._fetch(snapshot, [[nothing._replace(key=key) for key in keys]])
+        return {key: self._hit(entry, nothing, 0, 0) for key, entry in entries.items()}
+
+    def ranked(
+        self, snapshot: Snapshot, queries: TokenEmbeddings, ids: Sequence[Sequence[str]]
+    ) -> list[list[Found]]:
+        """The same, before anything is read of them."""
         if len(ids) != len(queries):
             raise InvalidInputError(f"there are {len(queries)} queries, but {len(ids)} lists of ids")
         encoded = {id: encode_text(check_id(id)) for some in ids for id in some}
@@ -185,8 +260,7 @@ class Searcher:
         if missing := [id for id, name in encoded.items() if name not in known]:
             raise InvalidInputError(f"not in the index: {name_some(missing)}")
         keys = [np.unique(np.array([known[encoded[id]] for id in some], np.int64)) for some in ids]
-        found = rescore(snapshot, queries, keys)
-        return self._hits(found, self._fetch(snapshot, found), queries)
+        return rescore(snapshot, queries, keys)
 
     def _fetch(self, snapshot: Snapshot, found: Sequence[Sequence[Found]]) -> dict[int, Entry]:
         keys = sorted({hit.key for hits in found for hit in hits})

@@ -10,7 +10,7 @@ from support import embeddings
 from lfm2_retrieval import Index, SearchParams
 from lfm2_retrieval.errors import DamagedIndexError, InvalidInputError
 from lfm2_retrieval.indexes.analysis.words import query_words, words
-from lfm2_retrieval.indexes.search import bm25
+from lfm2_retrieval.indexes.search import bm25, word_statistics
 
 DOCUMENTS = [
     "The cats are running: crème brûlée!",
@@ -242,7 +242,7 @@ def test_very_common_words_are_passed_over_where_there_are_others(monkeypatch):
     texts = [f"the apple w{i}q" if i % 3 else f"the w{i}q" for i in range(30)]
     with index_of(texts) as index:
         everything = asked(index, "the apple w4q", "the", "the nowhere")
-        monkeypatch.setattr(bm25, "_COMMON", 5)
+        monkeypatch.setattr(word_statistics, "_COMMON", 5)
         index._views.seen().searcher._bm25 = bm25.Bm25(index._views.catalogue)
         assert asked(index, "the", "the nowhere") == everything[1:]
         [hits] = asked(index, "the apple w4q")
