@@ -4,9 +4,19 @@ A document goes to a shard by a hash of its id. A manifest names the shards, the
 commit of each. Ray is imported where it is used; shards of this machine need none of it.
 """
 
-from .build import build
+from .building import build
 from .manifest import MANIFEST, Manifest, ShardEntry, is_manifest
+from .resharding import reshard
 from .retriever import ShardedRetriever
 from .routing import shard_of
 
-__all__ = ["MANIFEST", "Manifest", "ShardEntry", "ShardedRetriever", "build", "is_manifest", "shard_of"]
+__all__ = [
+    "MANIFEST",
+    "Manifest",
+    "ShardEntry",
+    "ShardedRetriever",
+    "build",
+    "is_manifest",
+    "reshard",
+    "shard_of",
+]

@@ -30,7 +30,7 @@ from .pools import LocalPool, Pool
 from .sources import documents_of, parts_of, size_of
 from .stages import BUILDING, LEDGER, PartDone, Plan, Worker, open_shard, shard_name
 
-__all__ = ["BuildProgress", "build"]
+__all__ = ["BuildProgress", "build", "check_numbers", "manifest_of", "prepare"]
 
 _APPENDED_TOKENS = 1 << 18
 """A shard gets its documents as soon as so many vectors wait for it."""
@@ -152,7 +152,7 @@ def build(
 
         need_ray()
     folder = Path(path).absolute()
-    if (finished := _prepare(folder)) is not None:
+    if (finished := prepare(folder)) is not None:
         return finished
     stream = parts_of(documents_of(source), columns)
     first = next(stream, None)
@@ -223,7 +223,7 @@ def _no_tier(tier: object) -> str:
     raise InvalidInputError(f"tier must be one of {', '.join(Tier)}, not {tier!r}")
 
 
-def _prepare(folder: Path) -> Manifest | None:
+def prepare(folder: Path) -> Manifest | None:
     """Make the folder of a build; the manifest, where a build of it ended but for the tidying up.
 
     Raises
