@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..documents import FileDocument, Passages
-from ..encoder import DEFAULT_MODEL, DocumentKeywords, Encoder, LongDocuments, Precision
+from ..encoder import (
+    DEFAULT_MODEL,
+    DocumentKeywords,
+    Encoder,
+    LongDocuments,
+    Precision,
+    fix_kernels,
+)
 from ..errors import IndexExistsError, InvalidInputError
 from ..indexes import Index, Tier, WriterLock, check_fields, parse_memory
 from ..platform.threads import check_threads
@@ -172,10 +179,14 @@ def build(
         lexical,
         tuple(check_fields(fields)),
         to_setting(chosen if isinstance(chosen, Passages) else None),
+        [(*one.shape, one.dtype, one.kernel) for one in encoder.kernels],
     )
     with ExitStack() as stack:
         stack.enter_context(WriterLock(folder / BUILDING / "lock", 0))
         plan = settled_plan(folder / BUILDING / "plan.json", wanted)
+        if [tuple(one) for one in plan.kernels] != wanted.kernels:  # begun by a process that chose others
+            fix_kernels([(int(a), int(b), str(c), str(d)) for a, b, c, d in plan.kernels])
+            encoder = encoder.loader()
         if workers == 0:
             pool: Pool = LocalPool(Worker(folder, plan, encoder, threads, memory))
         else:
@@ -403,5 +414,6 @@ def manifest_of(folder: Path, plan: Plan, codec: str | None) -> Manifest:
             count = index.sources.count()
             entries.append(ShardEntry(shard_name(number), index.settings["uuid"], index.commit, count))
             fields = tuple(index.settings.get("fields") or ())
-    values = {key: value for key, value in asdict(plan).items() if key not in ("n_shards", "fields")}
+    left_out = ("n_shards", "fields", "kernels")
+    values = {key: value for key, value in asdict(plan).items() if key not in left_out}
     return Manifest(**values, shards=tuple(entries), codec=codec, fields=fields)

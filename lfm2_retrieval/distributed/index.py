@@ -285,7 +285,7 @@ class ShardedIndex:
         return self.sources.documents(where)
 
     def __len__(self) -> int:
-        return sum(state.count for state in self._states.values())
+        return sum(state.n_found for state in self._states.values())
 
     @property
     def n_tokens(self) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..datatypes import Document, TokenEmbeddings
 from ..documents import FileDocument, Passage
@@ -102,7 +103,7 @@ def write_part(
     making.mkdir(parents=True)
     try:
         token_ids = embeddings.token_ids
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "vectors": np.ascontiguousarray(embeddings.embeddings, np.float16),
             "offsets": embeddings.offsets,
             "token_ids": np.empty(0, np.int32) if token_ids is None else token_ids,
@@ -110,9 +111,7 @@ def write_part(
         for name, array in arrays.items():
             np.save(making / f"{name}.npy", array, allow_pickle=False)
         rows = [_to_json(one, shard) for one, shard in zip(documents, shards, strict=True)]
-        head = {
-            name: zlib.crc32(np.ascontiguousarray(array).view(np.uint8)) for name, array in arrays.items()
-        }
+        head = {name: _crc32(array) for name, array in arrays.items()}
         body = "\n".join(json.dumps(row) for row in (head, *rows)).encode()
         (making / "documents.jsonl").write_bytes(body + b"\n%08x\n" % zlib.crc32(body))
         try:
@@ -139,17 +138,23 @@ def read_part(path: Path, shard: int) -> StoredPart:
         head, *rows = (json.loads(line) for line in body.split(b"\n"))
         arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
         for name, array in arrays.items():
-            if zlib.crc32(np.ascontiguousarray(array).view(np.uint8)) != head[name]:
+            if _crc32(array) != head[name]:
                 raise ValueError(name)
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError) as error:
-        raise DamagedIndexError(f"{path} is damaged ({error}): delete it, and build again") from error
+        raise DamagedIndexError(f"{path} is damaged ({error})") from error
     return _of_shard(rows, arrays, shard)
 
 
+def _crc32(array: NDArray[Any]) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
 def _of_shard(rows: Sequence[dict[str, Any]], arrays: dict[str, Any], shard: int) -> StoredPart:
-    first, documents, texts = 0, [], []
+    first = 0
+    documents: list[Encoded] = []
+    texts: list[int] = []
     for row in rows:
         n_texts = 1 if row["passages"] is None else len(row["passages"])
         if row["shard"] == shard:

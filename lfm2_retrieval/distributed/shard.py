@@ -22,7 +22,7 @@ class ShardState(NamedTuple):
 
     Parameters
     ----------
-    commit, count, n_tokens
+    commit, n_found, n_tokens
         Its number, how many documents or passages can be found, and how many vectors they have.
     last
         The highest number that a document has or had.
@@ -33,7 +33,7 @@ class ShardState(NamedTuple):
     """
 
     commit: int
-    count: int
+    n_found: int
     n_tokens: int
     last: int
     settings: dict[str, Any]

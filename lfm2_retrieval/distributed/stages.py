@@ -17,7 +17,7 @@ import numpy as np
 from ..datatypes import Document
 from ..documents import Passages
 from ..encoder import Encoder
-from ..errors import DuplicateIdError, IndexExistsError, StoredIndexError
+from ..errors import DamagedIndexError, DuplicateIdError, IndexExistsError, StoredIndexError
 from ..indexes import Index, Writer, is_vacant
 from ..platform.threads import using
 from ..retriever.encoding import encode_texts
@@ -48,6 +48,9 @@ class Plan:
         The identity of the model, with how it reads documents.
     dim, tier, lexical, fields, passages
         As of an index.
+    kernels
+        What computes the model's linears, the same for all workers: see `fix_kernels`. Each would choose for
+        itself what is fastest there, and their vectors would differ in the last bits.
     """
 
     uuid: str
@@ -58,6 +61,7 @@ class Plan:
     lexical: bool
     fields: Sequence[str]
     passages: Mapping[str, Any] | None
+    kernels: Sequence[tuple[int, int, str, str]] = ()
 
 
 class PartDone(NamedTuple):
@@ -163,7 +167,7 @@ class Worker:
                     "in its place; delete the collection's folder, and build again"
                 )
             for path in paths[there - first :]:
-                part = read_part(Path(path), shard)
+                part = _read(Path(path), shard)
                 try:
                     _write(writer, part)
                 except DuplicateIdError as error:
@@ -215,6 +219,17 @@ def whole_of_document(document: Document) -> Whole:
     from ..records import Draft
 
     return whole_of(Draft(document.id, document.text, document.metadata, document))
+
+
+def _read(path: Path, shard: int) -> StoredPart:
+    """What a shard has of a part; one that is damaged is deleted, so that it is encoded again."""
+    try:
+        return read_part(path, shard)
+    except (DamagedIndexError, FileNotFoundError) as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise StoredIndexError(
+            f"{error}; build again, which encodes this part anew and keeps all else"
+        ) from error
 
 
 def _write(writer: Writer, part: StoredPart) -> None:

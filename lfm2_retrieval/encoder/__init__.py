@@ -3,6 +3,7 @@
 from .checkpoint import BUNDLED, DEFAULT_MODEL, PUBLISHED, is_hub_name
 from .devices import Precision
 from .encoder import Encoder
+from .linear import fix_kernels
 from .options import DocumentKeywords, DocumentOptions, LongDocuments, check_whole
 from .streams import batched, numbered
 from .texts import TruncationWarning
@@ -19,6 +20,7 @@ __all__ = [
     "TruncationWarning",
     "batched",
     "check_whole",
+    "fix_kernels",
     "is_hub_name",
     "numbered",
 ]

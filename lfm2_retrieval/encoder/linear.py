@@ -18,7 +18,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Literal, get_args
@@ -35,6 +35,7 @@ __all__ = [
     "Kernels",
     "Packed",
     "fastest_milliseconds",
+    "fix_kernels",
     "once",
     "pack",
     "pack_linear",
@@ -114,6 +115,22 @@ _KERNELS: Mapping[str, Callable[[Tensor, Tensor | None], Packed]] = {"plain": _P
 
 
 _CHOSEN: dict[tuple[object, ...], Choice] = {}
+_FIXED: dict[tuple[int, int, str], str] = {}
+"""Kernels that another process has chosen, by shape and dtype of the product."""
+
+
+def fix_kernels(chosen: Iterable[tuple[int, int, str, str]]) -> None:
+    """Have the encoders that are loaded from now on take the kernels that another process has chosen.
+
+    Then both give equal bits, on processors of one kind. A kernel that doesn't work here isn't taken.
+
+    Parameters
+    ----------
+    chosen
+        Outputs, inputs, dtype and kernel of each shape, as :attr:`Encoder.kernels` tells them.
+    """
+    _FIXED.update(((n_out, n_in, dtype), kernel) for n_out, n_in, dtype, kernel in chosen)
+    _CHOSEN.clear()
 
 
 def silu_linear(linear: nn.Module, x: Tensor) -> Tensor:
@@ -231,6 +248,8 @@ def select(
     times = time_layers(calls) if len(calls) > 1 else {}
     chosen = min(times, key=times.__getitem__) if times else next(iter(working))
     name = dtype or str(x.dtype).removeprefix("torch.")
+    if kernels == "auto" and (fixed := _FIXED.get((*shape, name))) in working:
+        chosen = fixed
     _LOG.info("linear %s in %s: %s %s %s", shape, name, chosen, times, refused or "")
     return Choice(shape, name, chosen, times, refused)
 

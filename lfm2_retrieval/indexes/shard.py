@@ -60,7 +60,7 @@ class Listed(NamedTuple):
     ----------
     by_vectors, by_words
         Of each query, best first.
-    count
+    n_found
         How many documents meet the filter.
     hits
         By key, where they were wanted.
@@ -68,7 +68,7 @@ class Listed(NamedTuple):
 
     by_vectors: list[list[Found]]
     by_words: list[list[Found]]
-    count: int
+    n_found: int
     hits: dict[int, Hit]
 
 
