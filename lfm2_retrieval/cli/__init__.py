@@ -8,6 +8,7 @@ A command's module imports click and the standard library at its top, and all el
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -18,8 +19,21 @@ from ._group import SETTINGS, Group
 __all__ = ["main"]
 
 _COMMANDS = (
-    *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get", "index"),
-    *("info", "list", "mcp", "merge", "models", "reindex", "repair", "rerank", "search", "serve"),
+    *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get"),
+    *(
+        "import",
+        "index",
+        "info",
+        "list",
+        "mcp",
+        "merge",
+        "models",
+        "reindex",
+        "repair",
+        "rerank",
+        "search",
+        "serve",
+    ),
     *("sync", "tune", "verify"),
 )
 
@@ -33,7 +47,7 @@ class _Commands(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(f".{cmd_name}", __name__).command
+        command: click.Command = import_module(f".{cmd_name}{'_' * iskeyword(cmd_name)}", __name__).command
         return command
 
 

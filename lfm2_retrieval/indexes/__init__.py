@@ -20,6 +20,7 @@ from .search.fusion import find
 from .search.grouping import Chosen, Search, choose_all
 from .search.min_score import MinScore, learn_min_score, thresholds
 from .search.word_statistics import WordStatistics
+from .segments.files import refuse_inside
 from .shard import Asked, CommitGoneError, Listed, Shard
 from .spool import Spool, Waiting, read_refusals, sync_lock, write_refusals
 from .tuning.recall import Recall, in_words
@@ -72,6 +73,7 @@ __all__ = [
     "passage_id",
     "query_words",
     "read_refusals",
+    "refuse_inside",
     "sync_lock",
     "terms",
     "thresholds",
