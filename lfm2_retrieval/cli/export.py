@@ -29,8 +29,9 @@ _MODULES = {"qdrant": ("qdrant_client",), "lancedb": ("lancedb", "pyarrow"), "pa
 )
 @click.option("--name", default="documents", show_default=True, help="With --to: of the collection or table.")
 def command(path: Path, output: str | None, embeddings: Path | None, to: str | None, name: str) -> None:
-    """Write the documents of the index PATH as JSON Lines, or hand it over to a database.
+    """Write the documents of the index PATH as JSON Lines.
 
+    Or with --to hand it over to a database, with its vectors.
     `index` reads the lines again, and `import` a Parquet file. A line has id, text (empty where none was
     given) and metadata. Files appear when they are complete.
     """

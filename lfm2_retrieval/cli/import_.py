@@ -34,7 +34,7 @@ __all__ = ["command"]
 def command(  # noqa: PLR0917  (one an option)
     path: Path, source: Path, ids: Path | None, vectors: str, tier: str, model: str | None
 ) -> None:
-    """Make the index PATH of vectors in SOURCE, as they are.
+    """Make the index PATH of the vectors in SOURCE.
 
     SOURCE is a Parquet file with the columns id and vectors, and perhaps text, metadata and more; a .npz of
     an array a document; FILE.npy beside FILE.offsets.npy, as export writes them; or a folder of PyLate or
