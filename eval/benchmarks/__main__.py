@@ -19,7 +19,9 @@ from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
 from .pinning import threads
 from .reading import documents
+from .serving import serving
 from .sizes import sizes
+from .soak import soak
 from .syncing import sync
 from .vectors import vectors
 
@@ -184,7 +186,10 @@ def _bench(
         click.echo(f"wrote {file}", err=True)
 
 
-for one in (codes, documents, encode, growth, integrations, peers, sizes, sync, threads, vectors):
+for one in (
+    *(codes, documents, encode, growth, integrations, peers),
+    *(serving, sizes, soak, sync, threads, vectors),
+):
     command.add_command(one)
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import click
 
 from lfm2_retrieval.cli._output import print_json
 
-__all__ = ["make_folder", "measure", "sync"]
+__all__ = ["WORDS", "make_folder", "measure", "sync"]
 
-_WORDS = (
+WORDS = (
     *("harbour", "tide", "engine", "letter", "winter", "yeast", "copper", "meadow", "signal", "ledger"),
     *("orbit", "timber", "valley", "archive", "lantern", "protocol", "garden", "bridge", "weather", "cable"),
     *("market", "silver", "ferry", "river", "summit", "cellar", "compass", "thread", "village", "stone"),
@@ -30,7 +30,7 @@ def make_folder(folder: Path, n_files: int, words: int, seed: int = 0) -> None:
     for number in range(n_files):
         path = folder / f"part{number // _PER_FOLDER:03d}" / f"note{number:06d}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        body = " ".join(dice.choices(_WORDS, k=words))
+        body = " ".join(dice.choices(WORDS, k=words))
         path.write_text(f"# Note {number}\n\n{body.capitalize()}.\n", encoding="utf-8")
 
 

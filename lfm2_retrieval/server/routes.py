@@ -60,14 +60,14 @@ def routes(service: Callable[[], Service], work: Work, options: ServerOptions, m
     return router
 
 
-def _json_only(request: Request) -> None:
+async def _json_only(request: Request) -> None:
     """Refuse bodies of forms: a page elsewhere could send such unasked."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ProblemError(415, f"send application/json, not {kind[:80] or 'a body without a type'}")
 
 
-def _writer(request: Request) -> None:
+async def _writer(request: Request) -> None:
     """Let only those change documents whose key may."""
     key: Key | None = request.scope.get("key")
     if key is None:

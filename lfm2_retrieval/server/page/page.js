@@ -54,6 +54,7 @@ function stateOf(address) {
   return {
     q: query.get("q") ?? "",
     mode: ["dense", "hybrid", "lexical"].includes(query.get("mode")) ? query.get("mode") : "dense",
+    by: query.get("by") === "document" ? "document" : "passage",
     k: Number.isInteger(k) && k > 0 ? Math.min(k, 100) : PAGE,
     doc: query.get("doc"),
     filters,
@@ -64,6 +65,7 @@ function addressOf(state) {
   const query = new URLSearchParams();
   if (state.q) query.set("q", state.q);
   if (state.mode !== "dense") query.set("mode", state.mode);
+  if (state.by !== "passage") query.set("by", state.by);
   if (state.k !== PAGE) query.set("k", state.k);
   for (const [name, value] of Object.entries(state.filters)) query.set(`f.${name}`, value);
   if (state.doc) query.set("doc", state.doc);
@@ -343,7 +345,7 @@ function whereOf(filters) {
 async function showHits(state, mine) {
   const query = { text: state.q, words: wordsOf(state.q) };
   const wanted = Math.min(state.k, 100);
-  const found = await call("v1/search", { query: state.q, k: wanted, mode: state.mode, where: whereOf(state.filters), explain: true });
+  const found = await call("v1/search", { query: state.q, k: wanted, mode: state.mode, by: state.by, where: whereOf(state.filters), explain: true });
   if (mine !== asked) return;
   const hits = found.hits.map((hit) => hitOf(hit, query, state));
   const list = element("ol", { className: "hits" }, ...hits);
@@ -359,7 +361,13 @@ async function showHits(state, mine) {
   } else {
     $("view").replaceChildren(list);
   }
-  say(`${hits.length === 1 ? "One hit" : `${hits.length} hits`} in ${number(found.took_ms)} ms`);
+  say(`${counted(hits.length, state.by)} in ${number(found.took_ms)} ms`);
+}
+
+// One hit, 10 hits; of an index of passages: 10 passages, or documents.
+function counted(count, by) {
+  const name = about && isSplit() ? by : "hit";
+  return count === 1 ? `One ${name}` : `${count} ${name}s`;
 }
 
 const GOOD = 0.8; // of the best passage's score: what is shown as matching, too
@@ -428,7 +436,9 @@ async function show() {
   kept = null;
   light(null);
   $("query").value = state.q;
-  for (const radio of document.querySelectorAll("[name=mode]")) radio.checked = radio.value === state.mode;
+  for (const name of ["mode", "by"]) {
+    for (const radio of document.querySelectorAll(`[name=${name}]`)) radio.checked = radio.value === state[name];
+  }
   for (const select of document.querySelectorAll("#filters select")) select.value = state.filters[select.name] ?? "";
   document.title = state.q ? `${state.q} – Search` : "Search";
   try {
@@ -460,13 +470,18 @@ function filterOf({ name, values }) {
   return element("label", {}, element("bdi", { textContent: name }), select);
 }
 
+// Whether documents are found by their passages, so that there is something to choose.
+const isSplit = () => about.passages > about.documents;
+
 async function learn() {
   about = await call("v1/index");
   const choices = (about.values ?? []).filter(({ values }) => values.length > 1).slice(0, 4);
   $("filters").replaceChildren(...choices.map(filterOf));
   for (const radio of document.querySelectorAll("[name=mode]")) radio.disabled = !about.lexical && radio.value !== "dense";
+  $("by").hidden = !isSplit();
   $("add").hidden = !about.can_write;
-  $("about").textContent = `${number(about.documents)} documents · ${about.model ?? ""} · ${about.tier}`;
+  const passages = isSplit() ? `, ${number(about.passages)} passages` : "";
+  $("about").textContent = `${number(about.documents)} documents${passages} · ${about.model ?? ""} · ${about.tier}`;
 }
 
 // ── Adding files ────────────────────────────────────────────────────────────────────────────────────────────
@@ -503,8 +518,8 @@ $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   go({ q: $("query").value, doc: null, k: PAGE });
 });
-for (const radio of document.querySelectorAll("[name=mode]")) {
-  radio.addEventListener("change", () => go({ mode: radio.value, doc: null, k: PAGE }));
+for (const radio of document.querySelectorAll("[name=mode], [name=by]")) {
+  radio.addEventListener("change", () => go({ [radio.name]: radio.value, doc: null, k: PAGE }));
 }
 addEventListener("popstate", show);
 
