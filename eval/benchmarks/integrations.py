@@ -18,7 +18,7 @@ from lfm2_retrieval.cli._output import print_json
 from lfm2_retrieval.datatypes import Hits
 from lfm2_retrieval.retriever.tools import as_tool
 
-from .syncing import _WORDS
+from .syncing import WORDS
 
 __all__ = ["integrations", "measure"]
 
@@ -50,7 +50,7 @@ def make_documents(n_passages: int, seed: int = 0) -> Iterator[Document]:
     """Documents of five short paragraphs each, with a few metadata."""
     dice = random.Random(seed)
     for number in range(-(-n_passages // _PASSAGES)):
-        words = [dice.choices(_WORDS, k=_PASSAGE_WORDS) for _ in range(_PASSAGES)]
+        words = [dice.choices(WORDS, k=_PASSAGE_WORDS) for _ in range(_PASSAGES)]
         text = "\n\n".join(f"{' '.join(some).capitalize()}." for some in words)
         yield Document(f"note{number}", text, {"year": 2000 + number % 26, "lang": "en", "tags": ["a", "b"]})
 
@@ -101,7 +101,7 @@ def measure(n_passages: int, n_queries: int, rounds: int, k: int = 10) -> dict[s
 
     with Retriever.index(make_documents(n_passages), model="nano", passages=Passages(tokens=24)) as retriever:
         dice = random.Random(1)
-        queries = [" ".join(dice.choices(_WORDS, k=6)) for _ in range(n_queries)]
+        queries = [" ".join(dice.choices(WORDS, k=6)) for _ in range(n_queries)]
         systems = {_SEARCH: lambda query: retriever.search(query, k), **components(retriever, k)}
         beside = components(Answered(retriever, k, queries), k)
         whole = _times(systems, queries, rounds, dice)

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ if CHROMIUM is None:
 
 import uvicorn  # noqa: E402
 
-from lfm2_retrieval import Retriever  # noqa: E402
+from lfm2_retrieval import Retriever, documents  # noqa: E402
 from lfm2_retrieval.server import KeyFile, ServerOptions, create_app  # noqa: E402
 
 PAYLOAD = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
@@ -44,24 +45,48 @@ ROWS = [
 ]
 
 
+@contextmanager
+def served(retriever: Retriever, options: ServerOptions) -> Iterator[str]:
+    """The address of a server."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(retriever, options), log_level="error"))
+        thread = threading.Thread(target=server.run, args=([bound],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """The address of a server that may be written to, and a key for it."""
     folder = tmp_path_factory.mktemp("site")
     keys = KeyFile(folder / "keys.json")
     secret, _ = keys.add("test", write=True)
-    with Retriever.index(ROWS, folder / "index", model="nano", fields=["lang"]) as retriever:
-        options = ServerOptions(writable=True, keys=str(keys.path))
-        with socket.socket() as bound:
-            bound.bind(("127.0.0.1", 0))
-            server = uvicorn.Server(uvicorn.Config(create_app(retriever, options), log_level="error"))
-            thread = threading.Thread(target=server.run, args=([bound],))
-            thread.start()
-            while not server.started:
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}", secret
-            server.should_exit = True
-            thread.join()
+    options = ServerOptions(writable=True, keys=str(keys.path))
+    with (
+        Retriever.index(ROWS, folder / "index", model="nano", fields=["lang"]) as retriever,
+        served(retriever, options) as address,
+    ):
+        yield address, secret
+
+
+@pytest.fixture(scope="module")
+def split_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server on an index of passages."""
+    folder = tmp_path_factory.mktemp("split")
+    sections = "".join(f"## Arch {n}\n\nRomans built bridge {n} of stone.\n\n" for n in range(6))
+    (folder / "bridges.md").write_text(f"# Stone bridges\n\n{sections}", encoding="utf-8")
+    (folder / "bread.md").write_text("# Bread\n\nYeast makes dough rise.\n", encoding="utf-8")
+    passages = documents.Passages(tokens=32)
+    with (
+        Retriever.index(documents.read(folder), model="nano", passages=passages) as retriever,
+        served(retriever, ServerOptions()) as address,
+    ):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +121,7 @@ def ask(page: Any, query: str) -> None:
 
 def test_a_search_shows_what_matched(page: Any) -> None:
     ask(page, "bridges of stone")
+    assert not page.get_by_label("Documents").is_visible()  # there is nothing to choose
     first = page.locator(".hit").first
     assert first.locator("h2").inner_text() == "Stone arches"
     marks = first.locator("mark").all_inner_texts()
@@ -149,6 +175,32 @@ def test_filters_and_the_address(page: Any) -> None:
     page.wait_for_selector(".hit")
     assert page.locator(".hit h2").all_inner_texts() == ["石橋"]
     assert page.get_by_label("lang").input_value() == '"ja"'
+
+
+def test_passages_or_documents(browser: Any, split_site: str) -> None:
+    context = browser.new_context(base_url=split_site)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    ask(page, "who built bridges of stone?")
+    assert page.locator(".hit").count() > 2
+    assert "passages in" in page.locator("#status").inner_text()
+    first = page.locator(".hit").first
+    assert first.locator("h2").inner_text().startswith("Arch")
+    assert "##" not in first.locator(".passage").inner_text()
+    assert first.locator(".place").inner_text().startswith("bridges.md, line")
+    page.get_by_label("Passages").focus()
+    page.keyboard.press("ArrowRight")
+    sync_api.expect(page.locator(".hit")).to_have_count(2)
+    assert "2 documents in" in page.locator("#status").inner_text()
+    assert "more in this document" in page.locator(".hit").first.inner_text()
+    assert "by=document" in page.url
+    page.reload()
+    sync_api.expect(page.locator(".hit")).to_have_count(2)
+    assert page.get_by_label("Documents").is_checked()
+    page.go_back()
+    sync_api.expect(page.locator(".hit").nth(2)).to_be_visible()
+    assert page.get_by_label("Passages").is_checked()
+    context.close()
 
 
 def test_the_back_button_leaves_a_document(page: Any) -> None:

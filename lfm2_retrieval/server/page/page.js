@@ -240,17 +240,27 @@ function shortPlace({ place }) {
   return place.lines ? `line ${place.lines[0]}` : "";
 }
 
-// Where it stands: the file with its page or line, and the headings above.
+// Where it stands: the file, as its folder names it, with its page or line, and the headings above.
 function placeOf(hit) {
   const place = [], short = shortPlace(hit);
   const where = short && `, ${short}`;
-  place.push(`${hit.metadata?.path ?? hit.source ?? hit.document_id ?? hit.id}${where}`);
+  const id = hit.document_id ?? hit.id, path = hit.metadata?.path ?? hit.source ?? id;
+  place.push(`${String(path).endsWith(`/${id}`) ? id : path}${where}`);
   for (const heading of hit.headings ?? []) if (heading !== titleOf(hit)) place.push(heading);
-  return element("p", { className: "place" }, ...place.map((one) => element("bdi", { textContent: one })));
+  return element("p", { className: "place", title: path }, ...place.map((one) => element("bdi", { textContent: one })));
 }
 
+// The title at the beginning of a text, also as a heading of Markdown: where it begins and ends there.
+function titleIn(text, title) {
+  const start = /^#{1,6} +/.exec(text)?.[0].length ?? 0;
+  const end = start + title.length;
+  return text.startsWith(title, start) && (!start || end === text.length || text[end] === "\n") ? [start, end] : [0, 0];
+}
+
+const SHOWN = ["title", "path"]; // elsewhere, and of each document another
+
 function metadataOf(metadata) {
-  const shown = Object.entries(metadata ?? {}).filter(([name, value]) => !["title", "path"].includes(name) && value !== null && typeof value !== "object");
+  const shown = Object.entries(metadata ?? {}).filter(([name, value]) => !SHOWN.includes(name) && value !== null && typeof value !== "object");
   if (!shown.length) return null;
   return element("ul", { className: "meta" },
     ...shown.slice(0, 8).map(([name, value]) => element("li", {}, element("bdi", { textContent: `${name}: ${String(value).slice(0, 80)}` }))));
@@ -260,7 +270,7 @@ function metadataOf(metadata) {
 function textOf(hit, query, whole) {
   const text = hit.text ?? "", title = titleOf(hit);
   const marks = marksOf(text, hit.matches, query);
-  const first = text.startsWith(title) ? title.length : 0;
+  const [begin, first] = titleIn(text, title);
   const body = marks.filter((mark) => mark.start >= first);
   const [start, end] = whole ? [first, text.length] : stretch(text, body, first);
   const passage = element("p", { className: "passage", dir: "auto" });
@@ -274,7 +284,7 @@ function textOf(hit, query, whole) {
     show(first, text.length);
     more.remove();
   });
-  return [first ? marked(text, marks, 0, first, false) : [title], passage, more];
+  return [first ? marked(text, marks, begin, first, false) : [title], passage, more];
 }
 
 // What each word of the query adds to the score.
@@ -361,7 +371,7 @@ async function showHits(state, mine) {
   } else {
     $("view").replaceChildren(list);
   }
-  say(`${counted(hits.length, state.by)} in ${number(found.took_ms)} ms`);
+  say(`${counted(hits.length, state.by)} in ${number(Math.max(1, Math.round(found.took_ms)))} ms`);
 }
 
 // One hit, 10 hits; of an index of passages: 10 passages, or documents.
@@ -379,7 +389,7 @@ async function showDocument(state, mine) {
   if (mine !== asked) return;
   const hits = found.filter((hit) => hit.score >= GOOD * found[0].score);
   const text = whole.text, units = unitsOf(text), title = titleOf(whole);
-  const first = text.startsWith(title) ? title.length : 0;
+  const [begin, first] = titleIn(text, title);
   const passages = hits.map((hit) => {
     const start = units(hit.span?.[0] ?? 0), own = hit.text ?? "";
     const marks = marksOf(own, hit.matches, query).map((mark) => ({ ...mark, start: mark.start + start, end: mark.end + start }));
@@ -415,7 +425,7 @@ async function showDocument(state, mine) {
   $("ribbon").replaceChildren(...ribbonOf(query));
   $("ribbon").hidden = !marks.length;
   $("view").replaceChildren(element("article", { className: "whole" }, back,
-    element("h1", { dir: "auto" }, ...(first ? marked(text, marks, 0, first, false) : [title])), placeOf(whole), metadataOf(whole.metadata),
+    element("h1", { dir: "auto" }, ...(first ? marked(text, marks, begin, first, false) : [title])), placeOf(whole), metadataOf(whole.metadata),
     jump, best ? factsOf({ ...best, matches: passages.length === 1 ? best.matches : [] }, query, null) : null, body));
   say("");
   if (best && passages.length && units(best.span?.[0] ?? 0) > LONG) {
@@ -475,7 +485,7 @@ const isSplit = () => about.passages > about.documents;
 
 async function learn() {
   about = await call("v1/index");
-  const choices = (about.values ?? []).filter(({ values }) => values.length > 1).slice(0, 4);
+  const choices = (about.values ?? []).filter(({ name, values }) => values.length > 1 && !SHOWN.includes(name)).slice(0, 4);
   $("filters").replaceChildren(...choices.map(filterOf));
   for (const radio of document.querySelectorAll("[name=mode]")) radio.disabled = !about.lexical && radio.value !== "dense";
   $("by").hidden = !isSplit();
