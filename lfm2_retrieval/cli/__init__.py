@@ -19,22 +19,9 @@ from ._group import SETTINGS, Group
 __all__ = ["main"]
 
 _COMMANDS = (
-    *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get"),
-    *(
-        "import",
-        "index",
-        "info",
-        "list",
-        "mcp",
-        "merge",
-        "models",
-        "reindex",
-        "repair",
-        "rerank",
-        "search",
-        "serve",
-    ),
-    *("sync", "tune", "verify"),
+    *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get", "import"),
+    *("index", "info", "list", "mcp", "merge", "models", "reindex", "repair", "rerank", "reshard"),
+    *("search", "serve", "sync", "tune", "verify"),
 )
 
 

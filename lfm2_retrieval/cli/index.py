@@ -21,6 +21,7 @@ from ._input import (
     trust_option,
 )
 from ._output import format_bytes, print_json
+from ._sharded import check_sharding, index_shards, sharding_options
 
 if TYPE_CHECKING:
     from ..indexes import Estimate
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 4),
     help="Cluster a document's vectors to 1 in so many.  [default: 1, or as the index was made]",
 )
+@sharding_options
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object; no progress bar.")
 @click.pass_context
 def command(
@@ -104,6 +106,9 @@ def command(
     options: ReadOptions,
     passages: Any,
     json_: bool,
+    shards: int | None,
+    address: str | None,
+    workers: int | None,
     **settings: Any,
 ) -> None:
     """Index the documents of files and folders in the folder PATH.
@@ -124,6 +129,13 @@ def command(
     """
     if not inputs and not more:
         raise click.UsageError("give at least one FILE or FOLDER to read; - is the standard input")
+    check_sharding(shards, address, workers, if_exists)
+    if shards is not None:
+        _without_batches(settings)
+        where = {"shards": shards, "address": address, "workers": workers}
+        how = {"format": format, "options": options, "json_": json_, "passages": passages}
+        index_shards((*inputs, *more), path, **where, **how, **settings)
+        return
     if not inputs or passages not in (None, "none"):
         split = _split((*inputs, *more), format, options, passages, path, if_exists=if_exists)
         _index_documents(ctx, split, path, json_, strict=options.strict, if_exists=if_exists, **settings)
@@ -154,6 +166,12 @@ def command(
             "cut; --long-documents window reads all of a document",
             err=True,
         )
+
+
+def _without_batches(settings: dict[str, Any]) -> None:
+    """Take out what is of no concern where a collection is new, and cut into parts."""
+    for name in ("batch_size", "trust_model"):
+        settings.pop(name, None)
 
 
 def _split(

@@ -89,10 +89,22 @@ def command() -> None:
     show_default=True,
     help="Seconds that a request may take.",
 )
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Of a collection in shards: search them by actors of the Ray cluster at HOST:PORT, of the one on "
+    "this machine (auto), or of one that is started (local).  [default: in this process]",
+)
+@click.option(
+    "--replicas", type=click.IntRange(min=1), default=1, show_default=True, help="With --ray: actors a shard."
+)
+@click.option(
+    "--allow-partial", is_flag=True, help="Answer also while shards are missing; answers name these."
+)
 @model_options(MOVED)
 @trust_option()
 def _run(path: Path, keys: Path | None, **given: Any) -> None:
-    """Serve the index PATH over HTTP, with a page to search it in the browser.
+    """Serve the index, or collection in shards, PATH over HTTP, with a page to search it in the browser.
 
     It listens on this machine alone, and changes nothing, unless told otherwise. Another --host, and
     --writable, take keys: serve keys add NAME makes one. The API is described under /openapi.json. Ctrl-C, or

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..encoder import DEFAULT_MODEL, DocumentOptions, Encoder, fix_kernels
+from ..encoder import DocumentOptions, Encoder, fix_kernels
 from ..errors import (
     ClusterError,
     IndexFormatError,
@@ -37,10 +38,15 @@ class _Worker:
     """A worker of a build, in a process of its own."""
 
     def __init__(
-        self, folder: str, plan: Plan, choice: ModelChoice, threads: int | None, memory: str | int
+        self,
+        folder: str,
+        plan: Plan,
+        load: Callable[[], Encoder],
+        threads: int | None,
+        memory: str | int,
     ) -> None:
         fix_kernels(plan.kernels)
-        encoder = choice.load(DEFAULT_MODEL).reading(DocumentOptions.recorded(plan.encoder))
+        encoder = load().reading(DocumentOptions.recorded(plan.encoder))
         if encoder.fingerprint != plan.encoder["fingerprint"]:
             raise ModelMismatchError(
                 f"the model {plan.encoder['name']} is another one on this node (fingerprint "
@@ -53,6 +59,10 @@ class _Worker:
         """Do a step."""
         return getattr(self._worker, method)(*args)
 
+    def process(self) -> int:
+        """The id of the process."""
+        return os.getpid()
+
 
 class RayPool:
     """Workers of a Ray cluster; see `Pool`.
@@ -61,8 +71,8 @@ class RayPool:
 
     Parameters
     ----------
-    folder, plan, choice
-        Of the build; which model, where it runs.
+    folder, plan, load
+        Of the build; what loads its model.
     address
         Of the cluster.
     workers
@@ -77,7 +87,7 @@ class RayPool:
         self,
         folder: Path,
         plan: Plan,
-        choice: ModelChoice,
+        load: Callable[[], Encoder],
         address: str | None,
         *,
         workers: int | None,
@@ -103,9 +113,7 @@ class RayPool:
         actor = ray.remote(_Worker).options(
             num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
         )
-        self._actors = [
-            actor.remote(str(folder), plan, choice, threads, memory) for _ in range(self.n_workers)
-        ]
+        self._actors = [actor.remote(str(folder), plan, load, threads, memory) for _ in range(self.n_workers)]
         self._busy: dict[Any, tuple[object, int]] = {}
         self._load = [0] * self.n_workers
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -195,7 +196,7 @@ def build(
             pool = RayPool(
                 folder,
                 plan,
-                ModelChoice(model, False, device, dtype),
+                encoder.loader if isinstance(model, Encoder) else partial(encoder.loader, device=device),
                 address,
                 workers=workers,
                 num_cpus=num_cpus,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -37,6 +38,7 @@ __all__ = ["ShardedIndex", "ShardedSources"]
 T = TypeVar("T")
 
 _ATTEMPTS = 5
+_LOOK_SECONDS = 1.0
 _AT_ONCE = 64
 _PAGE = 100
 
@@ -53,7 +55,7 @@ class ShardedIndex:
     allow_partial
         Whether shards may be missing.
     auto_refresh
-        Whether to look for newer commits before each call.
+        Whether to look for newer commits before a call, once a second at most.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class ShardedIndex:
         if not states:
             raise ClusterError(f"{self.path}: none of the {self.n_shards} shards answers")
         check_states(self.path, self.manifest, states)
-        self._states, self._lost = states, lost
+        self._states, self._lost, self._looked = states, lost, time.monotonic()
         return self.commits != before
 
     @property
@@ -115,7 +117,7 @@ class ShardedIndex:
         self._check_open()
         if self._held:
             return read(self)
-        if self._auto_refresh:
+        if self._auto_refresh and time.monotonic() > self._looked + _LOOK_SECONDS:
             self.refresh()
         for _ in range(_ATTEMPTS):
             held = object.__new__(type(self))

@@ -82,8 +82,10 @@ class ShardedRetriever(ReadingRetriever):
             Seconds after which a search that one replica hasn't answered is asked of another, too.
         allow_partial
             Whether a search goes on without shards that don't answer; ``Hits.missing_shards`` says which.
-        model, trust_model, device, dtype, auto_refresh, threads
+        model, trust_model, device, dtype, threads
             As for :meth:`Retriever.open`.
+        auto_refresh
+            Look for newer commits before a call, once a second at most.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -149,6 +150,10 @@ class OpenShard(Shard):
             return []
         self.index.verify()
         return [id for id in self.index.sources.ids() if shard_of(id, n_shards) != number]
+
+    def process(self) -> int:
+        """The id of the process that has it open."""
+        return os.getpid()
 
     def ping(self) -> str:
         """The identity of the index that is open here."""

@@ -14,7 +14,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from .. import __version__
+from ..distributed.manifest import is_manifest
 from ..retriever import Retriever
+from ..retriever.reading import ReadingRetriever
 from .guard import Authentication, BodyLimit, HostCheck, RateLimit, SecurityHeaders
 from .keys import KeyFile
 from .metrics import Measured, Metrics
@@ -31,14 +33,16 @@ _ABOUT = """Search in an index by late interaction. Errors are problem details (
 the index names the commit that it is of, in `ETag` and `X-Commit`."""
 
 
-def create_app(index: str | os.PathLike[str] | Retriever, options: ServerOptions | None = None) -> FastAPI:
+def create_app(
+    index: str | os.PathLike[str] | ReadingRetriever, options: ServerOptions | None = None
+) -> FastAPI:
     """An ASGI application on an index.
 
     Parameters
     ----------
     index
-        A path, opened when the application starts and closed when it ends; or an open retriever, which is
-        left to its owner.
+        The path of an index, or of a collection in shards, opened when the application starts and closed when
+        it ends; or an open retriever, which is left to its owner.
     options
         How it is served.
 
@@ -57,8 +61,8 @@ def create_app(index: str | os.PathLike[str] | Retriever, options: ServerOptions
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        owned = not isinstance(index, Retriever)
-        retriever = _open(index, options) if not isinstance(index, Retriever) else index
+        owned = not isinstance(index, ReadingRetriever)
+        retriever = index if isinstance(index, ReadingRetriever) else _open(index, options)
         holder["service"] = Service(retriever, options)
         await work.read(holder["service"].warm)
         try:
@@ -86,13 +90,20 @@ def create_app(index: str | os.PathLike[str] | Retriever, options: ServerOptions
     return app
 
 
-def _open(index: str | os.PathLike[str], options: ServerOptions) -> Retriever:
-    return Retriever.open(
-        Path(index),
-        model=options.model,
-        trust_model=options.trust_model,
-        device=options.device,
-        dtype=options.dtype,  # type: ignore[arg-type]
+def _open(index: str | os.PathLike[str], options: ServerOptions) -> ReadingRetriever:
+    model: dict[str, Any] = {
+        name: getattr(options, name) for name in ("model", "trust_model", "device", "dtype")
+    }
+    if not is_manifest(index):
+        return Retriever.open(Path(index), **model, auto_refresh=True)
+    from ..distributed import ShardedRetriever
+
+    return ShardedRetriever.open(
+        index,
+        address=options.ray,
+        replicas=options.replicas,
+        allow_partial=options.allow_partial,
+        **model,
         auto_refresh=True,
     )
 

@@ -50,6 +50,9 @@ class ServerOptions:
         Seconds that a request may take, and that its body may take to arrive.
     trust_model, model, device, dtype
         See :meth:`Retriever.open <lfm2_retrieval.Retriever.open>`.
+    ray, replicas, allow_partial
+        Of a collection in shards: ``address`` and others of :meth:`ShardedRetriever.open
+        <lfm2_retrieval.distributed.ShardedRetriever.open>`.
 
     Raises
     ------
@@ -78,6 +81,9 @@ class ServerOptions:
     model: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    ray: str | None = None
+    replicas: int = 1
+    allow_partial: bool = False
 
     def __post_init__(self) -> None:
         for name in (
@@ -89,6 +95,7 @@ class ServerOptions:
             "max_query",
             "max_documents",
             "concurrency",
+            "replicas",
         ):
             self._check_number(name, int, 1)
         self._check_number("port", int, 0, 65_535)

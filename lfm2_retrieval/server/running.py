@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from ..distributed import ShardedRetriever, is_manifest
 from ..indexes import Index
 from .keys import KeyFile
 from .options import ServerOptions
@@ -45,7 +46,7 @@ def run(
     Parameters
     ----------
     path
-        The index's folder.
+        The folder of the index, or of the collection in shards, or the manifest of that.
     options
         How to serve it.
     on_start
@@ -62,7 +63,10 @@ def run(
     """
     from .app import create_app
 
-    Index.open(path).close()  # whatever is wrong is said here, not by each worker
+    if is_manifest(path):  # whatever is wrong is said here, not by each worker
+        ShardedRetriever.open(path, allow_partial=options.allow_partial).close()
+    else:
+        Index.open(path).close()
     known = KeyFile(options.key_file).known()
     options.check_keys(len(known), sum(key.write for key in known))
     with ExitStack() as stack:

@@ -111,6 +111,9 @@ class SearchAnswer(BaseModel):
 
     hits: list[HitAnswer] | None = None
     results: list[ResultAnswer] | None = None
+    missing_shards: list[str] | None = Field(
+        default=None, description="Of a collection in shards: those that didn't answer; left out if all did."
+    )
     took_ms: float = Field(description="How long the search took, waiting for its turn included.")
     commit: int = Field(description="The number of the commit that is read now.")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..datatypes import Document, Hit
 from ..errors import InvalidInputError, RetrievalError
-from ..retriever import Retriever
+from ..retriever.reading import ReadingRetriever
 from .options import ServerOptions
 from .problems import ProblemError
 from .schemas import (
@@ -48,8 +48,8 @@ class Service:
         The limits.
     """
 
-    def __init__(self, retriever: Retriever, options: ServerOptions) -> None:
-        self.retriever = retriever
+    def __init__(self, retriever: ReadingRetriever, options: ServerOptions) -> None:
+        self.retriever: Any = retriever  # which changes documents where that is asked of it
         self._options = options
         self._seen_values: tuple[int, list[dict[str, Any]]] = (-1, [])
         retriever.share_queries()
@@ -83,7 +83,10 @@ class Service:
             }
         )
         took = round((time.perf_counter() - begun) * 1000, 3)
-        return {**answer, "took_ms": took, "commit": commit}
+        missing = (
+            {"missing_shards": list(found[0].missing_shards)} if found and found[0].missing_shards else {}
+        )
+        return {**answer, **missing, "took_ms": took, "commit": commit}
 
     def rerank(self, asked: RerankRequest) -> dict[str, Any]:
         """The places of some texts, best first; those of white space come last, with a score of 0."""

@@ -1,0 +1,87 @@
+"""A collection in shards behind the HTTP API, the command line and integrations."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from distributed_support import documents
+
+from lfm2_retrieval.cli import main
+from lfm2_retrieval.distributed import Manifest, ShardedRetriever
+from lfm2_retrieval.searchable import Searchable, Writable
+
+
+def test_it_is_what_integrations_ask_for(sharded):
+    assert isinstance(sharded, Searchable)
+    assert isinstance(sharded, Writable)
+    assert "bread" in sharded.as_tool()(query="bread and butter")
+    sharded.warm_up()
+
+
+def test_the_http_api_serves_it(collections, tmp_path):
+    pytest.importorskip("fastapi", reason="the extra server is not installed")
+    from starlette.testclient import TestClient
+
+    from lfm2_retrieval.server import KeyFile, ServerOptions, create_app
+
+    shutil.copytree(collections[2], tmp_path / "collection")
+    keys = KeyFile(tmp_path / "keys.json")
+    secret, _ = keys.add("test", write=True)
+    options = ServerOptions(keys=str(keys.path), writable=True, model="nano", allow_partial=True)
+    header = {"Authorization": f"Bearer {secret}"}
+    with TestClient(create_app(tmp_path / "collection", options), base_url="http://localhost:8000") as client:
+        client.headers.update(header)
+        described = client.get("/v1/index").json()
+        assert (described["documents"], described["tier"], described["model"]) == (320, "exact", "nano")
+        answer = client.post("/v1/search", json={"query": "bread and butter", "k": 3}).json()
+        assert len(answer["hits"]) == 3
+        assert "missing_shards" not in answer
+        rows = [{"id": "late", "text": "a loaf of bread"}]
+        assert client.post("/v1/documents", json={"documents": rows}).json()["added"] == 1
+        assert client.get("/v1/documents/late").json()["text"] == "a loaf of bread"
+        listed = client.get("/v1/documents", params={"limit": 5}).json()
+        assert [one["id"] for one in listed["documents"]] == [f"d{i}" for i in range(5)]
+        more = client.get("/v1/documents", params={"limit": 2, "cursor": listed["next_cursor"]}).json()
+        assert [one["id"] for one in more["documents"]] == ["d5", "d6"]
+        assert client.request("DELETE", "/v1/documents/late").json()["deleted"] == 1
+        assert client.get("/v1/ready").status_code == 200
+    shutil.rmtree(tmp_path / "collection" / "shard-00001")
+    with TestClient(create_app(tmp_path / "collection", options), base_url="http://localhost:8000") as client:
+        client.headers.update(header)
+        answer = client.post("/v1/search", json={"query": "bread and butter", "k": 3}).json()
+        assert answer["missing_shards"] == ["shard-00001"]
+
+
+def test_the_command_line_makes_shards_and_other_numbers_of_them(tmp_path, nano):
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, documents(60))))
+    run = CliRunner().invoke
+    made = run(
+        main, ["index", str(tmp_path / "c"), str(tmp_path / "rows.jsonl"), "--shards", "3", "--model", "nano"]
+    )
+    assert made.exit_code == 0, made.output
+    assert "holds 60 in 3 shards" in made.output
+    again = run(main, ["reshard", str(tmp_path / "c"), str(tmp_path / "c2"), "--shards", "2", "--json"])
+    assert json.loads(again.stdout)["documents_in_index"] == 60
+    assert len(Manifest.read(tmp_path / "c2").shards) == 2
+    with ShardedRetriever.open(tmp_path / "c2", model=nano) as opened:
+        assert opened.passages is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--ray"], "--shards"),
+        (["--shards", "2", "--workers", "2"], "add --ray"),
+        (["--shards", "2", "--if-exists", "append"], "--if-exists"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(tmp_path, arguments, says):
+    (tmp_path / "rows.jsonl").write_text("")
+    result = CliRunner().invoke(
+        main, ["index", str(tmp_path / "c"), str(tmp_path / "rows.jsonl"), *arguments]
+    )
+    assert result.exit_code == 2
+    assert says in result.output
