@@ -20,6 +20,7 @@ from .peers import peers
 from .pinning import threads
 from .reading import documents
 from .serving import serving
+from .sharding import shards
 from .sizes import sizes
 from .soak import soak
 from .syncing import sync
@@ -188,7 +189,7 @@ def _bench(
 
 for one in (
     *(codes, documents, encode, growth, integrations, peers),
-    *(serving, sizes, soak, sync, threads, vectors),
+    *(serving, shards, sizes, soak, sync, threads, vectors),
 ):
     command.add_command(one)
 

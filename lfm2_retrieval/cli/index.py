@@ -132,8 +132,8 @@ def command(
     check_sharding(shards, address, workers, if_exists)
     if shards is not None:
         _without_batches(settings)
-        where = {"shards": shards, "address": address, "workers": workers}
-        how = {"format": format, "options": options, "json_": json_, "passages": passages}
+        where: dict[str, Any] = {"shards": shards, "address": address, "workers": workers}
+        how: dict[str, Any] = {"format": format, "options": options, "json_": json_, "passages": passages}
         index_shards((*inputs, *more), path, **where, **how, **settings)
         return
     if not inputs or passages not in (None, "none"):

@@ -196,7 +196,7 @@ def build(
             pool = RayPool(
                 folder,
                 plan,
-                encoder.loader if isinstance(model, Encoder) else partial(encoder.loader, device=device),
+                _loader(encoder, None if isinstance(model, Encoder) else device),
                 address,
                 workers=workers,
                 num_cpus=num_cpus,
@@ -215,6 +215,12 @@ def build(
             warn_of_cut(run.n_cut, run.n_documents, encoder)
     shutil.rmtree(folder / BUILDING, ignore_errors=True)
     return manifest
+
+
+def _loader(encoder: Encoder, device: str | None) -> Callable[[], Encoder]:
+    """What loads an encoder in a worker, on the device that is best there, or on that of this one."""
+    load: Callable[..., Encoder] = encoder.loader
+    return load if device is None else partial(load, device=device)
 
 
 def check_numbers(shards: object, workers: object) -> None:

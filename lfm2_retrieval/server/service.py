@@ -10,10 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..datatypes import Document, Hit
 from ..errors import InvalidInputError, RetrievalError
+from ..retriever import Retriever
 from ..retriever.reading import ReadingRetriever
 from .options import ServerOptions
 from .problems import ProblemError
@@ -49,7 +50,7 @@ class Service:
     """
 
     def __init__(self, retriever: ReadingRetriever, options: ServerOptions) -> None:
-        self.retriever: Any = retriever  # which changes documents where that is asked of it
+        self.retriever = cast(Retriever, retriever)  # or another that changes documents likewise
         self._options = options
         self._seen_values: tuple[int, list[dict[str, Any]]] = (-1, [])
         retriever.share_queries()
