@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+import whole
 from model import check_search, columns, held
 
 from lfm2_retrieval.errors import DuplicateIdError, StoredIndexError
@@ -127,6 +128,28 @@ def add_again(folder, diary, state, seed):
                     index.add(*columns(new))
             diary.done()
             state = state + new
+
+
+def put_documents(folder, diary, state, seed, commits=3):
+    """Commits that put new documents of passages, change one in part, and delete one; see `whole`."""
+    rng = random.Random(seed)
+    with Index.open(folder) as index:
+        for number in range(commits):
+            new = [(f"p{seed}-{number}-{i}", rng.randrange(whole.N_VERSIONS)) for i in range(2)]
+            rest = [tuple(one) for one in state]
+            own = [one for one in rest if one[0].startswith(f"p{seed}-")]
+            changed = [(own[0][0], (own[0][1] + 1) % whole.N_VERSIONS)] if own else []
+            dropped = own[-1:] if len(own) > 2 else []
+            after = [one for one in rest if one not in dropped and one not in own[: len(changed)]]
+            state = [*after, *changed, *new]
+            diary.begin(state)
+            with index.writer() as writer:
+                for id, version in changed:
+                    whole.put(writer, id, version, before=own[0][1])
+                writer.delete([id for id, _ in dropped])
+                for id, version in new:
+                    whole.put(writer, id, version)
+            diary.done()
 
 
 GROUP, KEPT = 3, 4  # documents of a commit, and how many commits' documents a writer keeps
@@ -277,7 +300,7 @@ def mend(folder, diary, index):
 
 
 _ALL = (add, add_again, stream, replace, build, tune, delete, update, transaction, merge, backup, mend)
-JOBS = {job.__name__: job for job in (*_ALL, write_groups, read_groups, write_numbers)}
+JOBS = {job.__name__: job for job in (*_ALL, put_documents, write_groups, read_groups, write_numbers)}
 
 
 def warm_up():
