@@ -20,8 +20,8 @@ __all__ = ["main"]
 
 _COMMANDS = (
     *("add", "backup", "bench", "configure", "delete", "demo", "eval", "export", "get", "import"),
-    *("index", "info", "list", "mcp", "merge", "models", "reindex", "repair", "rerank", "reshard"),
-    *("search", "serve", "sync", "tune", "verify"),
+    *("index", "info", "list", "mcp", "merge", "models", "plan", "reindex", "repair", "rerank"),
+    *("reshard", "search", "serve", "sync", "tune", "verify"),
 )
 
 

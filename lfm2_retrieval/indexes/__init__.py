@@ -9,7 +9,7 @@ from .catalogue.settings import CONTENT, RESERVED
 from .catalogue.sources import StoredDocument, StoredPassage, passage_id
 from .commits.documents import HeldDocument, OpenDocument
 from .commits.writer import OnConflict, Writer
-from .compaction.policy import DriftWarning, Estimate, parse_memory
+from .compaction.policy import DriftWarning, Estimate, estimate_size, parse_memory
 from .filters.fields import check_fields
 from .filters.unknown import warn_of
 from .filters.where import Where, parse_where
@@ -62,6 +62,7 @@ __all__ = [
     "check_ids",
     "choose_all",
     "encode_metadata",
+    "estimate_size",
     "find",
     "in_words",
     "is_index",

@@ -98,11 +98,15 @@ class Estimate:
         On disk at most while everything is compressed at once.
     seconds
         To train and compress, on one processor.
+    bytes_searched
+        What searches read of them all the time, and should find in memory: codes and lists, or what is
+        scanned.
     """
 
     bytes: int
     bytes_meanwhile: int
     seconds: float
+    bytes_searched: int = 0
 
 
 def worth_compressing(snapshot: Snapshot) -> bool:
@@ -222,11 +226,13 @@ def estimate_size(n_tokens: int, n_documents: int, dim: int, tier: Tier) -> Esti
     documents = n_documents * (_BYTES_PER_DOCUMENT + 8)
     small = n_tokens < FEWEST_TOKENS or n_documents < FEWEST_DOCUMENTS
     if small or tier is Tier.EXACT:
-        return Estimate(half + documents, half + documents, 0.0)
+        searched = n_tokens * (-(-dim // 4) * 4 + 4) + 8 * n_documents
+        return Estimate(half + documents, half + documents, 0.0, searched)
     n_codes = -(-dim // tier.width)
     codec = centroids_for(n_tokens) * dim * 2 + n_codes * (256 + dim) * tier.width * 4
-    a_token = n_codes + 2 + 4 * _POSTINGS + dim * tier.int8
-    compressed = int(n_tokens * a_token) + codec + documents
+    a_token = n_codes + 2 + 4 * _POSTINGS
+    searched = int(n_tokens * a_token) + codec + 8 * n_documents
+    compressed = int(n_tokens * (a_token + dim * tier.int8)) + codec + documents
     sampled = sample_size(n_tokens, n_tokens, n_tokens)
     seconds = n_tokens / _ENCODED_PER_SECOND + sampled / _TRAINED_PER_SECOND
-    return Estimate(compressed, half + compressed, seconds)
+    return Estimate(compressed, half + compressed, seconds, searched)
