@@ -48,8 +48,8 @@ __all__ = ["command"]
 def command(**given: Any) -> None:
     """Plan a collection before it is built.
 
-    It tells bytes, machines, hours and milliseconds. Speeds of encoding and searching are measured on this machine, in half a minute; how they add up over
-    shards is a model, which the docs describe.
+    It tells bytes, machines, hours and milliseconds. Speeds of encoding and searching are measured on this
+    machine, in half a minute; how they add up over shards is a model, which the docs describe.
     """
     from ..distributed.planning import Collection, Machine, plan
 

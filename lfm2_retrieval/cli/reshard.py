@@ -21,7 +21,7 @@ from ._output import print_json
 )
 @click.option("--json", "json_", is_flag=True, help="Print a JSON object; no progress bar.")
 def command(source: Path, path: Path, shards: int, memory: str, json_: bool) -> None:
-    """Make a collection of so many shards in the folder PATH, of the collection or index SOURCE.
+    """Copy a collection or index into another number of shards.
 
     Documents and vectors are copied, and nothing is encoded; SOURCE stays as it is. Repeated after it was
     interrupted, it goes on.

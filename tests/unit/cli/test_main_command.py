@@ -25,6 +25,7 @@ OPTIONS = {
     "merge": ["--memory", "--json"],
     "backup": [],
     "export": ["--output", "--embeddings", "--to", "--name"],
+    "reshard": [],
     "plan": ["--documents", "--tokens", "--speeds", "--json"],
     "import": ["--ids", "--vectors", "--tier", "--model"],
     "repair": ["--dry-run", "--model", "--json"],
