@@ -11,6 +11,7 @@ from lfm2_retrieval.display.figures import (
     drawing,
     latency_axis,
     legend_below,
+    log_ticks,
     plain_ticks,
     recall_axis,
 )
@@ -132,7 +133,11 @@ def plot_sizes(report: Mapping[str, Any], path: Path) -> None:
                 times = [model["a"] + model["b"] * (one / 1e6) ** model["c"] for one in vectors]
                 axes.plot(sizes, times, color="0.4", ls=":", lw=1.2, label="model")
             axes.set_xscale("log")
-            axes.set_yscale("linear" if "bytes" in title else "log")
+            log_ticks(axes.xaxis, sizes)
+            if "bytes" not in title:
+                axes.set_yscale("log")
+                drawn = [value for values, _ in lines.values() for value in values if value is not None]
+                log_ticks(axes.yaxis, drawn)
             axes.set_xlabel("documents")
             axes.set_title(title, fontsize=9, loc="left")
             axes.legend(fontsize=7, frameon=False)

@@ -14,6 +14,7 @@ __all__ = [
     "drawing",
     "latency_axis",
     "legend_below",
+    "log_ticks",
     "plain_ticks",
     "recall_axis",
     "require_matplotlib",
@@ -89,17 +90,27 @@ def legend_below(figure: Any, axes: Any, columns: int) -> None:
 
 def plain_ticks(axis: Any, places: Sequence[float] | None = None) -> None:
     """Numbers as people write them, ``80,000`` and not ``8 × 10⁴``; at these places alone, if given."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     if places is not None:
         axis.set_major_locator(FixedLocator(places))
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())  # of a short logarithmic axis it would write powers of ten
+
+
+def log_ticks(axis: Any, values: Sequence[float]) -> None:
+    """Plain numbers on a logarithmic axis: at the powers of ten, and at 2 and 5 where there are few."""
+    from matplotlib.ticker import LogLocator
+
+    subs = (1, 2, 5) if max(values) < 50 * min(values) else (1,)
+    axis.set_major_locator(LogLocator(subs=subs))
+    plain_ticks(axis)
 
 
 def latency_axis(axes: Any, times: Sequence[float], label: str = "median time of a query, ms") -> None:
     """Logarithmic where times differ much, with plain numbers."""
-    from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     low, high = min(times), max(times)
     axes.set_xlabel(label)
@@ -113,7 +124,6 @@ def latency_axis(axes: Any, times: Sequence[float], label: str = "median time of
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     plain_ticks(axes.xaxis)
     axes.xaxis.set_minor_locator(NullLocator() if len(subs) > 1 else LogLocator(subs=(2, 5)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid()
 
 

@@ -106,7 +106,9 @@ def _estimate(
 ) -> Estimates:
     score = kernels.score_steps()
     *given, by_error, by_length = asked
-    starts, ends = offsets[positions], offsets[positions + 1]
+    first, last = int(positions[0]), int(positions[-1]) + 1
+    which = slice(first, last) if last - first == len(positions) else positions  # most often it is all
+    starts, ends = offsets[:-1][which], offsets[1:][which]
     scores = np.empty((len(positions), len(asked.lanes) - 1), np.float32)
 
     def work(first: int, last: int) -> None:
@@ -114,7 +116,7 @@ def _estimate(
         score(steps.vectors, steps.sizes, *some, *given, scores[first:last])
 
     split(work, len(positions), threads, _LEAST)
-    errors = steps.errors[positions].astype(np.float64) @ np.stack([by_error, by_length])
+    errors = steps.errors[which].astype(np.float64) @ np.stack([by_error, by_length])
     return Estimates(positions, scores.T, (scores + errors).T)
 
 
