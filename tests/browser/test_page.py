@@ -188,6 +188,10 @@ def test_passages_or_documents(browser: Any, split_site: str) -> None:
     assert first.locator("h2").inner_text().startswith("Arch")
     assert "##" not in first.locator(".passage").inner_text()
     assert first.locator(".place").inner_text().startswith("bridges.md, line")
+    page.set_viewport_size({"width": 640, "height": 300})
+    page.evaluate("scrollTo(0, 500)")
+    header, ribbon = page.locator(".top").bounding_box(), page.locator("#ribbon").bounding_box()
+    assert ribbon["y"] == pytest.approx(header["y"] + header["height"], abs=1)
     page.get_by_label("Passages").focus()
     page.keyboard.press("ArrowRight")
     sync_api.expect(page.locator(".hit")).to_have_count(2)
@@ -291,7 +295,20 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
     "view", ["/", "/?q=bridges", "/?q=bridges&doc=bridge", "/?q=xyzzy&mode=lexical", "/?doc=none"]
 )
 def test_axe_finds_nothing_serious(browser: Any, site: tuple[str, str], view: str, scheme: str) -> None:
-    context = browser.new_context(base_url=site[0], color_scheme=scheme, bypass_csp=True)
+    assert findings(browser, site[0], view, scheme) == []
+
+
+@pytest.mark.skipif("AXE_CORE" not in os.environ, reason="AXE_CORE names no axe.min.js")
+@pytest.mark.parametrize("view", ["/?q=bridges&by=document", "/?q=bridges&doc=bridges.md"])
+def test_axe_finds_nothing_serious_where_documents_are_split(
+    browser: Any, split_site: str, view: str
+) -> None:
+    assert findings(browser, split_site, view, "dark") == []
+
+
+def findings(browser: Any, address: str, view: str, scheme: str) -> list[tuple[str, str]]:
+    """What axe-core finds that is serious, or worse."""
+    context = browser.new_context(base_url=address, color_scheme=scheme, bypass_csp=True)
     page = context.new_page()
     page.goto(view)
     page.wait_for_selector(".hit, .whole, .empty, .status.bad")
@@ -300,8 +317,8 @@ def test_axe_finds_nothing_serious(browser: Any, site: tuple[str, str], view: st
     page.add_script_tag(path=os.environ["AXE_CORE"])
     found = page.evaluate("axe.run()")["violations"]
     context.close()
-    assert [
+    return [
         (one["id"], one["nodes"][0]["html"][:200])
         for one in found
         if one["impact"] in ("serious", "critical")
-    ] == []
+    ]

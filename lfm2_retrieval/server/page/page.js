@@ -532,6 +532,10 @@ for (const radio of document.querySelectorAll("[name=mode], [name=by]")) {
   radio.addEventListener("change", () => go({ [radio.name]: radio.value, doc: null, k: PAGE }));
 }
 addEventListener("popstate", show);
+// The words of the question stay in sight right below the header, however many rows it has.
+new ResizeObserver(([{ target }]) => {
+  document.documentElement.style.setProperty("--header", `${target.offsetHeight}px`);
+}).observe(document.querySelector(".top"));
 
 async function start() {
   try {
