@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -12,7 +12,7 @@ from ..datatypes import Document
 from ..encoder import Encoder, Precision
 from ..errors import InvalidInputError, StoredIndexError
 from ..frames import collected, iter_records
-from ..indexes import Index, OnConflict, Where, check_ids, known_ids, parse_where, unknown_ids
+from ..indexes import Index, OnConflict, Where, WriterLock, check_ids, known_ids, parse_where, unknown_ids
 from ..keywords import check_keywords
 from ..platform.threads import by_own_threads, check_threads
 from ..records import Draft, Source, as_mapping, check_columns
@@ -29,6 +29,8 @@ __all__ = ["ShardedRetriever"]
 
 T = TypeVar("T")
 _BATCH = 256
+_LOCK = "lock"
+"""Held by whoever adds documents: their numbers and places are given in the whole collection."""
 
 
 class ShardedRetriever(ReadingRetriever):
@@ -142,7 +144,8 @@ class ShardedRetriever(ReadingRetriever):
     ) -> ChangeCounts:
         """Encode documents and add them to the shards that their ids say, in one commit of each.
 
-        All of them are held in memory, and checked against all shards before anything is written.
+        All of them are held in memory, and checked against all shards before anything is written. Of several
+        calls at once, in whatever processes, each waits for the one before it.
 
         Parameters
         ----------
@@ -162,6 +165,13 @@ class ShardedRetriever(ReadingRetriever):
         drafts = [draft for batch in stream for draft in batch]
         if not drafts:
             return ChangeCounts()
+        with WriterLock(self._shards.path / _LOCK, timeout):
+            return self._add(drafts, taken, on_conflict, timeout)
+
+    def _add(
+        self, drafts: Sequence[Draft], taken: Collection[str], on_conflict: OnConflict, timeout: float
+    ) -> ChangeCounts:
+        """Add documents, while nobody else gives numbers and places in this collection."""
         self._shards.refresh()
         if on_conflict == "error" and (known := self._known(sorted(taken))):
             raise known_ids(sorted(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from distributed_support import documents
@@ -162,3 +163,18 @@ def test_documents_without_ids_are_numbered_as_in_one_index(nano, tmp_path):
         assert opened.ids()[40:] == ["40", "41"]
         with Index.open(tmp_path / "sharded" / "shard-00001") as shard:
             assert len(shard) > 5
+
+
+def test_who_adds_at_once_gets_numbers_of_his_own(nano, tmp_path):
+    build(["the first text"], tmp_path / "c", shards=3, model=nano, workers=0, tier="exact")
+
+    def add(thread: int) -> None:
+        with ShardedRetriever.open(tmp_path / "c", model=nano) as opened:
+            for turn in range(2):
+                opened.add([f"tide {thread} of turn {turn}", f"ferry {thread} of turn {turn}"])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    with ShardedRetriever.open(tmp_path / "c", model=nano) as opened:
+        assert sorted(int(one.id) for one in opened) == list(range(17))
+        assert len({one.text for one in opened}) == 17
