@@ -95,8 +95,6 @@ class IndexTools:
         if document is None:
             raise UnknownIdError(f"no document has the id {id!r}: take an id that search gave")
         length = len(document.text)
-        if start > length:
-            raise InvalidInputError(f"start={start} lies behind the end: {id!r} has {length} characters")
         first = max(start - around, 0)
         last = min(length if end is None else end + around, first + _MOST_CHARACTERS, length)
         text = document.text[first:last]
