@@ -136,7 +136,11 @@ class ShardedIndex:
         there = {number: some for number, some in args.items() if number in self._states}
         if self._lost is None and len(there) < len(args):
             raise ClusterError(f"{self.path}: shards are missing")
-        called = {number: (self._states[number].commit, *some) for number, some in there.items()}
+        known: dict[tuple[int, int], tuple[Any, ...]] = {}  # what is the same for many is one object
+        called: dict[int, tuple[Any, ...]] = {}
+        for number, some in there.items():
+            commit = self._states[number].commit
+            called[number] = known.setdefault((commit, id(some)), (commit, *some))
         return self.shards.ask(method, called, self._lost)
 
     def ask_all(self, method: str, *args: Any) -> dict[int, Any]:
