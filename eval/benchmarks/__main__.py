@@ -21,6 +21,7 @@ from .pinning import threads
 from .reading import documents
 from .serving import serving
 from .sharding import shards
+from .sharding_scale import shards_at_scale
 from .sizes import sizes
 from .soak import soak
 from .syncing import sync
@@ -189,7 +190,7 @@ def _bench(
 
 for one in (
     *(codes, documents, encode, growth, integrations, peers),
-    *(serving, shards, sizes, soak, sync, threads, vectors),
+    *(serving, shards, shards_at_scale, sizes, soak, sync, threads, vectors),
 ):
     command.add_command(one)
 

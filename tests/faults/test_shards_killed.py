@@ -198,12 +198,15 @@ def test_writers_killed_while_they_change(nano, tmp_path):
 def test_actors_killed_while_they_search_and_change(ray, nano, tmp_path):
     folder = tmp_path / "collection"
     build(rows(), folder, shards=2, model=nano, workers=0)
-    dice, kills, done = random.Random(4), 0, threading.Event()
+    dice, kills, done, worked = random.Random(4), 0, threading.Event(), threading.Event()
     with ShardedRetriever.open(folder, address="auto", model="nano", replicas=2) as opened:
 
         def killing():
             nonlocal kills
-            while not done.wait(dice.uniform(0.2, 2.0)):
+            while not done.wait(dice.uniform(0.0, 0.5)):
+                if not worked.wait(1.0):
+                    continue
+                worked.clear()
                 try:
                     actor = dice.choice(dice.choice(opened.store.shards._shards).actors)
                     os.kill(ray.get(actor.do.remote("process"), timeout=20), signal.SIGKILL)
@@ -231,6 +234,7 @@ def test_actors_killed_while_they_search_and_change(ray, nano, tmp_path):
                         except RetrievalError:
                             continue
                 expected |= names
+                worked.set()
         finally:
             done.set()
             killer.join()

@@ -18,10 +18,12 @@ from lfm2_retrieval.errors import (
     StoredIndexError,
 )
 
+N = 120
+
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(sources, "PART_DOCUMENTS", 40)
+    monkeypatch.setattr(sources, "PART_DOCUMENTS", 30)
     monkeypatch.setattr(building, "_APPENDED_TOKENS", 500)
 
 
@@ -38,12 +40,13 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def uninterrupted(nano, tmp_path_factory):
     folder = tmp_path_factory.mktemp("build") / "collection"
-    build(documents(), folder, shards=3, model=nano, workers=0, tier="exact")
+    build(documents(N), folder, shards=3, model=nano, workers=0, tier="exact")
     return contents(folder)
 
 
-@pytest.mark.parametrize("step", ["encode", "append", "train", "compress"])
-@pytest.mark.parametrize("after", [0, 2])
+@pytest.mark.parametrize(
+    ("step", "after"), [("encode", 0), ("encode", 2), ("append", 1), ("train", 0), ("compress", 1)]
+)
 def test_a_build_goes_on_wherever_it_was_interrupted(nano, tmp_path, monkeypatch, uninterrupted, step, after):
     calls = {"encode": 0, "append": 0, "train": 0, "compress": 0}
     method = getattr(Worker, step)
@@ -56,12 +59,11 @@ def test_a_build_goes_on_wherever_it_was_interrupted(nano, tmp_path, monkeypatch
         return done
 
     monkeypatch.setattr(Worker, step, interrupted)
-    ends = step == "train" and after
     shown = []
     for attempt in range(2):
         try:
             build(
-                documents(),
+                documents(N),
                 tmp_path / "new",
                 shards=3,
                 model=nano,
@@ -76,9 +78,9 @@ def test_a_build_goes_on_wherever_it_was_interrupted(nano, tmp_path, monkeypatch
             break
     assert contents(tmp_path / "new") == uninterrupted
     assert not (tmp_path / "new" / "building").exists()
-    assert shown[-1].documents == 320
-    assert calls["encode"] <= 9 or step != "append"
-    assert ends or attempt == 1
+    assert shown[-1].documents == N
+    assert attempt == 1
+    assert calls["encode"] <= 5
 
 
 def test_a_source_that_changed_is_refused(nano, tmp_path, monkeypatch):
@@ -88,34 +90,34 @@ def test_a_source_that_changed_is_refused(nano, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "train", stop)
         with pytest.raises(KeyboardInterrupt):
-            build(documents(), tmp_path / "new", shards=2, model=nano, workers=0)
+            build(documents(N), tmp_path / "new", shards=2, model=nano, workers=0)
     with pytest.raises(StoredIndexError, match=r"source has changed.*part 0"):
-        build(documents(seed=5), tmp_path / "new", shards=2, model=nano, workers=0)
+        build(documents(N, seed=5), tmp_path / "new", shards=2, model=nano, workers=0)
     with pytest.raises(InvalidInputError, match="begun with tier 'balanced'"):
-        build(documents(), tmp_path / "new", shards=2, model=nano, workers=0, tier="exact")
-    manifest = build(documents(), tmp_path / "new", shards=2, model=nano, workers=0)
-    assert sum(entry.documents for entry in manifest.shards) == 320
+        build(documents(N), tmp_path / "new", shards=2, model=nano, workers=0, tier="exact")
+    manifest = build(documents(N), tmp_path / "new", shards=2, model=nano, workers=0)
+    assert sum(entry.documents for entry in manifest.shards) == N
 
 
 def test_two_builds_of_one_folder_exclude_each_other(nano, tmp_path):
-    rows = iter(documents())
+    rows = iter(documents(N))
 
     def meanwhile():
         yield from (next(rows) for _ in range(50))
         with pytest.raises(IndexLockedError):
-            build(documents(), tmp_path / "new", shards=2, model=nano, workers=0)
+            build(documents(N), tmp_path / "new", shards=2, model=nano, workers=0)
         yield from rows
 
     build(meanwhile(), tmp_path / "new", shards=2, model=nano, workers=0)
 
 
 def test_an_id_that_comes_twice_is_named_and_can_be_put_right(nano, tmp_path):
-    rows = documents()
+    rows = documents(N)
     with pytest.raises(DuplicateIdError, match=r"'d3'.*unique"):
         build([*rows, {"id": "d3", "text": "again"}], tmp_path / "new", shards=2, model=nano, workers=0)
     build(rows, tmp_path / "new", shards=2, model=nano, workers=0)
     with ShardedRetriever.open(tmp_path / "new", model=nano) as opened:
-        assert opened.count() == 320
+        assert opened.count() == N
 
 
 def test_files_and_urls_make_the_same_shards_as_their_rows(nano, tmp_path):
@@ -123,7 +125,7 @@ def test_files_and_urls_make_the_same_shards_as_their_rows(nano, tmp_path):
     import pyarrow
     from pyarrow import parquet
 
-    rows = documents(90)
+    rows = documents(50)
     (tmp_path / "rows").mkdir()
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows" / "a.parquet")
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -137,7 +139,7 @@ def test_files_and_urls_make_the_same_shards_as_their_rows(nano, tmp_path):
         build((tmp_path / "new").as_uri(), tmp_path / "x", shards=2, model=nano, workers=0)
     build(tmp_path / "rows.jsonl", tmp_path / "files", shards=2, model=nano, workers=0)
     with ShardedRetriever.open(tmp_path / "files", model=nano) as opened:
-        assert opened.count() == 90
+        assert opened.count() == 50
         assert opened.passages is not None
 
 
@@ -154,10 +156,10 @@ def test_a_damaged_part_is_encoded_anew_when_the_build_is_repeated(
     with monkeypatch.context() as patched:
         patched.setattr(Worker, "append", damaged)
         with pytest.raises(StoredIndexError, match="build again"):
-            build(documents(), tmp_path / "new", shards=3, model=nano, workers=0, tier="exact")
+            build(documents(N), tmp_path / "new", shards=3, model=nano, workers=0, tier="exact")
     while True:
         try:
-            build(documents(), tmp_path / "new", shards=3, model=nano, workers=0, tier="exact")
+            build(documents(N), tmp_path / "new", shards=3, model=nano, workers=0, tier="exact")
             break
         except StoredIndexError:
             continue

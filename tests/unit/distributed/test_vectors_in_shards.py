@@ -10,7 +10,7 @@ from lfm2_retrieval.distributed import MANIFEST, Manifest, ShardedRetriever, res
 from lfm2_retrieval.errors import IndexExistsError, InvalidInputError
 from lfm2_retrieval.indexes import sharing
 
-N, DIM = 2400, 32
+N, DIM = 1400, 32
 
 
 def embeddings(n: int, seed: int, length: tuple[int, int] = (6, 14)) -> TokenEmbeddings:
@@ -138,7 +138,7 @@ def test_an_interrupted_copy_goes_on_where_it_was(exact, tmp_path, monkeypatch):
 
 
 def test_a_codec_is_trained_for_all_where_the_source_has_none(exact, tmp_path, monkeypatch):
-    monkeypatch.setattr(sharing, "TRAIN_TOKENS", 1 << 14)
+    monkeypatch.setattr(sharing, "TRAIN_TOKENS", 1 << 13)
     with make(tmp_path / "loose", "balanced") as loose:
         manifest = reshard(loose.path, tmp_path / "shards", shards=2)
         assert manifest.codec is not None
