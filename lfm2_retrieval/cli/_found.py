@@ -16,8 +16,8 @@ from ._places import check_beneath, location, open_at, opening_command
 
 if TYPE_CHECKING:
     from ..hits import Hit, Place
-    from ..retriever import Retriever
     from ..retriever.excerpts import Excerpt
+    from ..retriever.reading import ReadingRetriever
 
 __all__ = ["Found", "find_places"]
 
@@ -85,7 +85,9 @@ class Found:
             raise InvalidInputError(f"--open {hit.rank}: what opens {hit.source} ended with exit code {code}")
 
 
-def find_places(retriever: Retriever, hits: Sequence[Hit], excerpts: Sequence[Excerpt | None]) -> list[Found]:
+def find_places(
+    retriever: ReadingRetriever, hits: Sequence[Hit], excerpts: Sequence[Excerpt | None]
+) -> list[Found]:
     """Hits with where their sentences lie, as their whole documents tell."""
     from ..documents import FileDocument
 

@@ -59,9 +59,9 @@ def command(  # noqa: PLR0917  (click passes names)
     Files are read as by `index`. The ids of a folder's files begin with its name, unless PATH holds files of
     this very folder under ids without it.
     """
-    from ..retriever import Retriever
+    from ._opening import open_retriever
 
-    with Retriever.open(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
+    with open_retriever(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
         reading = Reading((*inputs, *more), format, options)
         reading.prefixes = prefixes_beside(reading.folders, retriever.store.sources)
         documents = reading if retriever.passages is None else reading.documents()  # which know their places

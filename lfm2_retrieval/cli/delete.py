@@ -31,12 +31,12 @@ def command(
     An ID of - reads ids from the standard input, one a line; IDs that begin with a dash go behind --.
     """
     from ..documents import STDIN
-    from ..indexes import Index
+    from ._opening import open_to_delete
 
     if bool(ids) + (where is not None) + all_ != 1:
         raise click.UsageError("give either IDs, --where or --all")
     named = [name for id in ids for name in ([id] if id != STDIN else _read_ids())]
-    with Index.open(path) as index:
+    with open_to_delete(path) as index:
         deleted = index.delete(named if ids else None, where=where, all=all_, missing_ok=missing_ok)
         held = len(index)
     if json_:

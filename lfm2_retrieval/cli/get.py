@@ -20,9 +20,9 @@ def command(path: Path, ids: tuple[str, ...], json_: bool) -> None:
     An ID may be that of a passage, such as guide.md#12. IDs that begin with a dash go behind --.
     """
     from ..errors import UnknownIdError
-    from ..indexes import Index
+    from ._opening import open_index
 
-    with Index.open(path) as index:
+    with open_index(path) as index:
         found = index.at_once(
             lambda held: [
                 document or passage

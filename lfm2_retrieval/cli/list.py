@@ -30,9 +30,9 @@ def command(path: Path, where: Where | None, limit: int | None, json_: bool) -> 
 
     With --json, texts are whole, and index and add read the output again.
     """
-    from ..indexes import Index
+    from ._opening import open_index
 
-    with Index.open(path) as index:
+    with open_index(path) as index:
         for entry in islice(index.sources.documents(where), limit):
             if json_:
                 print_json(document_json(entry))

@@ -36,9 +36,9 @@ def command(
     It has the tools search, fetch and describe, and sees what others commit. Needs the extra mcp.
     """
     from ..integrations.mcp import make_server
-    from ..retriever import Retriever
+    from ._opening import open_retriever
 
-    with Retriever.open(path, model=model, trust_model=trust_model, auto_refresh=True) as retriever:
+    with open_retriever(path, model=model, trust_model=trust_model, auto_refresh=True) as retriever:
         server = make_server(retriever, name=name, writable=writable)
         if http:
             click.echo(f"serving {path} at http://{host}:{port}/mcp", err=True)

@@ -13,7 +13,7 @@ from ._output import print_json, where_option
 if TYPE_CHECKING:
     from ..hits import Hits
     from ..indexes import Where
-    from ..retriever import Retriever
+    from ..retriever.reading import ReadingRetriever
 
 
 def _min_score(ctx: click.Context, param: click.Parameter, value: str | None) -> float | str | None:
@@ -118,15 +118,15 @@ def command(
     """
     from ..documents import STDIN, read_lines
     from ..errors import InvalidInputError
-    from ..retriever import Retriever
     from ..retriever.excerpts import excerpts
     from ._found import find_places
+    from ._opening import open_retriever
 
     if not queries and not more:
         raise click.UsageError("give a QUERY; one that begins with a dash goes behind -- or -q")
     if opened is not None and len(queries) + len(more) > 1:
         raise click.UsageError("--open takes one QUERY")
-    with Retriever.open(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
+    with open_retriever(path, model=model, trust_model=trust_model, device=device, dtype=dtype) as retriever:
         asked = [
             line.strip()
             for query in queries
@@ -153,7 +153,7 @@ def command(
 
 
 def _search(
-    retriever: Retriever, queries: list[str], k: int, where: Where | None, options: dict[str, Any]
+    retriever: ReadingRetriever, queries: list[str], k: int, where: Where | None, options: dict[str, Any]
 ) -> list[Hits]:
     """The hits of each query, with what matched, unless words alone are searched or nothing explains it."""
     from ..errors import InvalidInputError

@@ -24,13 +24,12 @@ from ..errors import (
     NewerFormatError,
     remedy,
 )
+from ..indexes import MANIFEST
 from ..platform.plain_files import read_regular
 from .routing import ROUTING
 
 __all__ = ["MANIFEST", "Manifest", "ShardEntry", "is_manifest", "manifest_path", "write_atomically"]
 
-MANIFEST = "manifest.json"
-"""Its name in the folder of a collection."""
 _KIND = "lfm2-retrieval collection"
 _VERSION = 1
 _MOST_BYTES = 64 << 20

@@ -140,6 +140,7 @@ class ShardedRetriever(ReadingRetriever):
         text: str | None = None,
         id: str | None = None,
         metadata: Sequence[str] | None = None,
+        batch_size: int = _BATCH,
         timeout: float = 30.0,
     ) -> ChangeCounts:
         """Encode documents and add them to the shards that their ids say, in one commit of each.
@@ -149,7 +150,7 @@ class ShardedRetriever(ReadingRetriever):
 
         Parameters
         ----------
-        documents, on_conflict, text, id, metadata, timeout
+        documents, on_conflict, text, id, metadata, batch_size, timeout
             As for :meth:`Retriever.add`.
 
         Raises
@@ -161,7 +162,7 @@ class ShardedRetriever(ReadingRetriever):
             raise InvalidInputError(f"on_conflict must be 'error', 'replace' or 'skip', not {on_conflict!r}")
         refuse_one(documents)
         taken: set[str] = set()
-        stream = batches(documents, _BATCH, taken, None, check_columns(text, id, metadata))
+        stream = batches(documents, batch_size, taken, None, check_columns(text, id, metadata))
         drafts = [draft for batch in stream for draft in batch]
         if not drafts:
             return ChangeCounts()

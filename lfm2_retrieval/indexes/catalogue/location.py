@@ -24,7 +24,10 @@ from .connections import (
 )
 from .schema import APPLICATION_ID, CATALOGUE
 
-__all__ = ["UNDER_CONSTRUCTION", "check_kind", "is_index", "is_vacant", "make_catalogue"]
+__all__ = ["MANIFEST", "UNDER_CONSTRUCTION", "check_kind", "is_index", "is_vacant", "make_catalogue"]
+
+MANIFEST = "manifest.json"
+"""The file that makes a folder a collection of several indexes, its shards."""
 
 UNDER_CONSTRUCTION = "index.db.new"
 """The name of a catalogue before it is whole; a folder without another one is no index."""
@@ -85,6 +88,14 @@ def check_kind(folder: Path) -> None:
         damaged = (folder / "segments").is_dir()
     if damaged:
         raise DamagedIndexError(f"{folder / CATALOGUE} is missing or damaged; {REMEDY}")
+    if is_regular(folder / MANIFEST):
+        reads = remedy(
+            "ShardedRetriever.open reads and changes it",
+            "lfm2-retrieve search, get, list, add, delete, serve and mcp take it",
+        )
+        raise IndexFormatError(
+            f"{folder} is a collection in shards: {reads}; each of its folders shard-NUMBER is an index"
+        )
     raise IndexFormatError(f"{folder} is not an index of lfm2-retrieval")
 
 

@@ -85,3 +85,20 @@ def test_options_that_do_not_go_together_are_refused(tmp_path, arguments, says):
     )
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_commands_that_read_and_change_documents_take_it(tmp_path, nano):
+    rows = [{"id": f"n{i}", "text": f"harbour number {i} has a storm", "year": 2000 + i} for i in range(6)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:4]))
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[4:]))
+    path, run = str(tmp_path / "c"), CliRunner().invoke
+    run(main, ["index", path, str(tmp_path / "rows.jsonl"), "--shards", "2", "--model", "nano"])
+    assert "holds 6" in run(main, ["add", path, "--input", str(tmp_path / "more.jsonl")]).output
+    found = run(main, ["search", f"{path}/manifest.json", "storm", "-k", "6", "--json"]).output
+    assert len(json.loads(found)["hits"]) == 6
+    listed = run(main, ["list", path, "--where", "year >= 2004", "--json"]).output
+    assert [json.loads(line)["_id"] for line in listed.splitlines()] == ["n4", "n5"]
+    assert json.loads(run(main, ["get", path, "n3", "--json"]).output)["metadata"] == {"year": 2003}
+    assert "holds 5" in run(main, ["delete", path, "n3"]).output
+    refused = run(main, ["info", path])
+    assert (refused.exit_code, "collection in shards" in refused.output) == (1, True)
