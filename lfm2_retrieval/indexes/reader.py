@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError, InvalidTypeError, StoredIndexError
+from ..platform.concurrency import turns
 from .catalogue.catalogue import Catalogue, SweptError
 from .catalogue.rows import COLUMNS, Entry, encode_ids, name_some
 from .catalogue.schema import CATALOGUE
@@ -222,7 +223,10 @@ class IndexReader:
         if queries is not None:
             queries = TokenEmbeddings.of(queries, self.dim)
         question = Question(queries, texts, params, None if where is None else parse_where(where))
-        return self._views.read(lambda view: view.searcher.answer(view.snapshot, question))
+        # Several queries keep all processors busy by themselves.
+        alone = len(texts or () if queries is None else queries) == 1
+        with turns.taken() if alone else nullcontext():
+            return self._views.read(lambda view: view.searcher.answer(view.snapshot, question))
 
     def rerank(self, queries: TokenEmbeddings | Any, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:
         """Documents found elsewhere, in the order of their MaxSim on the stored vectors.

@@ -11,18 +11,22 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from itertools import islice, pairwise
 from typing import Generic, TypeVar
 
+from .forks import Lock
 from .processors import cpus
 from .threads import working
 
-__all__ = ["each", "in_turn", "split"]
+__all__ = ["each", "in_turn", "split", "turns"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_LONGEST_WAIT = 1.0
+"""Seconds for a turn."""
 
 
 class _Task(Generic[T]):
@@ -157,3 +161,66 @@ def _executor() -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_executor.cache_clear)  # the parent's threads are not inherited
+
+
+class Turns(Lock):
+    """As many at once as there are processors, the others in the order in which they came.
+
+    More threads at once would only take the interpreter's lock and the caches from one another: sixteen that
+    searched at once did less together than one alone. Nobody waits for more than a second, so that what
+    takes long holds nobody up, nor a fork, which waits for whoever is in the midst of a search.
+    """
+
+    def renew(self) -> None:
+        """Forget who works and who waits."""
+        super().renew()
+        self._working = 0
+        self._waiting: deque[threading.Lock] = deque()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Do something in one's turn."""
+        mine = self._take()
+        try:
+            yield
+        finally:
+            if mine:
+                self._give()
+
+    def _take(self) -> bool:
+        """Wait for a turn; False for who goes on without one."""
+        with self:
+            if self._working < cpus() and not self._waiting:
+                self._working += 1
+                return True
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        try:
+            if turn.acquire(timeout=_LONGEST_WAIT):
+                return True
+        except BaseException:  # Ctrl-C
+            if not self._withdraw(turn):
+                self._give()
+            raise
+        return not self._withdraw(turn)
+
+    def _withdraw(self, turn: threading.Lock) -> bool:
+        """Wait no longer; False if the turn came meanwhile."""
+        with self:
+            waits = turn in self._waiting
+            if waits:
+                self._waiting.remove(turn)
+            return waits
+
+    def _give(self) -> None:
+        """Hand one's turn to who has waited longest."""
+        with self:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._working = max(0, self._working - 1)  # of a forked child nobody works
+
+
+turns = Turns()
+"""Of all searches in this process."""
