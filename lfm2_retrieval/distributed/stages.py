@@ -289,8 +289,3 @@ def open_shard(folder: Path, plan: Plan, number: int) -> Index:
         index.close()
         raise IndexExistsError(f"{path} holds another index: choose another folder for the collection")
     return index
-
-
-def clean(folder: Path) -> None:
-    """Delete what a build that is done doesn't need any more."""
-    shutil.rmtree(folder / BUILDING, ignore_errors=True)
