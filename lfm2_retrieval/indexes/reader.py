@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from ..datatypes import Hit, SearchParams, TokenEmbeddings
 from ..errors import InvalidInputError, InvalidTypeError, StoredIndexError
 from ..platform.concurrency import turns
+from ..platform.forks import busy
 from .catalogue.catalogue import Catalogue, SweptError
 from .catalogue.rows import COLUMNS, Entry, encode_ids, name_some
 from .catalogue.schema import CATALOGUE
@@ -225,7 +226,8 @@ class IndexReader:
         question = Question(queries, texts, params, None if where is None else parse_where(where))
         # Several queries keep all processors busy by themselves.
         alone = len(texts or () if queries is None else queries) == 1
-        with turns.taken() if alone else nullcontext():
+        # A fork waits for whoever has a turn, so none may be given while it does.
+        with busy, turns.taken() if alone else nullcontext():
             return self._views.read(lambda view: view.searcher.answer(view.snapshot, question))
 
     def rerank(self, queries: TokenEmbeddings | Any, ids: Sequence[Sequence[str]]) -> list[list[Hit]]:

@@ -168,7 +168,7 @@ class Turns(Lock):
 
     More threads at once would only take the interpreter's lock and the caches from one another: sixteen that
     searched at once did less together than one alone. Nobody waits for more than a second, so that what
-    takes long holds nobody up, nor a fork, which waits for whoever is in the midst of a search.
+    takes long holds nobody up.
     """
 
     def renew(self) -> None:
