@@ -16,9 +16,10 @@ __all__ = ["open_index", "open_retriever", "open_to_delete"]
 
 def open_retriever(path: Path, **options: Any) -> Retriever | ShardedRetriever:
     """Either, with options that both know; see `Retriever.open`."""
+    from ..indexes import is_collection
     from ..retriever import Retriever
 
-    if not _is_sharded(path):
+    if not is_collection(path):
         return Retriever.open(path, **options)
     from ..distributed import ShardedRetriever
 
@@ -27,9 +28,9 @@ def open_retriever(path: Path, **options: Any) -> Retriever | ShardedRetriever:
 
 def open_index(path: Path) -> AbstractContextManager[Index]:
     """Either, to read documents, without what encodes."""
-    from ..indexes import Index
+    from ..indexes import Index, is_collection
 
-    if not _is_sharded(path):
+    if not is_collection(path):
         return Index.open(path)
     from ..distributed import ShardedRetriever
 
@@ -38,16 +39,10 @@ def open_index(path: Path) -> AbstractContextManager[Index]:
 
 def open_to_delete(path: Path) -> Index | ShardedRetriever:
     """Either, to delete documents."""
-    from ..indexes import Index
+    from ..indexes import Index, is_collection
 
-    if not _is_sharded(path):
+    if not is_collection(path):
         return Index.open(path)
     from ..distributed import ShardedRetriever
 
     return ShardedRetriever.open(path)
-
-
-def _is_sharded(path: Path) -> bool:
-    from ..indexes import MANIFEST
-
-    return path.name == MANIFEST or (path / MANIFEST).is_file()

@@ -24,7 +24,7 @@ from ..errors import (
     NewerFormatError,
     remedy,
 )
-from ..indexes import MANIFEST
+from ..indexes import MANIFEST, is_collection
 from ..platform.plain_files import read_regular
 from .routing import ROUTING
 
@@ -168,8 +168,7 @@ def manifest_path(path: str | os.PathLike[str]) -> Path:
 
 def is_manifest(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a collection's: its manifest, or a folder that holds one."""
-    file = manifest_path(path)
-    return file.name == MANIFEST and file.is_file()
+    return is_collection(Path(path))
 
 
 def write_atomically(file: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """Token vectors on disk, and search in them. The on-disk format is described in ``indexes/FORMAT.md``."""
 
 from .analysis.words import query_words, terms
-from .catalogue.location import MANIFEST, is_index, is_vacant
+from .catalogue.location import MANIFEST, is_collection, is_index, is_vacant
 from .catalogue.lock import WriterLock
 from .catalogue.rows import Entry, check_ids, encode_metadata, known_ids, unknown_ids
 from .catalogue.schema import FORMAT
@@ -66,6 +66,7 @@ __all__ = [
     "estimate_size",
     "find",
     "in_words",
+    "is_collection",
     "is_index",
     "is_vacant",
     "known_ids",

@@ -24,7 +24,15 @@ from .connections import (
 )
 from .schema import APPLICATION_ID, CATALOGUE
 
-__all__ = ["MANIFEST", "UNDER_CONSTRUCTION", "check_kind", "is_index", "is_vacant", "make_catalogue"]
+__all__ = [
+    "MANIFEST",
+    "UNDER_CONSTRUCTION",
+    "check_kind",
+    "is_collection",
+    "is_index",
+    "is_vacant",
+    "make_catalogue",
+]
 
 MANIFEST = "manifest.json"
 """The file that makes a folder a collection of several indexes, its shards."""
@@ -45,6 +53,13 @@ def is_vacant(folder: Path) -> bool:
         raise refused(folder, error) from error
     ours = all(name == "lock" or name.startswith(UNDER_CONSTRUCTION) for name in names)
     return ours and all(is_regular(folder / name) or not os.path.lexists(folder / name) for name in names)
+
+
+def is_collection(path: Path) -> bool:
+    """Whether a path is that of several indexes: their manifest, or a folder with one that is no index."""
+    if path.name == MANIFEST:
+        return is_regular(path)
+    return is_regular(path / MANIFEST) and not os.path.lexists(path / CATALOGUE)
 
 
 @busy
@@ -88,7 +103,7 @@ def check_kind(folder: Path) -> None:
         damaged = (folder / "segments").is_dir()
     if damaged:
         raise DamagedIndexError(f"{folder / CATALOGUE} is missing or damaged; {REMEDY}")
-    if is_regular(folder / MANIFEST):
+    if is_collection(folder):
         reads = remedy(
             "ShardedRetriever.open reads and changes it",
             "lfm2-retrieve search, get, list, add, delete, serve and mcp take it",

@@ -102,3 +102,13 @@ def test_commands_that_read_and_change_documents_take_it(tmp_path, nano):
     assert "holds 5" in run(main, ["delete", path, "n3"]).output
     refused = run(main, ["info", path])
     assert (refused.exit_code, "collection in shards" in refused.output) == (1, True)
+
+
+def test_an_index_stays_one_beside_somebody_s_manifest(tmp_path):
+    from lfm2_retrieval import Index
+    from lfm2_retrieval.distributed import is_manifest
+
+    Index.create(tmp_path / "index", 8).close()
+    (tmp_path / "index" / "manifest.json").write_text('{"name": "a web page"}')
+    assert not is_manifest(tmp_path / "index")
+    assert CliRunner().invoke(main, ["list", str(tmp_path / "index")]).exit_code == 0
