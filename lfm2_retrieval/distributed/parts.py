@@ -2,7 +2,8 @@
 
 A part is a folder ``parts/NUMBER-DIGEST``, written under another name and renamed, so that one that is there
 is whole. Its digest is of the documents as they were read: the same source makes the same parts, and what is
-there need not be encoded again. Documents lie in it shard by shard, each shard's in the order of the source.
+there need not be encoded again. Documents lie in it shard by shard, each shard's in the order of the source,
+so that a shard reads, and checks, what is its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +30,6 @@ from ..hits import Place
 from ..retriever.splitting import Whole
 
 __all__ = ["Encoded", "Part", "StoredPart", "digest_of", "part_path", "read_part", "write_part"]
-
-_ARRAYS = ("vectors", "offsets", "token_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +103,30 @@ def write_part(
     making = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     making.mkdir(parents=True)
     try:
-        token_ids = embeddings.token_ids
-        arrays: dict[str, NDArray[Any]] = {
-            "vectors": np.ascontiguousarray(embeddings.embeddings, np.float16),
-            "offsets": embeddings.offsets,
-            "token_ids": np.empty(0, np.int32) if token_ids is None else token_ids,
-        }
-        for name, array in arrays.items():
-            np.save(making / f"{name}.npy", array, allow_pickle=False)
-        rows = [_to_json(one, shard) for one, shard in zip(documents, shards, strict=True)]
-        head = {name: _crc32(array) for name, array in arrays.items()}
-        body = "\n".join(json.dumps(row) for row in (head, *rows)).encode()
-        (making / "documents.jsonl").write_bytes(body + b"\n%08x\n" % zlib.crc32(body))
+        vectors = np.ascontiguousarray(embeddings.embeddings, np.float16)
+        token_ids, offsets = embeddings.token_ids, embeddings.offsets
+        np.save(making / "vectors.npy", vectors, allow_pickle=False)
+        np.save(making / "offsets.npy", offsets, allow_pickle=False)
+        if token_ids is not None:
+            np.save(making / "token_ids.npy", token_ids, allow_pickle=False)
+        shares: dict[int, dict[str, Any]] = {}
+        text = 0
+        with (making / "documents.jsonl").open("wb") as out:
+            for shard, group in groupby(zip(shards, documents, strict=True), key=itemgetter(0)):
+                own = [one for _, one in group]
+                last = text + sum(1 if one.passages is None else len(one.passages) for one in own)
+                rows = b"".join(json.dumps(_to_json(one)).encode() + b"\n" for one in own)
+                tokens = slice(int(offsets[text]), int(offsets[last]))
+                shares[shard] = {
+                    "rows": [out.tell(), len(rows), zlib.crc32(rows)],
+                    "texts": [text, last],
+                    "vectors": _crc32(vectors[tokens]),
+                    "token_ids": None if token_ids is None else _crc32(token_ids[tokens]),
+                }
+                out.write(rows)
+                text = last
+        body = json.dumps({"offsets": _crc32(offsets), "shards": shares}).encode()
+        (making / "part.json").write_bytes(body + b"\n%08x\n" % zlib.crc32(body))
         try:
             making.rename(path)
         except OSError:
@@ -132,54 +145,49 @@ def read_part(path: Path, shard: int) -> StoredPart:
         If a file of it isn't what was written.
     """
     try:
-        body, _, crc32 = (path / "documents.jsonl").read_bytes().rstrip(b"\n").rpartition(b"\n")
-        if int(crc32, 16) != zlib.crc32(body):
-            raise ValueError("documents.jsonl")
-        head, *rows = (json.loads(line) for line in body.split(b"\n"))
-        arrays = {name: np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-        for name, array in arrays.items():
-            if _crc32(array) != head[name]:
-                raise ValueError(name)
+        body, _, crc32 = (path / "part.json").read_bytes().rstrip(b"\n").rpartition(b"\n")
+        _check("part.json", zlib.crc32(body), int(crc32, 16))
+        head = json.loads(body)
+        vectors = np.load(path / "vectors.npy", mmap_mode="r", allow_pickle=False)
+        share = head["shards"].get(str(shard))
+        if share is None:
+            nothing = TokenEmbeddings(np.empty((0, vectors.shape[1]), np.float16), np.zeros(1, np.int64))
+            return StoredPart([], nothing)
+        offsets = np.load(path / "offsets.npy", allow_pickle=False)
+        _check("offsets.npy", _crc32(offsets), head["offsets"])
+        start, length, crc32 = share["rows"]
+        with (path / "documents.jsonl").open("rb") as file:
+            file.seek(start)
+            rows = file.read(length)
+        _check("documents.jsonl", zlib.crc32(rows), crc32)
+        first, last = share["texts"]
+        tokens = slice(int(offsets[first]), int(offsets[last]))
+        own = np.array(vectors[tokens])
+        _check("vectors.npy", _crc32(own), share["vectors"])
+        ids = None
+        if share["token_ids"] is not None:
+            ids = np.array(np.load(path / "token_ids.npy", mmap_mode="r", allow_pickle=False)[tokens])
+            _check("token_ids.npy", _crc32(ids), share["token_ids"])
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError) as error:
         raise DamagedIndexError(f"{path} is damaged ({error})") from error
-    return _of_shard(rows, arrays, shard)
+    embeddings = TokenEmbeddings(own, offsets[first : last + 1] - tokens.start, ids)
+    return StoredPart([_from_json(json.loads(row)) for row in rows.splitlines()], embeddings)
 
 
 def _crc32(array: NDArray[Any]) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8))
 
 
-def _of_shard(rows: Sequence[dict[str, Any]], arrays: dict[str, Any], shard: int) -> StoredPart:
-    first = 0
-    documents: list[Encoded] = []
-    texts: list[int] = []
-    for row in rows:
-        n_texts = 1 if row["passages"] is None else len(row["passages"])
-        if row["shard"] == shard:
-            documents.append(_from_json(row))
-            texts += range(first, first + n_texts)
-        first += n_texts
-    offsets = np.array(arrays["offsets"])
-    if not texts:
-        return StoredPart(
-            [], TokenEmbeddings(np.empty((0, arrays["vectors"].shape[1]), np.float16), np.zeros(1, np.int64))
-        )
-    start, end = int(offsets[texts[0]]), int(offsets[texts[-1] + 1])  # they lie together
-    ids = arrays["token_ids"]
-    embeddings = TokenEmbeddings(
-        np.array(arrays["vectors"][start:end]),
-        offsets[texts[0] : texts[-1] + 2] - start,
-        np.array(ids[start:end]) if len(ids) else None,
-    )
-    return StoredPart(documents, embeddings)
+def _check(name: str, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise ValueError(name)
 
 
-def _to_json(one: Encoded, shard: int) -> dict[str, Any]:
+def _to_json(one: Encoded) -> dict[str, Any]:
     document = one.whole.document
     return {
-        "shard": shard,
         "place": one.place,
         "id": one.whole.id,
         "text": document.text,
