@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -65,8 +66,11 @@ class Service:
 
         They are asked for before an answer is read: one that is newer than its tag is only asked for again.
         """
-        uuid, commit = self.retriever.store.at_once(lambda store: (store.settings.get("uuid"), store.commit))
-        return {"ETag": f'W/"{str(uuid)[:12]}-{commit}"', "X-Commit": str(commit)}
+        uuid, commit, missing = self.retriever.store.at_once(
+            lambda store: (store.settings.get("uuid"), store.commit, getattr(store, "missing_shards", ()))
+        )
+        lacks = f"-{zlib.crc32(repr(missing).encode()):08x}" if missing else ""
+        return {"ETag": f'W/"{str(uuid)[:12]}-{commit}{lacks}"', "X-Commit": str(commit)}
 
     def search(self, asked: SearchRequest) -> dict[str, Any]:
         """``hits``, or ``results`` of several queries."""
