@@ -177,7 +177,7 @@ def read_part(path: Path, shard: int) -> StoredPart:
 
 
 def _crc32(array: NDArray[Any]) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _check(name: str, found: int, wanted: int) -> None:
