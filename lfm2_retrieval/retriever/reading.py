@@ -503,7 +503,7 @@ class ReadingRetriever:
             held = f"{len(self)} documents"
         except IndexClosedError:
             held = "closed"
-        return f"Retriever({str(self.path)!r}, {held})"
+        return f"{type(self).__name__}({str(self.path)!r}, {held})"
 
 
 def _passages_of(store: Index, ids: Sequence[str]) -> tuple[list[str], set[str]]:
