@@ -130,7 +130,7 @@ async def _of_validation(request: Request, error: Exception) -> Json:
     assert isinstance(error, RequestValidationError)
     errors = [
         {
-            "pointer": "/" + "/".join(str(part) for part in one["loc"][1:]),
+            "pointer": "/" + "/".join(str(part)[:80] for part in one["loc"][1:]),
             "in": str(one["loc"][0]),
             "detail": one["msg"],
         }

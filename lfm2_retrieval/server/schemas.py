@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "AddRequest",
@@ -38,8 +39,22 @@ _WHERE = (
 )
 
 
+_MOST_FIELDS = 100
+T = TypeVar("T")
+Several = Annotated[list[T], Field(fail_fast=True)]
+"""A list of which the first wrong element is told: millions of them would take minutes and gigabytes."""
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, values: Any) -> Any:
+        """As of a list: each field that isn't named here would be an error of its own."""
+        if isinstance(values, dict) and len(values) > _MOST_FIELDS and cls.model_config["extra"] == "forbid":
+            raise PydanticCustomError("fields", "most of these fields aren't known")
+        return values
 
 
 class SearchRequest(_Request):
@@ -51,7 +66,7 @@ class SearchRequest(_Request):
         json_schema_extra={"examples": [{"query": "who proposed it?", "k": 3, "where": {"lang": "en"}}]},
     )
 
-    query: str | list[str] = Field(description="A query, or a list of them.")
+    query: str | Several[str] = Field(description="A query, or a list of them.")
     k: int = Field(10, ge=1, description="How many hits a query gets at most.")
     where: Where | None = Field(None, description=_WHERE)
     mode: Literal["dense", "lexical", "hybrid"] = Field(
@@ -137,7 +152,7 @@ class RerankRequest(BaseModel):
     )
 
     query: str
-    documents: list[str | RerankDocument]
+    documents: Several[str | RerankDocument]
     top_n: int | None = Field(None, ge=1, description="How many results at most.")
     return_documents: bool = Field(False, description="Whether results come with their texts.")
     model: str | None = Field(None, description="Passed over: the index's model is used.")
@@ -168,7 +183,7 @@ class RerankAnswer(BaseModel):
 class EmbeddingsRequest(_Request):
     """Texts, and what they are."""
 
-    input: str | list[str]
+    input: str | Several[str]
     input_type: Literal["query", "document"] = "document"
 
 
@@ -207,7 +222,7 @@ class AddRequest(_Request):
         },
     )
 
-    documents: list[DocumentIn]
+    documents: Several[DocumentIn]
     on_conflict: Literal["error", "skip", "replace"] = "error"
 
 
@@ -222,13 +237,13 @@ class UpdateDocument(_Request):
 class UpdateRequest(_Request):
     """Changes of documents that are there."""
 
-    documents: list[UpdateDocument]
+    documents: Several[UpdateDocument]
 
 
 class DeleteRequest(_Request):
     """Which documents to delete: some ids, or those that meet a filter."""
 
-    ids: list[str] | None = None
+    ids: Several[str] | None = None
     where: Where | None = Field(None, description=_WHERE)
     all: bool = Field(False, description="Delete all documents.")
     missing_ok: bool = False
@@ -279,7 +294,7 @@ class PassagesAnswer(BaseModel):
 class GetRequest(_Request):
     """Ids of documents."""
 
-    ids: list[str]
+    ids: Several[str]
 
 
 class GetAnswer(BaseModel):

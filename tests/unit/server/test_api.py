@@ -88,6 +88,38 @@ def test_bad_searches_say_what_is_wrong(serve: Serve, body: Any, status: int, na
     assert names in problem(serve().post("/v1/search", json=body), status)["detail"]
 
 
+MANY = {f"field {n}": 1 for n in range(1000)}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/search", {"query": [1] * 1000}),
+        ("/v1/search", {"query": "x", **MANY}),
+        ("/v1/search", {"query": "x", "y" * 100_000: 1}),
+        ("/v1/rerank", {"query": "x", "documents": [1] * 1000}),
+        ("/v1/embeddings", {"input": [None] * 1000}),
+        ("/v1/get", {"ids": [1] * 1000}),
+        ("/v1/documents", {"documents": [1] * 1000}),
+        ("/v1/documents", {"documents": [{"text": "x", **MANY}] * 10}),
+        ("/v1/delete", {"ids": [[]] * 1000}),
+    ],
+)
+def test_the_first_mistake_of_many_is_told(serve: Serve, path: str, body: Any) -> None:
+    answer = serve(key="write", writable=True).post(path, json=body)
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) <= 2  # one of either form of what may have two
+    assert len(answer.content) < 2000
+
+
+def test_a_number_beyond_floats_can_be_shown(serve: Serve, retriever: Retriever) -> None:
+    retriever.add([{"id": "large", "text": "a large number", "size": 10**400}])
+    client = serve()
+    assert client.post("/v1/search", json={"query": "a large number", "k": 9}).status_code == 200
+    assert client.get("/v1/documents/large").json()["metadata"]["size"] == 10**400
+    assert client.get("/v1/index").status_code == 200
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b'{"query": "a"', b"\xff\xfe", b"[" * 100_000, b'{"query": NaN}', b"null"]
 )
