@@ -29,10 +29,9 @@ def to_json(value: Any) -> Any:
         return to_json(value.tolist())
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int):  # exactly this: json.dumps has ideas of its own of classes derived from it
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+    for kind in (int, float):  # exactly these: json.dumps has ideas of its own of classes derived from them
+        if isinstance(value, kind):
+            return kind(value) if kind is int or math.isfinite(value) else None
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 

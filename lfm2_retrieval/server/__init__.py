@@ -12,6 +12,7 @@ from ..errors import MissingExtraError
 
 try:
     import fastapi as _fastapi  # noqa: F401
+    import httptools as _httptools  # noqa: F401
     import prometheus_client as _prometheus_client  # noqa: F401
     import python_multipart as _multipart  # noqa: F401
     import uvicorn as _uvicorn  # noqa: F401

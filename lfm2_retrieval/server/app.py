@@ -79,6 +79,7 @@ def create_app(
         lifespan=life,
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # no address has two forms
         separate_input_output_schemas=False,
     )
     install(app)

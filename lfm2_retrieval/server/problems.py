@@ -41,6 +41,7 @@ PROBLEMS: dict[int, tuple[str, str]] = {
     421: ("wrong-host", "The server isn't known by this name"),
     422: ("invalid", "A value can't be used"),
     429: ("too-many-requests", "Too many requests"),
+    431: ("headers-too-large", "The headers are too large"),
     500: ("internal", "An error of the server"),
     501: ("not-installed", "What this takes isn't installed"),
     503: ("unavailable", "The index can't be used now"),

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+import resource
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from ..distributed import ShardedRetriever, is_manifest
 from ..indexes import Index
+from .connections import Protocol
 from .keys import KeyFile
 from .options import ServerOptions
 
@@ -29,21 +29,7 @@ __all__ = ["run", "worker_app"]
 _PATH = "LFM2_RETRIEVAL_SERVE_PATH"
 _OPTIONS = "LFM2_RETRIEVAL_SERVE_OPTIONS"
 _TOGETHER = "PROMETHEUS_MULTIPROC_DIR"
-
-
-class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """HTTP on a connection that sends the end of an answer at once.
-
-    Else it waits for the client's word that the beginning came, which systems hold back for 40 ms: asyncio
-    sees to that only for sockets that name their protocol, and those of uvicorn don't.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """As of any protocol."""
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().connection_made(transport)
+_FILES = 16_384
 
 
 def worker_app() -> FastAPI:
@@ -87,6 +73,7 @@ def run(
         Index.open(path).close()
     known = KeyFile(options.key_file).known()
     options.check_keys(len(known), sum(key.write for key in known))
+    _allow_connections()
     with ExitStack() as stack:
         # uvicorn raises the signal again when it is through.
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -95,18 +82,21 @@ def run(
             "host": options.host.strip("[]"),
             "port": options.port,
             "workers": options.workers,
-            "http": Protocol,
+            "http": partial(Protocol, timeout=options.timeout),
+            "ws": "none",
             "log_level": "warning",
             "access_log": False,
             "server_header": False,
             "limit_concurrency": 4 * (options.concurrency + options.waiting),
             "timeout_keep_alive": 30,
+            "timeout_worker_healthcheck": 60,  # at its start it imports, for long where much else goes on
             "timeout_graceful_shutdown": 30,
             "proxy_headers": False,
         }
         if options.workers == 1:
             config = uvicorn.Config(create_app(path, options), **common)  # type: ignore[arg-type]
             bound = stack.enter_context(config.bind_socket())
+            bound.listen(config.backlog)  # who asks before all is loaded waits
             on_start(bound.getsockname()[1])
             uvicorn.Server(config).run([bound])
             return
@@ -115,3 +105,12 @@ def run(
         os.environ[_TOGETHER] = stack.enter_context(tempfile.TemporaryDirectory(prefix="lfm2-metrics-"))
         on_start(options.port)
         uvicorn.run(f"{__name__}:worker_app", factory=True, **common)  # type: ignore[arg-type]
+
+
+def _allow_connections() -> None:
+    """Let this process open the files that the system lets it; by default it is 1,024 with connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # then it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -19,7 +19,6 @@ pytest.importorskip("fastapi", reason="the extra server is not installed")
 
 from lfm2_retrieval import Client, Retriever
 from lfm2_retrieval.errors import ServerError
-from lfm2_retrieval.server import running
 
 COMMAND = [sys.executable, "-m", "lfm2_retrieval", "serve"]
 
@@ -63,23 +62,6 @@ def test_it_answers_until_it_is_told_to_stop(path: Path, checkpoint: Callable[..
             client.add(["x"])
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
-
-
-def test_answers_are_sent_without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[int, int, int]] = []
-
-    class Connection:
-        def setsockopt(self, *option: int) -> None:
-            asked.append(option)  # type: ignore[arg-type]
-
-    class Transport:
-        def get_extra_info(self, name: str) -> object:
-            return Connection() if name == "socket" else None
-
-    monkeypatch.setattr(running.AutoHTTPProtocol, "connection_made", lambda self, transport: None)
-    protocol = running.Protocol.__new__(running.Protocol)
-    protocol.connection_made(Transport())
-    assert asked == [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 
 
 def test_what_was_begun_is_finished(path: Path, checkpoint: Callable[..., Path], tmp_path: Path) -> None:
