@@ -1,146 +1,30 @@
-"""Actors of Ray: workers of a build, and shards that are searched where they are."""
+"""Shards that actors of Ray have open, to be searched where they are."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..encoder import DocumentOptions, Encoder, fix_kernels
-from ..errors import (
-    ClusterError,
-    IndexFormatError,
-    IndexNotFoundError,
-    ModelMismatchError,
-    RetrievalError,
-    StoredIndexError,
-)
+from ..encoder import Encoder
+from ..errors import StoredIndexError
 from ..platform.forks import Lock
 from ..retriever.own_encoder import ModelChoice
 from .calls import named
-from .cluster import connect, probe, told
+from .cluster import connect, has_head, living_nodes, probe
 from .manifest import Manifest
-from .pools import Done
 from .shard import OpenShard
-from .stages import BUILDING, Plan, Worker
 
-__all__ = ["RayPool", "RayShards"]
+__all__ = ["RayShards", "Replicas"]
 
-_RETRIES = 3
-"""So often a step is done again whose worker died, and a call whose actor did."""
-_START_SECONDS = 120.0
-
-
-class _Worker:
-    """A worker of a build, in a process of its own."""
-
-    def __init__(
-        self,
-        folder: str,
-        plan: Plan,
-        load: Callable[[], Encoder],
-        threads: int | None,
-        memory: str | int,
-    ) -> None:
-        fix_kernels(plan.kernels)
-        encoder = load().reading(DocumentOptions.recorded(plan.encoder))
-        if encoder.fingerprint != plan.encoder["fingerprint"]:
-            raise ModelMismatchError(
-                f"the model {plan.encoder['name']} is another one on this node (fingerprint "
-                f"{encoder.fingerprint}, not {plan.encoder['fingerprint']}): have all nodes load the same, "
-                "by a path that they share or a revision"
-            )
-        self._worker = Worker(Path(folder), plan, encoder, threads, memory)
-
-    def do(self, method: str, *args: Any) -> Any:
-        """Do a step."""
-        return getattr(self._worker, method)(*args)
-
-    def process(self) -> int:
-        """The id of the process."""
-        return os.getpid()
-
-
-class RayPool:
-    """Workers of a Ray cluster; see `Pool`.
-
-    A worker that dies is replaced, on another node if need be, and what it was at is done again.
-
-    Parameters
-    ----------
-    folder, plan, load
-        Of the build; what loads its model.
-    address
-        Of the cluster.
-    workers
-        How many; None for as many as there is room for.
-    num_cpus, num_gpus
-        What each takes.
-    threads, memory
-        See `Worker`.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        plan: Plan,
-        load: Callable[[], Encoder],
-        address: str | None,
-        *,
-        workers: int | None,
-        num_cpus: float,
-        num_gpus: float,
-        threads: int | None,
-        memory: str | int,
-    ) -> None:
-        self._ray = ray = connect(address)
-        probe(ray, folder, BUILDING)
-        there = ray.cluster_resources()
-        room = int(there.get("CPU", 0) // num_cpus) if num_cpus else 1
-        if num_gpus:
-            room = min(room, int(there.get("GPU", 0) // num_gpus))
-        if workers is None:
-            workers = max(room, 1)
-        if room < workers:
-            raise ClusterError(
-                f"the cluster has room for {room} workers of {num_cpus} CPUs and {num_gpus} GPUs each, not "
-                f"{workers}: ask for fewer workers, or for less of each"
-            )
-        self.n_workers = workers
-        actor = ray.remote(_Worker).options(
-            num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=_RETRIES
-        )
-        self._actors = [actor.remote(str(folder), plan, load, threads, memory) for _ in range(self.n_workers)]
-        self._busy: dict[Any, tuple[object, int]] = {}
-        self._load = [0] * self.n_workers
-
-    def submit(self, name: object, method: str, *args: Any) -> None:
-        """See `Pool`."""
-        number = self._load.index(min(self._load))
-        self._load[number] += 1
-        self._busy[self._actors[number].do.remote(method, *args)] = name, number
-
-    def wait(self) -> list[Done]:
-        """See `Pool`."""
-        done: list[Done] = []
-        finished, _ = self._ray.wait(list(self._busy), num_returns=1)
-        for one in finished:
-            name, number = self._busy.pop(one)
-            self._load[number] -= 1
-            with told(self._ray, "a worker of the build"):
-                done.append(Done(name, self._ray.get(one)))
-        return done
-
-    def close(self) -> None:
-        """See `Pool`."""
-        for actor in self._actors:
-            self._ray.kill(actor)
-        self._actors = []
+WRITING = ("add", "update", "delete", "tend")
+"""What one replica is asked alone, the first: it is never asked of two at once."""
+_HEDGE_SECONDS = 1.0
+_LOOK_SECONDS = 2.0
 
 
 class _Shard:
@@ -158,13 +42,13 @@ class _Shard:
                 self._encoder = self._choice.of(self._path, self._recorded)
             return self._encoder
 
-    def call(self, asked: bytes) -> bytes:
-        """The same, in bytes: what is pickled here passes Ray's own pickler, which is slower, as it is."""
-        method, args = pickle.loads(asked)
-        return pickle.dumps(self.do(method, *args), pickle.HIGHEST_PROTOCOL)
+    def ping(self) -> int:
+        """The id of the process, told whatever it is at."""
+        return os.getpid()
 
-    def do(self, method: str, *args: Any) -> Any:
-        """Call a method of the shard."""
+    def call(self, asked: bytes) -> bytes:
+        """Call a method of the shard, in bytes: what is pickled here passes Ray's own pickler as it is."""
+        method, args = pickle.loads(asked)
         with self._opening:
             if self._shard is None:
                 try:
@@ -172,33 +56,70 @@ class _Shard:
                 except StoredIndexError as error:
                     raise named(error, self._number, self._path) from error
             shard = self._shard
-        return getattr(shard, method)(*args)
+        return pickle.dumps(getattr(shard, method)(*args), pickle.HIGHEST_PROTOCOL)
 
 
-_WRITING = ("add", "update", "delete", "tend", "state")
-"""What one replica alone does: the first."""
+@dataclass(eq=False)
+class Replicas:
+    """The actors of a shard: which was asked last, and which owes an answer for longer than it should.
 
-
-@dataclass
-class _Replicas:
-    """The actors of a shard, and which was asked last."""
+    Parameters
+    ----------
+    actors, nodes
+        The actors, and the node of each.
+    turn
+        Which was asked last.
+    overdue
+        What some of them owe, by place: those aren't asked until they answer.
+    answered
+        Whether any of them has ever answered.
+    """
 
     actors: list[Any]
+    nodes: list[str]
     turn: int = 0
+    overdue: dict[int, Any] = field(default_factory=dict)
+    answered: bool = False
     guard: Lock = field(default_factory=Lock)
 
-    def next(self) -> int:
-        """The one whose turn it is."""
+    def next(self, ray: Any) -> int:
+        """The one whose turn it is, of those that answer if there are any."""
         with self.guard:
-            self.turn = (self.turn + 1) % len(self.actors)
+            first = self.turn + 1
+            for place in range(first, first + len(self.actors)):
+                self.turn = place % len(self.actors)
+                if self._answers(ray, self.turn):
+                    break
             return self.turn
+
+    def writer(self, ray: Any) -> int:
+        """The one that makes changes: the first of those that answer."""
+        with self.guard:
+            return next((place for place in range(len(self.actors)) if self._answers(ray, place)), 0)
+
+    def _answers(self, ray: Any, place: int) -> bool:
+        owed = self.overdue.get(place)
+        if owed is None:
+            return True
+        if not ray.wait([owed], timeout=0)[0]:
+            return False
+        try:
+            ray.get(owed)
+        except ray.exceptions.RayTaskError:
+            pass  # an answer all the same
+        except ray.exceptions.RayError:
+            self.overdue[place] = self.actors[place].ping.remote()
+            return False
+        del self.overdue[place]
+        return True
 
 
 class RayShards:
     """Shards that actors of a Ray cluster have open; see `Shards`.
 
-    An actor that dies is replaced, by Ray or here, and what it was asked is asked again; searches go to
-    another replica meanwhile, where there is one.
+    The replicas of a shard lie on different nodes, where there are as many. An actor that dies is replaced,
+    by Ray or here, and what it was asked is asked again; searches go to another replica meanwhile, where
+    there is one.
 
     Parameters
     ----------
@@ -209,7 +130,7 @@ class RayShards:
     replicas
         How many actors a shard has.
     hedge_after
-        Seconds after which another replica is asked, too.
+        Seconds after which another replica is asked, too; by default 1.
     """
 
     def __init__(
@@ -223,18 +144,29 @@ class RayShards:
         hedge_after: float | None = None,
     ) -> None:
         self._folder, self._manifest, self._choice = folder, manifest, choice
-        self._hedge_after = hedge_after
-        self._ray = connect(address)
-        probe(self._ray, folder, "manifest.json")
-        self._shards = [
-            _Replicas([self._start(number) for _ in range(replicas)])
-            for number in range(len(manifest.shards))
-        ]
+        self.hedge_after = _HEDGE_SECONDS if hedge_after is None else hedge_after
+        self.ray = ray = connect(address)
+        probe(ray, folder, "manifest.json")
+        self._n_replicas = replicas
+        self.replicas = [Replicas([], []) for _ in manifest.shards]
+        nodes = _usable(living_nodes(ray))
+        for number, one in enumerate(self.replicas):
+            for place in range(replicas):
+                node = nodes[(number * replicas + place) % len(nodes)]
+                one.nodes.append(node)
+                one.actors.append(self._start(number, node))
 
-    def _start(self, number: int) -> Any:
+    def _start(self, number: int, node: str) -> Any:
+        """A new actor on a node, there and nowhere else: where that dies, `replace` chooses another one."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         path = self._folder / self._manifest.shards[number].path
-        actor = self._ray.remote(_Shard).options(
-            num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=8, scheduling_strategy="SPREAD"
+        actor = self.ray.remote(_Shard).options(
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=8,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
         )
         return actor.remote(number, str(path), self._choice, dict(self._manifest.encoder))
 
@@ -242,102 +174,52 @@ class RayShards:
         self, method: str, args: Mapping[int, tuple[Any, ...]], lost: set[int] | None = None
     ) -> dict[int, Any]:
         """See `Shards.ask`."""
-        writes = method in _WRITING
-        places = {number: 0 if writes else self._shards[number].next() for number in args}
+        from .asking import Asking
+
         known: dict[int, bytes] = {}  # many are asked the same
         for some in args.values():
             if id(some) not in known:
                 known[id(some)] = pickle.dumps((method, some), pickle.HIGHEST_PROTOCOL)
-        asked = {
-            number: self._shards[number].actors[places[number]].call.remote(known[id(some)])
-            for number, some in args.items()
-        }
-        answers: dict[int, Any] = {}
-        if self._hedge_after is None:
-            with suppress(Exception):  # whatever it is, each shard is asked about it below
-                found = self._ray.get(list(asked.values()))
-                return {number: pickle.loads(one) for number, one in zip(asked, found, strict=True)}
-        for number, answer in asked.items():
-            try:
-                found = self._answer(number, places[number], answer, method, args[number])
-                answers[number] = pickle.loads(found)
-            except (ClusterError, RetrievalError, OSError) as error:
-                if lost is None or not _is_loss(error):
-                    raise
-                lost.add(number)
-        return answers
+        places, answers = {}, {}
+        for number, some in args.items():
+            replicas = self.replicas[number]
+            place = replicas.writer(self.ray) if method in WRITING else replicas.next(self.ray)
+            places[number] = place
+            answers[number] = replicas.actors[place].call.remote(known[id(some)])
+        patience = self.hedge_after if self._n_replicas > 1 else _LOOK_SECONDS
+        with suppress(Exception):  # whatever it is, each shard is asked about it below
+            found = self.ray.get(list(answers.values()), timeout=max(patience, 0.001))
+            return {number: pickle.loads(one) for number, one in zip(answers, found, strict=True)}
+        return Asking(self, method, args, lost).answers(places, answers)
 
-    def _answer(self, number: int, place: int, answer: Any, method: str, args: tuple[Any, ...]) -> Any:
-        """What a shard answers; asked again where its actor died."""
-        ray, replicas = self._ray, self._shards[number]
-        what = f"shard {number} ({self._folder / self._manifest.shards[number].path})"
-        waiting = [answer]
-        if self._hedge_after is not None and len(replicas.actors) > 1 and method not in _WRITING:
-            done, _ = ray.wait([answer], timeout=self._hedge_after)
-            if not done:
-                place = (place + 1) % len(replicas.actors)
-                waiting.append(replicas.actors[place].call.remote(pickle.dumps((method, args))))
-        for attempt in range(_RETRIES + 1):
-            try:
-                done, rest = ray.wait(waiting, num_returns=1)
-                return ray.get(done[0])
-            except ray.exceptions.RayTaskError as error:
-                with told(ray, what):
-                    raise error
-            except ray.exceptions.RayActorError as error:
-                waiting = rest
-                if waiting:
-                    continue
-                if attempt == _RETRIES:
-                    with told(ray, f"{what}, whose process died {_RETRIES + 1} times,"):
-                        raise error
-                place = self._replaced(number, place, method)
-                args = _again(method, args)
-                waiting = [replicas.actors[place].call.remote(pickle.dumps((method, args)))]
-        raise ClusterError(f"{what} doesn't answer")
+    def replace(self, number: int, place: int, dead: Any) -> None:
+        """Start an actor in the place of one that Ray doesn't start again, unless that was done."""
+        replicas = self.replicas[number]
+        nodes = _usable(living_nodes(self.ray))
+        with replicas.guard:
+            if replicas.actors[place] is not dead or not nodes:
+                return
+            turn = number * self._n_replicas + place
+            others = {node for i, node in enumerate(replicas.nodes) if i != place}
+            # Its own node, if that lives; else one without a replica of the shard, if there is any.
+            order = [replicas.nodes[place], *nodes[turn % len(nodes) :], *nodes[: turn % len(nodes)]]
+            living = [node for node in order if node in nodes]
+            chosen = next((node for node in living if node not in others), living[0])
+            replicas.nodes[place], replicas.actors[place] = chosen, self._start(number, chosen)
 
-    def _replaced(self, number: int, place: int, method: str) -> int:
-        """The replica to ask instead of one that died; that one is started anew if Ray doesn't."""
-        replicas, ray = self._shards[number], self._ray
-        if method not in _WRITING and len(replicas.actors) > 1:
-            place = (place + 1) % len(replicas.actors)
-        end = time.monotonic() + _START_SECONDS
-        while True:
-            try:
-                ray.get(replicas.actors[place].do.remote("ping"), timeout=_START_SECONDS)
-                return place
-            except ray.exceptions.ActorUnavailableError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-            except ray.exceptions.ActorDiedError:  # killed for good, or its start failed
-                replicas.actors[place] = self._start(number)
-                with told(ray, f"shard {number} ({self._folder / self._manifest.shards[number].path})"):
-                    ray.get(replicas.actors[place].do.remote("ping"), timeout=_START_SECONDS)
-                return place
+    def named(self, number: int) -> str:
+        """A shard, for whoever reads an error."""
+        return f"shard {number} ({self._folder / self._manifest.shards[number].path})"
 
     def close(self) -> None:
         """Stop the actors."""
-        for replicas in self._shards:
-            for actor in replicas.actors:
-                self._ray.kill(actor)
+        there = self.ray.is_initialized() and has_head(self.ray)
+        for replicas in self.replicas:
+            for actor in replicas.actors if there else []:
+                self.ray.kill(actor)
             replicas.actors = []
 
 
-def _again(method: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What is asked again of a shard whose process died meanwhile: it may have committed the change or not.
-
-    That is one commit, and what would be refused was looked for before; so doing it again must do no harm.
-    """
-    if method == "add":
-        documents, numbers, _, on_conflict, timeout = args
-        return documents, numbers, (), "replace" if on_conflict == "error" else on_conflict, timeout
-    if method == "delete":
-        ids, where, all, _, timeout = args
-        return ids, where, all, True, timeout
-    return args
-
-
-def _is_loss(error: BaseException) -> bool:
-    """Whether an error means that a shard isn't there, rather than that the call was wrong."""
-    return isinstance(error, (ClusterError, IndexNotFoundError, IndexFormatError, OSError))
+def _usable(nodes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The nodes for shards: those with processors, since a head may be meant to be nothing else."""
+    return [one["NodeID"] for one in nodes if one["Resources"].get("CPU")] or [one["NodeID"] for one in nodes]

@@ -191,7 +191,7 @@ def build(
         if workers == 0:
             pool: Pool = LocalPool(Worker(folder, plan, encoder, threads, memory))
         else:
-            from .actors import RayPool
+            from .workers import RayPool
 
             pool = RayPool(
                 folder,

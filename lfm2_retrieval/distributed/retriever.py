@@ -79,9 +79,10 @@ class ShardedRetriever(ReadingRetriever):
             actor there. ``"local"`` starts one on this machine, ``"auto"`` takes the one that runs here.
             None: the shards are searched in this process, without Ray.
         replicas
-            How many actors each shard has.
+            How many actors each shard has, on different nodes where there are as many.
         hedge_after
-            Seconds after which a search that one replica hasn't answered is asked of another, too.
+            Seconds after which a search that one replica hasn't answered is asked of another, too; by
+            default 1.
         allow_partial
             Whether a search goes on without shards that don't answer; ``Hits.missing_shards`` says which.
         model, trust_model, device, dtype, threads

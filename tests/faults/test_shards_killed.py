@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.distributed import MANIFEST, ShardedRetriever, actors, build, building, sources
+from lfm2_retrieval.distributed import MANIFEST, ShardedRetriever, build, building, sources, workers
 from lfm2_retrieval.errors import RetrievalError
 
 pytestmark = pytest.mark.campaign
@@ -125,15 +125,15 @@ def test_drivers_killed_while_they_build(nano, tmp_path):
 
 
 def test_workers_killed_while_they_build(ray, nano, tmp_path, monkeypatch):
-    monkeypatch.setattr(actors, "_RETRIES", 50)  # so many deaths of one part are this test's doing
+    monkeypatch.setattr(workers, "_RETRIES", 50)  # so many deaths of one part are this test's doing
     pools, kills = [], 0
-    made = actors.RayPool.__init__
+    made = workers.RayPool.__init__
 
     def keep(self, *args, **options):
         made(self, *args, **options)
         pools[:] = [self]
 
-    monkeypatch.setattr(actors.RayPool, "__init__", keep)
+    monkeypatch.setattr(workers.RayPool, "__init__", keep)
     dice, built = random.Random(2), 0
     while kills < KILLS:
         done = threading.Event()
@@ -142,7 +142,7 @@ def test_workers_killed_while_they_build(ray, nano, tmp_path, monkeypatch):
             nonlocal kills
             while not done.wait(dice.uniform(0.5, 3.0)):
                 try:
-                    actor = dice.choice(pools[0]._actors)
+                    actor = dice.choice(pools[0]._members).actor
                     os.kill(ray.get(actor.process.remote(), timeout=20), signal.SIGKILL)
                     kills += 1
                 except (IndexError, ProcessLookupError, ray.exceptions.RayError):
@@ -208,8 +208,8 @@ def test_actors_killed_while_they_search_and_change(ray, nano, tmp_path):
                     continue
                 worked.clear()
                 try:
-                    actor = dice.choice(dice.choice(opened.store.shards._shards).actors)
-                    os.kill(ray.get(actor.do.remote("process"), timeout=20), signal.SIGKILL)
+                    actor = dice.choice(dice.choice(opened.store.shards.replicas).actors)
+                    os.kill(ray.get(actor.ping.remote(), timeout=20), signal.SIGKILL)
                     kills += 1
                 except (ProcessLookupError, ray.exceptions.RayError):
                     continue

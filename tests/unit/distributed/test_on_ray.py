@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 from distributed_support import documents
 
-from lfm2_retrieval.distributed import ShardedRetriever, actors, build, building, cluster, sources
+from lfm2_retrieval.distributed import (
+    ShardedRetriever,
+    actors,
+    asking,
+    build,
+    building,
+    cluster,
+    sources,
+    workers,
+)
 from lfm2_retrieval.errors import (
     ClusterError,
     DuplicateIdError,
@@ -56,8 +65,8 @@ def served(ray, nano, collections, tmp_path_factory):
 
 def kill(ray, opened, number):
     """End the process of a shard as a crash would."""
-    actor = opened.store.shards._shards[number].actors[0]
-    os.kill(ray.get(actor.do.remote("process")), signal.SIGKILL)
+    actor = opened.store.shards.replicas[number].actors[0]
+    os.kill(ray.get(actor.ping.remote()), signal.SIGKILL)
 
 
 def test_actors_find_what_one_index_does(whole, served):
@@ -77,7 +86,7 @@ def test_dead_actors_are_replaced_and_searches_and_changes_go_on(ray, served):
     before = served.search(QUERY)
     kill(ray, served, 0)
     assert seen(served.search(QUERY)) == seen(before)
-    ray.kill(served.store.shards._shards[1].actors[0])  # for good: Ray doesn't start it again
+    ray.kill(served.store.shards.replicas[1].actors[0])  # for good: Ray doesn't start it again
     assert seen(served.search(QUERY)) == seen(before)
     rows = [{"id": f"late{i}", "text": "a storm at the harbour"} for i in range(8)]
     assert served.add(rows) == 8
@@ -101,7 +110,7 @@ def test_a_change_whose_actor_dies_is_made_once(ray, served, monkeypatch):
     assert served.add([{"id": f"once{i}", "text": "a storm"} for i in range(8)]) == 8
     assert killed
     assert served.count({"id": {"$in": [f"once{i}" for i in range(8)]}}) == 8
-    assert actors._again("add", ([], {}, ["5"], "error", 30.0)) == ([], {}, (), "replace", 30.0)
+    assert asking.again("add", ([], {}, ["5"], "error", 30.0)) == ([], {}, (), "replace", 30.0)
     assert served.delete([f"once{i}" for i in range(8)]) == 8
 
 
@@ -119,7 +128,7 @@ def test_replicas_share_the_work_and_stand_in_for_each_other(ray, nano, collecti
         collections[2], address="auto", model=nano, replicas=2, hedge_after=0.0001
     ) as opened:
         before = seen(opened.search(QUERY))
-        ray.kill(opened.store.shards._shards[0].actors[1], no_restart=True)
+        ray.kill(opened.store.shards.replicas[0].actors[1], no_restart=True)
         for _ in range(4):
             assert seen(opened.search(QUERY)) == before
         kill(ray, opened, 1)
@@ -134,15 +143,17 @@ def test_a_build_by_workers_that_die_equals_one_in_this_process(ray, nano, tmp_p
     rows = documents()
     build(rows, tmp_path / "here", shards=2, model=nano, workers=0, tier="exact")
     pools = []
-    made = actors.RayPool.__init__
+    made = workers.RayPool.__init__
     monkeypatch.setattr(
-        actors.RayPool, "__init__", lambda self, *args, **kw: (pools.append(self), made(self, *args, **kw))[1]
+        workers.RayPool,
+        "__init__",
+        lambda self, *args, **kw: (pools.append(self), made(self, *args, **kw))[1],
     )
     killed = []
 
     def kill_once(progress):
         if progress.documents >= 80 and not killed:
-            killed.append(ray.get(pools[0]._actors[0].process.remote()))
+            killed.append(ray.get(pools[0]._members[0].actor.process.remote()))
             os.kill(killed[0], signal.SIGKILL)
 
     build(
@@ -227,6 +238,86 @@ def test_without_ray_the_extra_is_named_before_any_work(monkeypatch, collections
     with pytest.raises(MissingExtraError, match=r"lfm2-retrieval\[ray\]"):
         ShardedRetriever.open(collections[2], address="local")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("asks", "mode", "here", "then"),
+    [
+        (True, None, True, "token"),
+        (True, "token", False, "token"),
+        (False, None, True, "disabled"),
+        (None, None, True, None),
+    ],
+)
+def test_a_token_is_shown_where_it_is_asked_for(monkeypatch, asks, mode, here, then, tmp_path):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", mode or "")
+    if mode is None:
+        monkeypatch.delenv("RAY_AUTH_MODE")
+    monkeypatch.setattr(cluster, "_asks_for_token", lambda address: asks)
+    monkeypatch.setattr(cluster, "_reread_environment", lambda: None)
+    cluster._agree_on_token("127.0.0.1:6379" if here else "192.0.2.77:6379")
+    assert os.environ.get("RAY_AUTH_MODE") == then
+
+
+def test_a_token_is_not_shown_to_any_address(monkeypatch, tmp_path):
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cluster, "_reread_environment", lambda: None)
+    monkeypatch.setattr(cluster, "_asks_for_token", lambda address: True)
+    with pytest.raises(ClusterError, match="RAY_AUTH_MODE=token"):
+        cluster._agree_on_token("203.0.113.9:6379")
+    monkeypatch.setattr(cluster, "_asks_for_token", lambda address: False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with pytest.raises(ClusterError, match=r"knows no token.*unset"):
+        cluster._agree_on_token("203.0.113.9:6379")
+
+
+def test_a_part_that_kills_every_worker_is_named_and_the_build_goes_on_without_it(
+    ray, nano, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sources, "PART_DOCUMENTS", 40)
+    monkeypatch.setattr(workers, "_RETRIES", 1)
+    rows = documents(120)
+    fatal = rows[50]["text"]
+
+    def loader(encoder, device):
+        load = encoder.loader
+
+        def load_to_die():  # in the worker's process
+            import os
+            import signal
+
+            from lfm2_retrieval.distributed import stages
+
+            encode = stages.encode_texts
+
+            def encode_or_die(encoder, texts):
+                if fatal in texts:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return encode(encoder, texts)
+
+            stages.encode_texts = encode_or_die
+            return load()
+
+        return load_to_die
+
+    how = {"shards": 2, "model": nano, "tier": "exact", "num_cpus": 0.5}
+    with monkeypatch.context() as dying:
+        dying.setattr(building, "_loader", loader)
+        with pytest.raises(ClusterError, match=r"encoding part 1 .*'d40' to 'd79'.* ended 2 workers"):
+            build(rows, tmp_path / "new", workers=2, **how)
+    shown = []
+    build(rows, tmp_path / "new", workers=0, **{**how, "on_progress": shown.append})
+    with ShardedRetriever.open(tmp_path / "new", model=nano) as opened:
+        assert opened.ids() == [row["id"] for row in rows]
 
 
 def test_nodes_without_the_package_or_the_folder_are_named(ray, tmp_path, monkeypatch):
