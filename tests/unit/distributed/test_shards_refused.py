@@ -44,7 +44,7 @@ def test_a_collection_is_named_by_folder_or_manifest(folder, nano):
     assert Manifest.read(folder) == Manifest.read(folder / MANIFEST)
     with ShardedRetriever.open(folder / MANIFEST, model=nano) as opened:
         assert opened.search("bread")
-        assert repr(opened) == f"Retriever({str(folder)!r}, 320 documents)"
+        assert repr(opened) == f"ShardedRetriever({str(folder)!r}, 320 documents)"
         assert "320" in opened._repr_html_()
     with pytest.raises(IndexClosedError, match="open it again"):
         opened.search("bread")
