@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
+from .connection import Connection, encoded
 from .datatypes import Document, Hit, Hits, Match, ScoreKind, SearchOptions
-from .errors import (
-    DuplicateIdError,
-    InvalidInputError,
-    InvalidTypeError,
-    MissingExtraError,
-    ServerError,
-    UnknownIdError,
-)
+from .errors import InvalidInputError, InvalidTypeError, UnknownIdError
 from .hits import Place
 from .records import Source, draft_of
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import httpx
-
 __all__ = ["Client"]
 
 Where = str | Mapping[str, Any]
 _AT_ONCE = 200
+_QUERIES_AT_ONCE = 32
 _MOST_BYTES = 4 << 20
 _PAGE = 200
-_LONGEST_WAIT = 10.0
+T = TypeVar("T")
 
 
 class Client:
@@ -62,19 +51,10 @@ class Client:
     """
 
     def __init__(self, url: str, *, key: str | None = None, timeout: float = 60.0, retries: int = 3) -> None:
-        try:
-            import httpx
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("the client", "client") from error
-        if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-            raise InvalidInputError(f"the URL of a server begins with http:// or https://, not {url!r:.80}")
-        self.url = url.rstrip("/")
         self._given = (url, key, timeout, retries)
-        self._retries = retries
         key = os.environ.get("LFM2_RETRIEVAL_KEY") if key is None else key
-        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-        self._errors, self._unsent = httpx.HTTPError, httpx.ConnectError
-        self._http: httpx.Client = httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        self._server = Connection(url, key, timeout, retries)
+        self.url = self._server.url
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -116,14 +96,20 @@ class Client:
         ServerError
             If the server doesn't answer, is busy or broken, or takes another key.
         """
-        several = not isinstance(query, str)
-        body = {"query": list(query) if several else query, "k": k, "where": where, "explain": explain}
-        found = self._post(
-            "search", {**body, **{name: one for name, one in options.items() if one is not None}}
-        )
-        if several:
-            return [Hits(map(_hit, one["hits"])) for one in found["results"]]
-        return Hits(map(_hit, found["hits"]))
+        body: dict[str, Any] = {"k": k, "where": where, "explain": explain}
+        body |= {name: one for name, one in options.items() if one is not None}
+        if isinstance(query, str):
+            return self._post("search", {"query": query, **body}, lambda found: _hits(found["hits"]))
+        queries = _strings(query, "a query must be a str or a list of them")
+        return [
+            hits
+            for start in range(0, len(queries), _QUERIES_AT_ONCE)
+            for hits in self._post(
+                "search",
+                {"query": queries[start : start + _QUERIES_AT_ONCE], **body},
+                lambda found: [_hits(one["hits"]) for one in found["results"]],
+            )
+        ]
 
     @overload
     async def asearch(  # type: ignore[overload-overlap]
@@ -166,6 +152,8 @@ class Client:
         """
         if (texts is None) == (ids is None):
             raise InvalidInputError("rerank takes either texts or ids=")
+        if not isinstance(query, str):
+            raise InvalidTypeError(f"a query must be a str, not {type(query).__name__}")
         if ids is not None:
             known = dict(zip(ids, self.get_many(ids), strict=True))
             if missing := [id for id, document in known.items() if document is None]:
@@ -181,17 +169,16 @@ class Client:
         if not documents or not query.strip():
             return Hits()
         body = {"query": query, "documents": [one.text for one in documents], "top_n": k}
-        results = self._post("rerank", body)["results"]
+        order = self._post(
+            "rerank",
+            body,
+            lambda found: [
+                (documents[one["index"]], float(one["relevance_score"])) for one in found["results"]
+            ],
+        )
         return Hits(
-            Hit(
-                documents[one["index"]].id,
-                one["relevance_score"],
-                rank,
-                text=documents[one["index"]].text,
-                metadata=documents[one["index"]].metadata,
-                normalized_score=one["relevance_score"],
-            )
-            for rank, one in enumerate(results, 1)
+            Hit(one.id, score, rank, text=one.text, metadata=one.metadata, normalized_score=score)
+            for rank, (one, score) in enumerate(order, 1)
         )
 
     def get(self, id: str) -> Document | None:
@@ -204,17 +191,20 @@ class Client:
             raise InvalidTypeError(f"ids must be a list of str, not {ids!r:.80}")
         found: list[Document | None] = []
         for start in range(0, len(ids), _AT_ONCE):
-            given = self._post("get", {"ids": list(ids[start : start + _AT_ONCE])})["documents"]
-            found += [None if one is None else _document(one) for one in given]
+            some = list(ids[start : start + _AT_ONCE])
+            found += self._post("get", {"ids": some}, _stored)
         return found
 
     def documents(self, where: Where | None = None) -> Iterator[Document]:
         """All documents, or those that meet a filter, in order of insertion, a page at a time."""
         cursor: str | None = None
         while True:
-            page = self._post("list", {"limit": _PAGE, "cursor": cursor, "where": where})
-            yield from map(_document, page["documents"])
-            cursor = page["next_cursor"]
+            page, cursor = self._post(
+                "list",
+                {"limit": _PAGE, "cursor": cursor, "where": where},
+                lambda found: ([_document(one) for one in found["documents"]], found["next_cursor"]),
+            )
+            yield from page
             if cursor is None:
                 return
 
@@ -224,11 +214,11 @@ class Client:
 
     def count(self, where: Where | None = None) -> int:
         """How many documents there are, or how many meet a filter."""
-        return int(self._post("count", {"where": where})["count"])
+        return self._post("count", {"where": where}, lambda found: int(found["count"]))
 
     def describe(self) -> dict[str, Any]:
         """What the index holds: documents, model, fields with some of their values …"""
-        return self._ask("GET", "index")
+        return self._server.ask("GET", "index", None, lambda found: {**found})
 
     def add(
         self,
@@ -250,33 +240,17 @@ class Client:
         ServerError
             If the key may not write, the disk is full or the server doesn't answer.
         """
-        held = 0
-        rows: list[dict[str, Any]] = []
-        n_bytes = 0
-        for number, source in enumerate(documents):
-            draft = draft_of(source, number)
-            row: dict[str, Any] = {"text": draft.text, "metadata": dict(draft.metadata)}
-            rows.append(row if draft.id is None else {"id": draft.id, **row})
-            n_bytes += len(draft.text) * 4
-            if len(rows) == _AT_ONCE or n_bytes >= _MOST_BYTES:
-                held += self._add(rows, on_conflict)
-                rows, n_bytes = [], 0
-        return held + (self._add(rows, on_conflict) if rows else 0)
-
-    def _add(self, rows: list[dict[str, Any]], on_conflict: str) -> int:
-        counts = self._post("documents", {"documents": rows, "on_conflict": on_conflict}, safe=False)
-        return int(counts["added"] + counts["changed"] + counts["unchanged"])
+        return sum(
+            self._post("documents", {"documents": some, "on_conflict": on_conflict}, _held, safe=False)
+            for some in _batches(_row(number, one) for number, one in enumerate(documents))
+        )
 
     def update(self, documents: Iterable[Mapping[str, Any] | Document]) -> int:
         """Change documents: mappings with ``id`` and ``text``, ``metadata`` or both; how many were given."""
-        changed = 0
-        given = iter(documents)
-        while some := [
-            one.to_dict() if isinstance(one, Document) else dict(one) for one in islice(given, _AT_ONCE)
-        ]:
-            counts = self._ask("PATCH", "documents", {"documents": some}, safe=False)
-            changed += counts["changed"] + counts["unchanged"]
-        return changed
+        return sum(
+            self._server.ask("PATCH", "documents", {"documents": some}, _held, safe=False)
+            for some in _batches(map(_change, documents))
+        )
 
     def delete(
         self,
@@ -287,9 +261,9 @@ class Client:
         missing_ok: bool = False,
     ) -> int:
         """Delete documents by id, by filter or all; how many were deleted."""
-        listed = [ids] if isinstance(ids, str) else None if ids is None else list(ids)
+        listed = None if ids is None else _strings(ids, "ids must be a str or a list of them")
         body = {"ids": listed, "where": where, "all": all, "missing_ok": missing_ok}
-        return int(self._post("delete", body, safe=False)["deleted"])
+        return self._post("delete", body, lambda found: int(found["deleted"]), safe=False)
 
     def refresh(self) -> bool:
         """Nothing: a server answers from the newest commit."""
@@ -297,7 +271,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._server.close()
 
     def __len__(self) -> int:
         return self.count()
@@ -323,70 +297,41 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def _post(self, route: str, body: Mapping[str, Any], *, safe: bool = True) -> dict[str, Any]:
-        return self._ask("POST", route, body, safe=safe)
+    def _post(self, route: str, body: Mapping[str, Any], read: Callable[[Any], T], *, safe: bool = True) -> T:
+        return self._server.ask("POST", route, body, read, safe=safe)
 
-    def _ask(
-        self, method: str, route: str, body: Mapping[str, Any] | None = None, *, safe: bool = True
-    ) -> dict[str, Any]:
-        """What a route answers; a busy server is asked again, unless the request changes something."""
-        for attempt in range(self._retries + 1):
-            try:
-                answer = self._http.request(method, f"/v1/{route}", json=body)
-            except self._errors as error:
-                if (safe or isinstance(error, self._unsent)) and attempt < self._retries:
-                    time.sleep(min(0.1 * 2**attempt, _LONGEST_WAIT))
-                    continue
-                raise ServerError(
-                    f"{self.url} doesn't answer ({type(error).__name__}: {error}): is it running?"
-                ) from error
-            if answer.status_code in (429, 503) and safe and attempt < self._retries:
-                time.sleep(_wait(answer.headers.get("retry-after"), 0.1 * 2**attempt))
-                continue
-            if answer.is_success:
-                values: dict[str, Any] = answer.json()
-                return values
-            raise _error(self.url, answer)
-        raise AssertionError
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows by the request: so many, and so many bytes of JSON."""
+    batch: list[dict[str, Any]] = []
+    n_bytes = 0
+    for row in rows:
+        size = len(encoded(row))
+        if batch and (len(batch) == _AT_ONCE or n_bytes + size > _MOST_BYTES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(row)
+        n_bytes += size
+    if batch:
+        yield batch
+
+
+def _row(number: int, source: Source) -> dict[str, Any]:
+    draft = draft_of(source, number)
+    row: dict[str, Any] = {"text": draft.text, "metadata": dict(draft.metadata)}
+    return row if draft.id is None else {"id": draft.id, **row}
+
+
+def _change(given: Any) -> dict[str, Any]:
+    if isinstance(given, Document):
+        return given.to_dict()
+    if not isinstance(given, Mapping):
+        raise InvalidTypeError(f"a change is a mapping or a Document, not {type(given).__name__}")
+    return dict(given)
 
 
 def _rebuild(url: str, key: str | None, timeout: float, retries: int) -> Client:
     return Client(url, key=key, timeout=timeout, retries=retries)
-
-
-def _wait(asked: str | None, default: float) -> float:
-    """Seconds that a server asks to wait, within reason."""
-    if asked is None:
-        return default
-    try:
-        seconds = (
-            float(asked)
-            if asked.isdigit()
-            else (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError):
-        return default
-    return min(max(seconds, 0.0), _LONGEST_WAIT)
-
-
-def _error(url: str, answer: httpx.Response) -> Exception:
-    """The library's own error for a problem."""
-    try:
-        values = answer.json()
-        detail = str(values["detail"])
-    except (ValueError, KeyError, TypeError):
-        return ServerError(
-            f"{url} answers {answer.status_code}, and not as a server of this library: is it one?"
-        )
-    if answer.status_code == 409:
-        return DuplicateIdError(detail)
-    if answer.status_code == 404 and answer.request.method != "GET":
-        return UnknownIdError(detail)
-    if answer.status_code in (400, 413, 415, 422):
-        return InvalidInputError(detail)
-    if answer.status_code == 405:
-        detail = "it changes nothing: serve it with --writable"
-    return ServerError(f"{url}: {detail}", answer.status_code)
 
 
 _KNOWN = ("id", "score", "rank", "text", "metadata", "normalized_score", "document_id", "number", "source")
@@ -416,3 +361,24 @@ def _hit(values: Mapping[str, Any]) -> Hit:
 
 def _document(values: Mapping[str, Any]) -> Document:
     return Document(values["id"], values["text"], values["metadata"])
+
+
+def _hits(values: Iterable[Mapping[str, Any]]) -> Hits:
+    return Hits(map(_hit, values))
+
+
+def _held(counts: Mapping[str, Any]) -> int:
+    return int(counts["added"] + counts["changed"] + counts["unchanged"])
+
+
+def _stored(found: Mapping[str, Any]) -> list[Document | None]:
+    return [None if one is None else _document(one) for one in found["documents"]]
+
+
+def _strings(given: Any, wanted: str) -> list[str]:
+    """One, or several."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
+        raise InvalidTypeError(f"{wanted}, not {type(given).__name__}")
+    return list(given)

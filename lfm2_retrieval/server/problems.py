@@ -94,9 +94,11 @@ def problem(
     detail: str,
     headers: Mapping[str, str] | None = None,
     errors: Sequence[Mapping[str, Any]] | None = None,
+    kind: str | None = None,
 ) -> Json:
     """An answer that is a problem."""
     name, title = PROBLEMS.get(status, ("error", "An error"))
+    name = kind or name
     values: dict[str, Any] = {
         "type": f"urn:lfm2-retrieval:{name}",
         "title": title,
@@ -113,6 +115,8 @@ async def _of_http(request: Request, error: Exception) -> Json:
     headers = error.headers
     if error.status_code == 405:  # Starlette names the methods of one of the address's routes
         headers = {"Allow": ", ".join(sorted(_methods(request)))}
+    if error.status_code == 404 and not isinstance(error, ProblemError):  # of no route
+        return problem(404, "there is no such address here", headers, kind="no-such-address")
     return problem(error.status_code, str(error.detail), headers)
 
 

@@ -38,7 +38,8 @@ BELOW: dict[str, set[str]] = {
 }
 """What each part may import of the others; the package itself (``__version__``) is open to all."""
 BELOW["retriever"] = GROUND | {"searchable", "titles", "frames", "records", "documents", "indexes", "encoder"}
-BELOW["client"] = GROUND | {"records"}
+BELOW["connection"] = GROUND
+BELOW["client"] = GROUND | {"records", "connection"}
 BELOW["integrations"] = BELOW["server"] = BELOW["retriever"] | {"retriever"}
 BELOW["evaluation"] = BELOW["integrations"]
 BELOW["distributed"] = BELOW["retriever"] | {"retriever"}

@@ -65,7 +65,8 @@ def client(retriever: Retriever, tmp_path: Path) -> Iterator[Client]:
         TestClient(create_app(retriever, options), base_url="http://localhost") as server,
         Client("http://localhost", key=secret) as made,
     ):
-        made._http = httpx.Client(base_url=made.url, headers=made._http.headers, transport=_Through(server))
+        http = httpx.Client(base_url=made.url, headers=made._server._headers, transport=_Through(server))
+        made._server._http = http
         yield made
 
 
@@ -133,7 +134,7 @@ def test_errors_are_the_librarys_own(client: Client) -> None:
 
 
 def test_what_changes_nothing_is_asked_again(client: Client) -> None:
-    transport = client._http._transport
+    transport = client._server._http._transport
     assert isinstance(transport, _Through)
     transport.fail = 2
     assert client.count() == len(ROWS)
@@ -144,7 +145,7 @@ def test_what_changes_nothing_is_asked_again(client: Client) -> None:
 
 
 def test_another_key_is_refused(client: Client) -> None:
-    client._http.headers["Authorization"] = "Bearer other"
+    client._server._http.headers["Authorization"] = "Bearer other"
     with pytest.raises(ServerError, match="unknown") as caught:
         client.count()
     assert caught.value.status == 401
