@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import socket
 import time
 from collections import OrderedDict
@@ -16,11 +17,14 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..errors import InvalidInputError
 from .keys import Key, KeyFile
 from .options import ServerOptions, is_loopback
 from .problems import ProblemError, problem
 
 __all__ = ["Authentication", "BodyLimit", "HostCheck", "RateLimit", "SecurityHeaders"]
+
+log = logging.getLogger("lfm2_retrieval.server")
 
 OPEN = frozenset({"/", "/v1/health", "/v1/ready", "/openapi.json"})
 """What needs no key: nothing of the index is told there."""
@@ -152,7 +156,12 @@ class Authentication:
         secret = _secret(Headers(scope=scope))
         key: Key | None = None
         if secret is not None:
-            key = self._keys.find(secret)
+            try:
+                key = self._keys.find(secret)
+            except (InvalidInputError, OSError) as error:
+                log.error("the keys can't be read: %s", error)
+                await problem(503, "the keys can't be read; the server's log says why")(scope, receive, send)
+                return
             if key is None:
                 await self._refuse(scope, receive, send, "this key is unknown, or was revoked")
                 return

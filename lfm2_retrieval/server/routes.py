@@ -288,8 +288,9 @@ def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) 
 
 async def _keep(file: UploadFile, folder: Path) -> tuple[Path, str]:
     """An uploaded file under its own name, of which nothing is left that could lead elsewhere."""
-    name = (file.filename or "").replace("\\", "/").rpartition("/")[2].strip()
-    if name in ("", ".", "..") or "\0" in name or len(name.encode("utf-8", "replace")) > 200:
+    name = (file.filename or "").encode("utf-8", "replace").decode()  # forms choose how names are read
+    name = name.replace("\\", "/").rpartition("/")[2].strip()
+    if name in ("", ".", "..") or "\0" in name or len(name.encode()) > 200:
         raise ProblemError(422, "an uploaded file needs a name of up to 200 bytes")
     path = folder / name
     if path.exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..datatypes import Document, Hit
+from ..documents import FileDocument
 from ..errors import InvalidInputError, RetrievalError
 from ..retriever import Retriever
 from ..retriever.reading import ReadingRetriever
@@ -250,11 +251,14 @@ class Service:
         """
         from ..documents import read
 
-        folder = paths[0][0].parent
-        with read([path for path, _ in paths]) as reader:
-            documents: Iterator[Document] = (_named(one, folder) for one in reader)
-            counts = self.retriever.add(documents, on_conflict="replace")
-            report = reader.report.to_dict()
+        folder = f"{paths[0][0].parent}/"
+        try:
+            with read([path for path, _ in paths]) as reader:
+                documents: Iterator[Document] = (_named(one, folder) for one in reader)
+                counts = self.retriever.add(documents, on_conflict="replace")
+                report = reader.report.to_dict()
+        except InvalidInputError as error:
+            raise type(error)(str(error).replace(folder, "")) from error
         return {**counts.to_dict(), "commit": self.commit, "report": report}
 
     def close(self) -> None:
@@ -320,6 +324,10 @@ def read_where(where: str | None) -> Any:
         raise InvalidInputError("where is neither JSON nor a filter in words") from error
 
 
-def _named(document: Document, folder: Path) -> Document:
-    """A document under the name of its file, not of where it lies for the moment."""
-    return replace(document, id=document.id.removeprefix(f"{folder}/"))
+def _named(document: Document, folder: str) -> Document:
+    """A document under the name of its file, with nothing of where it lies for the moment."""
+    metadata = dict(document.metadata)
+    if "path" in metadata:
+        metadata["path"] = str(metadata["path"]).removeprefix(folder)
+    own = {"source": ""} if isinstance(document, FileDocument) else {}
+    return replace(document, id=document.id.removeprefix(folder), metadata=metadata, **own)

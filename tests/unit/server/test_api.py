@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from lfm2_retrieval import Encoder, Retriever
 from lfm2_retrieval.documents import Passages
 from lfm2_retrieval.errors import IndexWriteError
-from lfm2_retrieval.server import KeyFile, create_app
+from lfm2_retrieval.server import KeyFile, ServerOptions, create_app
 from lfm2_retrieval.server.service import Service
 
 Serve = Callable[..., TestClient]
@@ -325,6 +325,35 @@ def test_files_are_read_and_replaced(serve: Serve, retriever: Retriever) -> None
     problem(client.post("/v1/files", files=[("files", ("broken.pdf", b"%PDF-1.7 nothing"))]), 422)
     problem(client.post("/v1/files", files=[("files", ("a.md", b"a")), ("files", ("a.md", b"b"))]), 422)
     problem(client.post("/v1/files", files=[("files", ("..", b"a"))]), 422)
+
+
+@pytest.mark.parametrize("passages", ["none", "auto"])
+def test_nothing_tells_where_an_upload_lay(server_model: Encoder, keys: KeyFile, passages: Any) -> None:
+    secret, _ = keys.add("test", write=True)
+    options = ServerOptions(writable=True, keys=str(keys.path))
+    with (
+        Retriever.index(["rain"], model=server_model, passages=passages) as retriever,
+        TestClient(create_app(retriever, options), base_url="http://localhost") as client,
+    ):
+        client.headers["X-API-Key"] = secret
+        sent = [("files", ("notes.md", b"# Tea\n\nTea is a drink.")), ("files", ("t.csv", b"text\none\ntwo"))]
+        assert client.post("/v1/files", files=sent).json()["added"] == 3
+        assert client.post("/v1/files", files=sent).json()["unchanged"] == 3
+        body = {"query": "tea is a drink", "k": 100}
+        assert "lfm2-upload" not in client.post("/v1/search", json=body).text
+        assert "lfm2-upload" not in client.post("/v1/list", json={}).text
+        wrong = client.post("/v1/files", files=[("files", ("broken.pdf", b"%PDF-1.7 nothing"))])
+        assert problem(wrong, 422)["detail"].startswith("broken.pdf")
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "raw_unicode_escape", "undefined", "idna", "punycode"])
+def test_a_form_names_files_in_any_encoding(serve: Serve, charset: str) -> None:
+    body = (
+        b'--X\r\nContent-Disposition: form-data; name="files"; filename="a\\ud800.md"\r\n\r\nx\r\n--X--\r\n'
+    )
+    kind = f"multipart/form-data; boundary=X; charset={charset}"
+    answer = serve(key="write", writable=True).post("/v1/files", content=body, headers={"Content-Type": kind})
+    assert answer.status_code in (200, 400)
 
 
 def test_only_keys_that_may_write_do(serve: Serve) -> None:

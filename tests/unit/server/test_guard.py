@@ -60,6 +60,24 @@ def test_a_revoked_key_is_refused(serve: Serve, keys: KeyFile, monkeypatch: pyte
     assert client.get("/v1/index").status_code == 401
 
 
+def test_keys_that_cannot_be_read_let_nobody_in(
+    serve: Serve, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lfm2_retrieval.server.keys._LOOKED_AT", 0)
+    client = serve(key="read")
+    good = keys.path.read_bytes()
+    for damage in (lambda: keys.path.write_bytes(b"{"), lambda: keys.path.chmod(0o666)):
+        damage()
+        answer = client.get("/v1/index")
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:lfm2-retrieval:unavailable"
+        assert str(keys.path) not in answer.text
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    keys.path.chmod(0o600)
+    keys.path.write_bytes(good)
+    assert client.get("/v1/index").status_code == 200
+
+
 def test_nothing_starts_where_nobody_could_be_let_in(retriever: Retriever, keys: KeyFile) -> None:
     for options in ({"host": "0.0.0.0"}, {"writable": True}):
         with pytest.raises(InvalidInputError, match="serve keys add"):
