@@ -15,6 +15,7 @@ from .codes import codes
 from .encode import encode
 from .growth import growth
 from .integrations import integrations
+from .large import large
 from .options import data, pairs, systems_and_output, workload_of
 from .peers import peers
 from .pinning import threads
@@ -189,7 +190,7 @@ def _bench(
 
 
 for one in (
-    *(codes, documents, encode, growth, integrations, peers),
+    *(codes, documents, encode, growth, integrations, large, peers),
     *(serving, shards, shards_at_scale, sizes, soak, sync, threads, vectors),
 ):
     command.add_command(one)

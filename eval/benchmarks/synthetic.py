@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from lfm2_retrieval.datatypes import TokenEmbeddings
 from lfm2_retrieval.errors import InvalidInputError
 
-__all__ = ["SyntheticCorpus", "draw_queries", "expand", "repeat", "statistics"]
+__all__ = ["SyntheticCorpus", "draw_queries", "expand", "repeat", "statistics", "unit"]
 
 CLUSTERS = 8192
 DOCUMENTS_PER_TOPIC = 25
@@ -78,12 +78,12 @@ class SyntheticCorpus:
         rng = np.random.default_rng([self.seed, 0])
         topics = max(1, self.n_documents // DOCUMENTS_PER_TOPIC)
         spectrum = np.arange(1, self.dim + 1) ** -0.42
-        mean = _unit(rng.standard_normal((1, self.dim)))
-        centres = _unit(_unit(rng.standard_normal((CLUSTERS, self.dim)) * spectrum) + _MEAN * mean)
+        mean = unit(rng.standard_normal((1, self.dim)))
+        centres = unit(unit(rng.standard_normal((CLUSTERS, self.dim)) * spectrum) + _MEAN * mean)
         weights = 1.0 / np.arange(1, CLUSTERS + 1)
         for name, value in (
             ("_centres", centres),
-            ("_topics", _unit(rng.standard_normal((topics, self.dim)) * spectrum)),
+            ("_topics", unit(rng.standard_normal((topics, self.dim)) * spectrum)),
             ("_words", rng.integers(0, CLUSTERS, (topics, _WORDS_PER_TOPIC))),
             ("_frequency", np.cumsum(weights) / weights.sum()),
         ):
@@ -152,9 +152,9 @@ class SyntheticCorpus:
         own = self._words[topic, rng.integers(0, _WORDS_PER_TOPIC, total)]
         words = np.where(rng.random(total) < 0.5, own, words)
         vectors = self._centres[words] + _TOPIC * self._topics[topic]
-        vectors += _NOISE * _unit(rng.standard_normal((total, self.dim), dtype=np.float32))
+        vectors += _NOISE * unit(rng.standard_normal((total, self.dim), dtype=np.float32))
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        return TokenEmbeddings(_unit(vectors).astype(np.float16), offsets)
+        return TokenEmbeddings(unit(vectors).astype(np.float16), offsets)
 
 
 def draw_queries(
@@ -179,9 +179,9 @@ def draw_queries(
     source = rng.choice(np.flatnonzero(documents.lengths), count)
     place = (rng.random((count, vectors)) * documents.lengths[source][:, None]).astype(np.int64)
     chosen = documents.embeddings[(documents.offsets[source][:, None] + place).ravel()]
-    noise = _unit(rng.standard_normal((count * vectors, documents.dim), dtype=np.float32))
+    noise = unit(rng.standard_normal((count * vectors, documents.dim), dtype=np.float32))
     return TokenEmbeddings(
-        _unit(_unit(chosen.astype(np.float32)) + _QUERY_NOISE * noise), np.arange(count + 1) * vectors
+        unit(unit(chosen.astype(np.float32)) + _QUERY_NOISE * noise), np.arange(count + 1) * vectors
     )
 
 
@@ -209,8 +209,8 @@ def expand(queries: TokenEmbeddings, length: int, rng: np.random.Generator) -> T
     for query in queries:
         rows = query[np.arange(length if len(query) else 0) % max(len(query), 1)].astype(np.float32)
         added = rows[len(query) :]
-        added += _EXPANSION_NOISE * _unit(rng.standard_normal(added.shape, dtype=np.float32))
-        rows[len(query) :] = _unit(added)
+        added += _EXPANSION_NOISE * unit(rng.standard_normal(added.shape, dtype=np.float32))
+        rows[len(query) :] = unit(added)
         filled.append(rows)
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in filled])])
     return TokenEmbeddings(np.concatenate([np.empty((0, queries.dim), np.float32), *filled]), offsets)
@@ -224,8 +224,8 @@ def repeat(documents: TokenEmbeddings, count: int, rng: np.random.Generator) -> 
     parts, n = [documents], len(documents)
     while n < count:
         more = documents.select(np.arange(min(len(documents), count - n)))
-        noise = _unit(rng.standard_normal(more.embeddings.shape, dtype=np.float32))
-        copies = _unit(more.embeddings.astype(np.float32) + _COPY_NOISE * noise)
+        noise = unit(rng.standard_normal(more.embeddings.shape, dtype=np.float32))
+        copies = unit(more.embeddings.astype(np.float32) + _COPY_NOISE * noise)
         parts.append(TokenEmbeddings(copies.astype(documents.embeddings.dtype), more.offsets))
         n += len(more)
     return TokenEmbeddings.concatenate(parts)
@@ -277,6 +277,7 @@ def statistics(documents: TokenEmbeddings, queries: TokenEmbeddings, seed: int =
     }
 
 
-def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Vectors of length 1 in the same directions, float32; zeros stay."""
     norms: NDArray[np.floating] = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)

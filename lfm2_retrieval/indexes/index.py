@@ -272,6 +272,7 @@ class Index(IndexReader):
         stays until it goes on; searches and additions go on meanwhile. An interrupted merge loses nothing.
 
         Adding and deleting merge by themselves what is small; this does the rest. Another codec is trained if
+        the index has 16 times the vectors that the codec was made for, which makes searches slow; or if
         some of what was compressed lost half as much again as what the codec was trained on, and a
         measurement (50 queries made from such documents) finds less than the recall that the index was tuned
         for, or than .95.

@@ -97,9 +97,13 @@ class Upkeep:
     def renew_codec(
         self, *, memory: str | int = "2GB", progress: BuildProgress | None = None, timeout: float = 30.0
     ) -> bool:
-        """Train another codec where data drifted away from it and a measurement says that it matters."""
+        """Train another codec where the index outgrew it, or data drifted away from it and a measurement says
+        that it matters."""
         if not self._views.read(
-            lambda view: _is_worn(view.snapshot) and _loses(view.searcher, view.snapshot)
+            lambda view: (
+                _is_outgrown(view.snapshot)
+                or (_is_worn(view.snapshot) and _loses(view.searcher, view.snapshot))
+            )
         ):
             return False
         return self.compress(retrain=True, memory=memory, progress=progress, timeout=timeout)
@@ -166,9 +170,9 @@ class RunUpkeep:
     def at_the_end(self, n_tokens: int, progress: BuildProgress | None) -> None:
         """After the last commit: compress what is due, and train anew if the run outgrew its first codec."""
         self._compress(progress)
-        snapshot = self._views.seen().snapshot
-        tier = parse_tier(snapshot.settings["tier"])
-        if is_outgrown(snapshot) and tier.int8 and 2 * n_tokens >= snapshot.n_tokens:
+        if self._views.read(
+            lambda view: _is_outgrown(view.snapshot) and 2 * n_tokens >= view.snapshot.n_tokens
+        ):
             self._compress(progress, retrain=True)
         elif not self._had_codec:  # it saw only what came first: if the rest suffers from that, have another
             self._upkeep.renew_codec(memory=self._memory, progress=progress)
@@ -183,6 +187,11 @@ class RunUpkeep:
             progress=progress,
             own=not self._had_codec,
         )
+
+
+def _is_outgrown(snapshot: Snapshot) -> bool:
+    """Whether the newest codec was made for a much smaller index, and another could encode all anew."""
+    return is_outgrown(snapshot) and parse_tier(snapshot.settings["tier"]).int8
 
 
 def _is_worn(snapshot: Snapshot) -> bool:

@@ -50,9 +50,12 @@ class Encoded(NamedTuple):
 
 
 class Portion(NamedTuple):
-    """Parts that become one segment, and how many living documents' vectors they have."""
+    """Segments that become one, and how many living documents' vectors they have.
 
-    parts: Sequence[Part]
+    By number: who holds a segment open keeps its files on the disk.
+    """
+
+    ids: Sequence[int]
     n_tokens: int
 
 
@@ -123,7 +126,7 @@ class Build:
             try:
                 codec, retrain = self._codec(snapshot, retrain, expected)
                 del snapshot  # which would keep what is replaced
-                done = self._compress(self._load(), codec, retrain)
+                done = self._compress(codec, retrain)
             finally:
                 empty_building(self._catalogue.folder)
             self._load()
@@ -160,31 +163,47 @@ class Build:
         self._report("train", 1, 1)
         return codec
 
-    def _compress(self, snapshot: Snapshot, codec: Codec, retrain: bool) -> bool:
+    def _compress(self, codec: Codec, retrain: bool) -> bool:
+        snapshot, limit = self._load(), self._limits.segment
         tier = Tier(snapshot.settings["tier"])
-        limit = self._limits.segment
         portions = list(_portions(_chosen(snapshot, codec, retrain, limit), codec, limit))
+        del snapshot  # which would keep on the disk what is replaced
         total = sum(portion.n_tokens for portion in portions)
         fresh = Tally()
         self._done = 0
         for portion in portions:
-            new = Tally()
-            built = self._build(portion, codec, tier, new, total)
-            fresh.add(new.sums, new.n)
-            with Compressor(self._catalogue, self._timeout) as compressor:
-                settings = {"errors": new.added_to(self._load().settings.get("errors"), codec)}
-                ids = [part.segment.info.id for part in portion.parts]
-                if not compressor.exchange(ids, built, settings):
-                    return False
+            if not self._exchange(portion, codec, tier, fresh, total):
+                return False
         if not self._own:
             fresh.warn_of_drift(codec, tier)
         return bool(portions)
 
-    def _build(self, portion: Portion, codec: Codec, tier: Tier, tally: Tally, total: int) -> Built | None:
-        """Write the segment of a portion, unless nothing in it is alive."""
-        if not any(part.keys.any() for part in portion.parts):
+    def _exchange(self, portion: Portion, codec: Codec, tier: Tier, fresh: Tally, total: int) -> bool:
+        """Commit a segment in the place of those of a portion; False if the index was emptied meanwhile.
+
+        It is made from the newest commit, and nothing older is held.
+        """
+        snapshot = self._load()
+        if self._done:
+            with Compressor(self._catalogue, self._timeout):
+                pass  # deletes what the portion before was made from
+        living = {part.segment.info.id: part for part in snapshot.parts}
+        if not living.keys() >= set(portion.ids):
+            return False
+        new = Tally()
+        built = self._build([living[id] for id in portion.ids], codec, tier, new, total)
+        fresh.add(new.sums, new.n)
+        with Compressor(self._catalogue, self._timeout) as compressor:
+            settings = {"errors": new.added_to(self._load().settings.get("errors"), codec)}
+            return compressor.exchange(portion.ids, built, settings)
+
+    def _build(
+        self, parts: Sequence[Part], codec: Codec, tier: Tier, tally: Tally, total: int
+    ) -> Built | None:
+        """Write the segment of some parts, unless nothing in them is alive."""
+        if not any(part.keys.any() for part in parts):
             return None
-        for part in portion.parts:
+        for part in parts:
             part.segment.check()
         codec.prepare()
         with storing(self._catalogue.folder):
@@ -195,7 +214,7 @@ class Build:
             return _encode(*task, codec, tier.int8)
 
         try:
-            for part in portion.parts:
+            for part in parts:
                 since = 0
                 for encoded in on_threads(encode, _tasks(part)):
                     with storing(self._catalogue.folder):
@@ -210,7 +229,7 @@ class Build:
                 part.segment.release()
                 alive = part.keys > 0
                 builder.end_documents(np.diff(part.segment.offsets)[alive], part.keys[alive])
-            sources = [(part.segment.info.id, np.flatnonzero(part.keys > 0)) for part in portion.parts]
+            sources = [(part.segment.info.id, np.flatnonzero(part.keys > 0)) for part in parts]
             with storing(self._catalogue.folder):
                 return Built(builder, builder.finish(), sources)
         except BaseException:
@@ -266,7 +285,7 @@ def _portions(parts: Sequence[Part], codec: Codec, limit: int) -> Iterator[Porti
         size = 0 if part is None else int(np.diff(part.segment.offsets)[part.keys > 0].sum())
         if some and (part is None or n_tokens + size > limit):
             if len(some) > 1 or not _has(some[0], codec):
-                yield Portion(some, n_tokens)
+                yield Portion([part.segment.info.id for part in some], n_tokens)
             some, n_tokens = [], 0
         if part is not None:
             some.append(part)

@@ -69,17 +69,17 @@ def merge(
     """
     done = False
     with WriterLock(catalogue.folder / "build.lock", wait):
-        while groups := list(choose(load())):
-            for parts in groups:
+        # One after another: a snapshot keeps what it holds on the disk, and that would be everything.
+        while (parts := next(iter(choose(load())), None)) is not None:
+            empty_building(catalogue.folder)
+            try:
+                built = _copy(parts, catalogue.folder)
+                with Compressor(catalogue, timeout) as compressor:
+                    if not compressor.exchange([part.segment.info.id for part in parts], built, {}):
+                        return done
+            finally:
                 empty_building(catalogue.folder)
-                try:
-                    built = _copy(parts, catalogue.folder)
-                    with Compressor(catalogue, timeout) as compressor:
-                        if not compressor.exchange([part.segment.info.id for part in parts], built, {}):
-                            return done
-                finally:
-                    empty_building(catalogue.folder)
-                done = True
+            done = True
         if done:
             load()
             with Compressor(catalogue, timeout):

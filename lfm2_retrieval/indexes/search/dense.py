@@ -135,7 +135,10 @@ def _settle(
 
     laid_out: dict[int | None, Any] = {}
     scores = np.empty(len(candidates.keys), np.float32)
-    for number in set(candidates.parts.tolist()):
+    numbers = set(candidates.parts.tolist())
+    for number in numbers:  # all of it before any is waited for
+        parts[number].segment.call_for(candidates.positions[candidates.parts == number])
+    for number in numbers:
         mine, segment = candidates.parts == number, parts[number].segment
         codec = turned_by(segment)
         id = None if codec is None else codec.id

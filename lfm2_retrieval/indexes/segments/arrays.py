@@ -174,6 +174,14 @@ class FolderBuilder:
         shutil.rmtree(self._building, ignore_errors=True)
 
 
+def _map_of(array: NDArray[Any]) -> mmap.mmap | None:
+    """What an array of an `ArrayFolder` is a view of, from the file's beginning on; None if it is empty."""
+    mapped: Any = array.base
+    while mapped is not None and not isinstance(mapped, mmap.mmap):
+        mapped = getattr(mapped, "base", None)
+    return mapped
+
+
 class ArrayFolder:
     """A folder of arrays, memory-mapped: sizes and headers are checked at once, the bytes by `problems`.
 
@@ -229,11 +237,33 @@ class ArrayFolder:
     def release(self) -> None:
         """Take what was read out of this process's memory; the system may keep it, and it is read again."""
         for array in self.arrays.values():
-            mapped: Any = array.base
-            while mapped is not None and not isinstance(mapped, mmap.mmap):
-                mapped = getattr(mapped, "base", None)
+            mapped = _map_of(array)
             if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
                 mapped.madvise(mmap.MADV_DONTNEED)
+
+    def prefetch(self, name: str, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        """Have the system read ranges of rows, all at once, before somebody touches them.
+
+        Touched one after another, each would wait for the disk, and the system reads far more around each
+        than is needed: with too little memory for the whole file, what it reads so drives out what is.
+
+        Parameters
+        ----------
+        name
+            The file.
+        starts, ends
+            int64 ``[n]``.
+        """
+        array = self.arrays[name]
+        mapped = _map_of(array)
+        if mapped is None or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        width = array.nbytes // max(len(array), 1)
+        firsts = (HEADER_BYTES + starts * width) // mmap.PAGESIZE * mmap.PAGESIZE
+        lengths = HEADER_BYTES + ends * width - firsts
+        with suppress(OSError):  # advice
+            for first, length in zip(firsts.tolist(), lengths.tolist(), strict=True):
+                mapped.madvise(mmap.MADV_WILLNEED, first, length)
 
     def check(self) -> None:
         """Hold everything to its checksum, before it is copied and gets new ones.

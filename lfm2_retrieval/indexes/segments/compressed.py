@@ -33,6 +33,8 @@ __all__ = [
 
 _SKEW = 1e-3
 """How far a rotation may be from one."""
+CALLED_FOR = 1 << 29
+"""So many bytes of int8 vectors may be more than memory keeps; smaller files stay there as a rule."""
 _PIECE = 1 << 17
 """So many vectors of a new segment are read again at a time."""
 
@@ -85,6 +87,11 @@ class CompressedSegment(Segment):
         if not decode.decode_pq(codec.turned, codec.codebooks, *stored, starts, ends, turned):
             raise self.damaged("centroids.npy")
         codec.turn_back(turned, decoded)
+
+    def call_for(self, positions: NDArray[np.int64]) -> None:
+        """As `Segment.call_for`: of int8 vectors that are many, for all else is read throughout."""
+        if self.steps.nbytes >= CALLED_FOR:
+            self.prefetch("int8.npy", self.offsets[positions], self.offsets[positions + 1])
 
     def copy(self, start: int, end: int) -> Block:
         """Some tokens as they are, for another segment of the same codec."""

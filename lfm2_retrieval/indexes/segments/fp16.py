@@ -251,6 +251,10 @@ class Segment(ArrayFolder):
         """
         raise NotImplementedError
 
+    def call_for(self, positions: NDArray[np.int64]) -> None:
+        """Have the system read what `decode` reads of some documents, where it may not be in memory: int64
+        ``[n]``."""
+
 
 class HalfSegment(Segment):
     """An fp16 segment."""

@@ -1,5 +1,6 @@
 """The compressed index, from its first document on, held to the exact one."""
 
+import mmap
 import shutil
 import signal
 import sqlite3
@@ -16,6 +17,7 @@ from lfm2_retrieval.errors import DamagedIndexError, InvalidInputError, InvalidT
 from lfm2_retrieval.indexes import Tier
 from lfm2_retrieval.indexes.commits import transaction
 from lfm2_retrieval.indexes.compaction import policy
+from lfm2_retrieval.indexes.segments import arrays, compressed
 
 TIERS = ["compact", "balanced", "accurate"]
 N = 700
@@ -468,3 +470,36 @@ def test_as_many_as_asked_for_are_found_whatever_the_lists_hold(tmp_path, where)
         short = TokenEmbeddings(query.embeddings[:1], np.array([0, 1]))
         few = SearchParams(60, nprobe=1, candidates=60, rerank=60)
         assert len(index.search(short, few, where=where)[0]) == 60
+
+
+def test_vectors_that_memory_may_lack_are_called_for_before_they_are_read(index, monkeypatch):
+    queries, called = clustered(6, seed=4), []
+    before = index.search(queries)
+
+    class Map:
+        def madvise(self, advice, start, length):
+            assert advice == mmap.MADV_WILLNEED
+            assert start % mmap.PAGESIZE == 0
+            called.append((start, start + length))
+
+    monkeypatch.setattr(arrays, "_map_of", lambda array: Map())
+    assert index.search(queries) == before  # the file is small
+    assert called == []
+    monkeypatch.setattr(compressed, "CALLED_FOR", 1)
+    assert index.search(queries) == before
+    assert bool(called) == (index.tier is not Tier.COMPACT)
+    if called:
+        [part] = index._snapshot().parts
+        keys = {entry.id: number for number, entry in enumerate(index.documents())}
+        for hit in before[0]:
+            rows = part.segment.offsets[keys[hit.id] : keys[hit.id] + 2]
+            first, last = arrays.HEADER_BYTES + rows * DIM
+            assert any(start <= first and last <= end for start, end in called)
+
+
+def test_calling_for_all_of_a_file_is_within_it(index):
+    for part in index._snapshot().parts:
+        n = np.array([part.segment.info.n_tokens])
+        for name in compressed.token_files(part.segment.layout):
+            part.segment.prefetch(name, n * 0, n)
+            part.segment.prefetch(name, n, n)

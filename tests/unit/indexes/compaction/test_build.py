@@ -279,6 +279,50 @@ def test_a_codec_is_trained_anew(tmp_path):
         assert recall(index.search(queries), exact) >= 0.95
 
 
+def on_disk(index):
+    """Bytes in segments."""
+    return sum(file.stat().st_size for file in (index.path / "segments").rglob("*.npy"))
+
+
+@pytest.mark.parametrize("how", ["first", "retrain", "merge"])
+def test_what_is_replaced_leaves_the_disk_by_and_by(several, monkeypatch, how):
+    if how != "first":
+        several.build(force=True)
+    if how == "merge":  # of several groups
+        several.delete(names(N)[::3])
+    most, before = [], on_disk(several)
+    exchange = Compressor.exchange
+
+    def watched(self, segments, built, settings):
+        most.append(on_disk(several) + sum(facts["bytes"] for facts in built.info.files.values()))
+        return exchange(self, segments, built, settings)
+
+    monkeypatch.setattr(Compressor, "exchange", watched)
+    if how == "merge":
+        several.merge(retrain=False)
+    else:
+        several.build(force=True, retrain=how == "retrain")
+    assert len(most) >= 3
+    # Beside what was there, at most what two portions became.
+    assert max(most) <= before * 1.35
+    several.verify()
+
+
+def test_a_merge_trains_anew_what_was_outgrown(tmp_path, monkeypatch):
+    monkeypatch.setattr(policy, "OUTGROWN", 1.2)
+    with Index.create(tmp_path / "index", DIM) as index:
+        index.add(names(500), clustered().select(np.arange(500)))
+        index.build(force=True)
+        made_for = index.codec_facts["n_tokens"]
+        index.add(names(N - 500, 500), clustered().select(np.arange(500, N)))
+        index.build(force=True)
+        assert index.codec_facts["n_tokens"] == made_for
+        index.merge()
+        assert index.codec_facts["n_tokens"] == index.n_tokens > made_for
+        assert index.ids() == names()
+        index.verify()
+
+
 def test_an_interrupted_change_of_codec_is_taken_up(several, monkeypatch):
     several.build(force=True)
     exchange, calls = Compressor.exchange, []
