@@ -21,6 +21,7 @@ __all__ = ["jit"]
 F = TypeVar("F", bound=Callable[..., object])
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
+_SIMD = Path(__file__).with_name("simd.py")
 
 
 def jit(function: F) -> F:
@@ -45,7 +46,8 @@ class _Cache(FunctionCache):  # type: ignore[misc]
 
 @cache
 def _fingerprint(folder: Path) -> str:
-    """Of all that machine code is made from and numba doesn't look at: options and the modules beside it."""
+    """Of all that machine code is made from and numba doesn't look at: options, the modules beside it, and
+    vectors in registers."""
     parts = [repr(sorted(_OPTIONS.items())).encode()]
-    parts += [source.read_bytes() for source in sorted(folder.glob("*.py"))]
+    parts += [source.read_bytes() for source in (*sorted(folder.glob("*.py")), _SIMD)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.compiling import jit
-from .simd import (
+from ...platform.simd import (
     prefetch,
 )
 from .types import Ids

@@ -11,7 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.compiling import jit
-from .simd import add, larger, load, multiply, multiply_add, prefetch, splat, splat_at, store, widen
+from ...platform.simd import (
+    add,
+    larger,
+    load,
+    multiply,
+    multiply_add,
+    prefetch,
+    splat,
+    splat_at,
+    store,
+    widen,
+)
 from .types import Ids
 
 __all__ = ["BLOCK", "score_float32", "score_int8", "score_pq"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.compiling import jit
-from .simd import as_single, larger, load, multiply_add, prefetch, splat, splat_at, store
+from ...platform.simd import as_single, larger, load, multiply_add, prefetch, splat, splat_at, store
 from .types import Numbers
 
 __all__ = ["LANES", "PIECE", "longest", "longest_of", "score_rows", "to_single"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.compiling import jit
-from .simd import (
+from ...platform.simd import (
     add,
     any_above,
     larger,

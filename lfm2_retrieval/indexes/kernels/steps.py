@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...platform.compiling import jit
-from .simd import (
+from ...platform.simd import (
     add_pairs,
     dot_quads,
     has_dot,

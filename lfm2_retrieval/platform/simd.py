@@ -378,7 +378,7 @@ def larger(typing: Any, left: Any, right: Any) -> Any:
 
 @intrinsic
 def as_single(typing: Any, value: Any) -> Any:
-    """float32 as it is, or float16, given as the uint16 of its bits, as float32.
+    """As float32: float32 as it is, float16, given as the uint16 of its bits, or bfloat16, as their int16.
 
     Where the processor has instructions for float16, infinity and NaN stay what they are. Elsewhere exponent
     and fraction move to their places in a float32, where the exponent is then short by 112; one exact
@@ -391,6 +391,10 @@ def as_single(typing: Any, value: Any) -> Any:
         if isinstance(value.element, types.Float):
             return bits
         single = context.get_value_type(vector)
+        if value.element.signed:
+            wide = ir.VectorType(ir.IntType(32), value.count)
+            places = ir.Constant(wide, [ir.Constant(wide.element, 16)] * value.count)
+            return builder.bitcast(builder.shl(builder.zext(bits, wide), places), single)
         if "+f16c" in context.codegen().magic_tuple()[2].split(","):
             half = ir.VectorType(ir.HalfType(), value.count)
             return builder.fpext(builder.bitcast(bits, half), single)
