@@ -1,8 +1,9 @@
-"""What lies between products of int8, in one pass over each row, compiled by numba.
+"""What lies between products, in one pass over each row, compiled by numba.
 
-torch would take a pass for each step, through memory. Kernels work on the rows from ``first`` to ``last``,
-release the interpreter's lock, and give the same bits for any division of the rows. A row is written as uint8
-around 128 with its scale, ``(value / scale) + 128``; rows of values that are no numbers get the scale NaN.
+torch would take a pass for each step, through memory, and of a query's few rows each would cost more to call
+than to do. Kernels work on the rows from ``first`` to ``last``, release the interpreter's lock, and give the
+same bits for any division of the rows. For products of int8 a row is written as uint8 around 128 with its
+scale, ``(value / scale) + 128``; rows of values that are no numbers get the scale NaN.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..platform.compiling import jit
 
-__all__ = ["convolve", "gate", "normalize", "quantize", "rotate"]
+__all__ = ["convolve", "gate", "mix", "norm", "normalize", "quantize", "rotate"]
 
 Floats = NDArray[np.float32]
 
@@ -65,13 +66,27 @@ def normalize(  # noqa: PLR0917  (compiled code takes positions)
     x: Floats, weight: Floats, eps: Floats, out: NDArray[np.uint8], scales: Floats, first: int, last: int
 ) -> None:
     """RMSNorm of rows of ``x`` ``[n, width]``, by ``weight`` ``[width]`` and ``eps`` ``[1]``."""
-    width = x.shape[1]
-    row, sums = np.empty(width, np.float32), np.empty(_LANES, np.float32)
+    row, sums = np.empty(x.shape[1], np.float32), np.empty(_LANES, np.float32)
     for i in range(first, last):
-        inverse = np.float32(1) / np.sqrt(_squares(x[i], sums) / np.float32(width) + eps[0])
-        for j in range(width):
-            row[j] = x[i, j] * inverse * weight[j]
+        _norm(x[i], weight, eps, row, sums)
         _round(row, out, scales, i)
+
+
+@jit
+def norm(  # noqa: PLR0917
+    x: Floats, weight: Floats, eps: Floats, out: Floats, first: int, last: int
+) -> None:
+    """The same as float32 ``[n, width]``."""
+    sums = np.empty(_LANES, np.float32)
+    for i in range(first, last):
+        _norm(x[i], weight, eps, out[i], sums)
+
+
+@jit
+def _norm(row: Floats, weight: Floats, eps: Floats, out: Floats, sums: Floats) -> None:
+    inverse = np.float32(1) / np.sqrt(_squares(row, sums) / np.float32(len(row)) + eps[0])
+    for j in range(len(row)):
+        out[j] = row[j] * inverse * weight[j]
 
 
 @jit
@@ -165,17 +180,46 @@ def convolve(  # noqa: PLR0917
     inside
         ``[taps, n]``: whether that row is of the same sequence.
     """
-    hidden = weights.shape[1]
-    row = np.empty(hidden, np.float32)
+    row = np.empty(weights.shape[1], np.float32)
     for i in range(first, last):
-        row[:] = 0
-        for tap in range(len(shifts)):
-            if inside[tap, i]:
-                k = i + shifts[tap]
-                factor = factors[k] * factors[k]
-                for j in range(hidden):
-                    row[j] += weights[tap, j] * (projected[k, j] * projected[k, 2 * hidden + j] * factor)
-        factor = factors[i]
-        for j in range(hidden):
-            row[j] *= projected[i, hidden + j] * factor
+        _mix(projected, factors, weights, shifts, inside, row, i)
         _round(row, out, scales, i)
+
+
+@jit
+def mix(  # noqa: PLR0917
+    projected: Floats,
+    factors: Floats,
+    weights: Floats,
+    shifts: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    out: Floats,
+    first: int,
+    last: int,
+) -> None:
+    """The same as float32 ``[n, hidden]``."""
+    for i in range(first, last):
+        _mix(projected, factors, weights, shifts, inside, out[i], i)
+
+
+@jit
+def _mix(  # noqa: PLR0917
+    projected: Floats,
+    factors: Floats,
+    weights: Floats,
+    shifts: NDArray[np.int64],
+    inside: NDArray[np.bool_],
+    row: Floats,
+    i: int,
+) -> None:
+    hidden = weights.shape[1]
+    row[:] = 0
+    for tap in range(len(shifts)):
+        if inside[tap, i]:
+            k = i + shifts[tap]
+            factor = factors[k] * factors[k]
+            for j in range(hidden):
+                row[j] += weights[tap, j] * (projected[k, j] * projected[k, 2 * hidden + j] * factor)
+    factor = factors[i]
+    for j in range(hidden):
+        row[j] *= projected[i, hidden + j] * factor

@@ -18,6 +18,7 @@ from ..platform.forks import Lock, busy
 from ..platform.openmp import can_limit
 from .backbone import Backbone, PackedBatch
 from .devices import settle_torch
+from .fused import fuse
 from .int8 import quantize
 from .linear import Choice, Kernels, pack
 from .projection import Projection
@@ -90,6 +91,8 @@ class Engine:
                     dtype = torch.bfloat16  # of the embeddings; the products are in int8 now
                 else:
                     self.choices = pack(backbone, dtype, kernels)
+                    if dtype == torch.float32:
+                        fuse(backbone)
                 backbone.embed_tokens.to(dtype)
         else:
             model.to(device, dtype)

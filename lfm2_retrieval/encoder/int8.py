@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from .backbone import Backbone, PackedBatch, ShortConv
 from .fused import Int8Attention, Int8ShortConv, Int8SwiGLU, round_rows
-from .linear import Choice, Kernels, Packed, once, pack_linear, select, time_layers
+from .linear import Choice, Kernels, once, pack_linear, select, time_layers
+from .packed import Packed
 from .shares import by_rows
 
 __all__ = ["SAMPLE", "fastest_milliseconds", "quantize"]
@@ -166,18 +167,9 @@ def _fused_operator(operator: Any, norm: nn.RMSNorm) -> nn.Module | None:
     if isinstance(operator, ShortConv):
         conv: Any = operator
         if conv.conv_bias is None and _all_int8(conv.in_proj, conv.out_proj):
-            return Int8ShortConv(norm, conv.in_proj, conv.out_proj, conv.conv_weight, conv.shifts)
+            return Int8ShortConv(norm, conv)
     elif _all_int8(operator.qkv_proj, operator.out_proj):
-        return Int8Attention(
-            norm,
-            operator.qkv_proj,
-            operator.out_proj,
-            q_norm=operator.q_norm,
-            k_norm=operator.k_norm,
-            heads=operator.heads,
-            kv_heads=operator.kv_heads,
-            causal=operator.causal,
-        )
+        return Int8Attention(norm, operator)
     return None
 
 

@@ -59,7 +59,7 @@ def by_rows(function: Callable[[Tensor], Tensor], x: Tensor, weights: int) -> Te
         How many a row is multiplied by.
     """
     rows = max(_FEWEST, min(_MOST, _WORK // weights)) if hasattr(_here, "threads") else _MOST
-    return function(x) if len(x) <= rows else torch.cat(shared(function, torch.split(x, rows)))
+    return function(x) if x.shape[0] <= rows else torch.cat(shared(function, torch.split(x, rows)))
 
 
 def shared(function: Callable[[T], Tensor], pieces: Sequence[T]) -> list[Tensor]:
