@@ -85,7 +85,7 @@ def _explain(names: Iterable[str], dtypes: Iterable[str], json_: bool) -> None:
             why += [f"not {kernel}: {fault}" for kernel, fault in one["refused"].items()]
             rows, columns = one["shape"]
             size = f"{rows} × {columns}"
-            click.echo(f"  {size:>12}  {one['dtype']:<9} {one['kernel']:<7} {'; '.join(why)}".rstrip())
+            click.echo(f"  {size:>12}  {one['dtype']:<9} {one['kernel']:<13} {'; '.join(why)}".rstrip())
 
 
 def _describe(name: str, what: str) -> dict[str, Any]:

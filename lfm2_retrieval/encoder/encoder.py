@@ -144,8 +144,8 @@ class Encoder:
             A branch, tag or commit of a model on the hub.
         kernels
             ``"auto"`` times the kernels for each shape of linear and takes the fastest that is right;
-            ``"plain"`` and ``"onednn"`` name one. The variable ``LFM2_RETRIEVAL_KERNELS`` stands in for
-            ``"auto"``. See :mod:`lfm2_retrieval.encoder.linear`.
+            ``"plain"``, ``"onednn"`` and ``"narrow"`` name one. The variable ``LFM2_RETRIEVAL_KERNELS``
+            stands in for ``"auto"``. See :mod:`lfm2_retrieval.encoder.linear`.
         query_cache
             How many queries' vectors are kept, of those encoded alone and up to 128 tokens long: 16 KB each
             of 32 tokens. 0 for none.

@@ -6,10 +6,14 @@
     oneDNN with the weight reordered once, by operators that torch has for its own compiler and doesn't
     document. On AMD processors float32 is up to twice as fast, since torch gives that to MKL otherwise; few
     rows gain in every dtype.
+``narrow``
+    Our own, of float32 whose weights are all float16 or bfloat16, as most checkpoints store them: they are
+    kept, and read, in these 16 bits. What a query takes is mostly the time to read the weights.
 
 The choice is made at load for each shape of weight: a kernel that is missing, fails or gives other numbers
-than ``F.linear`` is out, the fastest of the others is in. It never changes the dtype. Weights are held once,
-in the form that their kernel reads.
+than ``F.linear`` is out, the fastest of the others is in. Where ``narrow`` is the faster one of a query's few
+rows and another of many, both are: ``narrow+onednn``. It never changes the dtype of products. Weights are
+held once, in the form that their kernel reads, or in those of both.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Literal, get_args
 
@@ -28,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError
-from .shares import by_rows
+from .packed import FEW, KERNELS, Narrow, Packed, Plain, narrow_dtype
 
 __all__ = [
     "Choice",
@@ -47,11 +51,13 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _ROWS = 128  # of the timing: between a query and a step of documents
+_GAIN = 0.9
+"""``narrow`` takes few rows over from another kernel if it needs less than this of that one's time."""
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.01}
 """The greatest error allowed, as a share of the greatest output."""
 _VARIABLE = "LFM2_RETRIEVAL_KERNELS"
 
-Kernels = Literal["auto", "plain", "onednn"]
+Kernels = Literal["auto", "plain", "onednn", "narrow"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,51 +73,6 @@ class Choice:
     kernel: str
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
-
-
-class Packed(nn.Module):
-    """A linear layer that was packed for a kernel: takes ``[n, in]`` in any float dtype."""
-
-    def silu(self, x: Tensor) -> Tensor:
-        """``silu(self(x))``."""
-        out: Tensor = F.silu(self(x), inplace=True)
-        return out
-
-
-class _Plain(Packed):
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.weight, self.bias = weight, bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        return by_rows(self._multiply, x, self.weight.numel())
-
-    def _multiply(self, x: Tensor) -> Tensor:
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
-
-
-class _OneDNN(Packed):
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.dtype = weight.dtype
-        self.weight: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
-        self.bias = bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        return by_rows(partial(self._run, activation="none"), x, self.weight.numel())
-
-    def silu(self, x: Tensor) -> Tensor:
-        return by_rows(partial(self._run, activation="swish"), x, self.weight.numel())
-
-    def _run(self, x: Tensor, activation: str) -> Tensor:
-        x = x.to(self.dtype)
-        if not len(x):  # an empty product is none to oneDNN
-            return x.new_empty(0, self.weight.shape[0])
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, activation, [], "")
-        return out
-
-
-_KERNELS: Mapping[str, Callable[[Tensor, Tensor | None], Packed]] = {"plain": _Plain, "onednn": _OneDNN}
 
 
 _CHOSEN: dict[tuple[object, ...], Choice] = {}
@@ -170,22 +131,36 @@ def pack(model: nn.Module, dtype: torch.dtype, kernels: Kernels) -> list[Choice]
         If ``kernels`` names one that does not work here.
     """
     choices: dict[Choice, None] = {}
+    wide = {
+        one.weight.shape
+        for one in model.modules()
+        if isinstance(one, nn.Linear) and narrow_dtype(one.weight.detach().to(dtype)) is None
+    }
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                packed, choice = pack_linear(child, dtype, kernels)
+                packed, choice = pack_linear(child, dtype, kernels, narrow=child.weight.shape not in wide)
                 choices[choice] = None
                 setattr(parent, name, packed)
     return list(choices)
 
 
-def pack_linear(linear: nn.Linear, dtype: torch.dtype, kernels: Kernels) -> tuple[Packed, Choice]:
-    """One linear, packed for the kernel that its shape has got."""
+def pack_linear(
+    linear: nn.Linear, dtype: torch.dtype, kernels: Kernels, *, narrow: bool = True
+) -> tuple[Packed, Choice]:
+    """One linear, packed for the kernel that its shape has got; ``narrow``: whether that may be one of it."""
     weight = linear.weight.detach().to(dtype).contiguous()
     bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-    key = (*weight.shape, bias is not None, dtype, kernels, torch.get_num_threads())
-    choice = once(key, lambda: _choose(weight, bias, kernels))
-    return _KERNELS[choice.kernel](weight, bias), choice
+    narrow = narrow and narrow_dtype(weight) is not None
+    key = (*weight.shape, bias is not None, dtype, narrow, kernels, torch.get_num_threads())
+    choice = once(key, lambda: _choose(weight, bias, kernels, narrow=narrow))
+    return _make(choice.kernel, weight, bias), choice
+
+
+def _make(kernel: str, weight: Tensor, bias: Tensor | None) -> Packed:
+    """A layer by the name of its kernel, or by those of two."""
+    few, _, many = kernel.partition("+")
+    return Narrow(weight, bias, KERNELS[many](weight, bias)) if many else KERNELS[few](weight, bias)
 
 
 def once(key: tuple[object, ...], choose: Callable[[], Choice]) -> Choice:
@@ -198,16 +173,25 @@ def once(key: tuple[object, ...], choose: Callable[[], Choice]) -> Choice:
     return _CHOSEN.setdefault(key, choose()) if known is None else known
 
 
-def _choose(weight: Tensor, bias: Tensor | None, kernels: Kernels) -> Choice:
+def _choose(weight: Tensor, bias: Tensor | None, kernels: Kernels, *, narrow: bool = False) -> Choice:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(_ROWS, weight.shape[1], generator=draw).to(weight.dtype)
     exact = F.linear(x, weight, bias).float()
-    makers = {name: partial(make, weight, bias) for name, make in _KERNELS.items()}
+    makers = {name: partial(make, weight, bias) for name, make in KERNELS.items()}
     if not _onednn_pays(weight.dtype):
         del makers["onednn"]
+    if not narrow and kernels != "narrow":  # which then is told why not
+        makers.pop("narrow", None)
     shape = (weight.shape[0], weight.shape[1])
     tolerance = _TOLERANCE[weight.dtype]
-    return select(makers, x, exact=exact, tolerance=tolerance, kernels=kernels, shape=shape)
+    choice = select(makers, x, exact=exact, tolerance=tolerance, kernels=kernels, shape=shape)
+    is_fixed = (*shape, choice.dtype) in _FIXED
+    if choice.kernel in ("plain", "onednn") and "narrow" in choice.milliseconds and not is_fixed:
+        some = x[: FEW // 2]
+        times = time_layers({name: partial(makers[name](), some) for name in (choice.kernel, "narrow")})
+        if times["narrow"] < _GAIN * times[choice.kernel]:
+            return replace(choice, kernel=f"narrow+{choice.kernel}")
+    return choice
 
 
 def select(
@@ -248,7 +232,8 @@ def select(
     times = time_layers(calls) if len(calls) > 1 else {}
     chosen = min(times, key=times.__getitem__) if times else next(iter(working))
     name = dtype or str(x.dtype).removeprefix("torch.")
-    if kernels == "auto" and (fixed := _FIXED.get((*shape, name))) in working:
+    fixed = _FIXED.get((*shape, name), "") if kernels == "auto" else ""
+    if set(fixed.split("+")) <= working.keys():
         chosen = fixed
     _LOG.info("linear %s in %s: %s %s %s", shape, name, chosen, times, refused or "")
     return Choice(shape, name, chosen, times, refused)
@@ -274,7 +259,7 @@ def _try(make: Callable[[], Packed], x: Tensor, exact: Tensor, tolerance: float)
 def fastest_milliseconds(weight: Tensor, rows: int) -> float:
     """What one product with a weight ``[out, in]`` takes, of its dtype's kernels the best, at its best."""
     x = torch.randn(rows, weight.shape[1]).to(weight.dtype)
-    makers = _KERNELS if _onednn_pays(weight.dtype) else {"plain": _Plain}
+    makers = KERNELS if _onednn_pays(weight.dtype) else {"plain": Plain}
     layers = {name: make(weight, None) for name, make in makers.items()}
     return min(time_layers({name: partial(layer, x) for name, layer in layers.items()}).values())
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.encoder import fused, int8, linear
+from lfm2_retrieval.encoder import fused, int8, linear, packed
+from lfm2_retrieval.encoder.backbone import Backbone, PackedBatch
+from lfm2_retrieval.encoder.config import BackboneConfig
 from lfm2_retrieval.errors import InvalidInputError
 
 Make = Callable[..., Path]
@@ -77,6 +79,109 @@ def test_kernels_equal_linear(
     torch.testing.assert_close(gated.float(), F.silu(expected), atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(0, 210), into=st.integers(1, 1100), panels=st.integers(1, 5), bias=st.booleans())
+def test_narrow_weights_equal_linear(
+    kind: torch.dtype, rows: int, into: int, panels: int, bias: bool
+) -> None:
+    torch.manual_seed(rows * 1000 + into)
+    layer = nn.Linear(into, 16 * panels, bias=bias)
+    with torch.inference_mode():
+        layer.weight.copy_(layer.weight.to(kind))
+        x = torch.randn(rows, into)
+        narrow, choice = linear.pack_linear(layer, torch.float32, "narrow")
+        got, gated, expected = narrow(x), narrow.silu(x), layer(x)
+        strided = narrow(torch.randn(into, rows).copy_(x.T).T)
+        alone = torch.cat([narrow(row[None]) for row in x[:7]]) if rows else got[:7]
+    assert choice.kernel == "narrow"
+    assert narrow.weight.element_size() == 2
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gated, F.silu(expected), atol=1e-5, rtol=1e-5)
+    assert torch.equal(strided, got)
+    assert torch.equal(alone, got[:7])  # bit for bit, whatever rows are beside one
+
+
+def test_weights_that_need_more_bits_are_not_narrow() -> None:
+    wide, odd, named = nn.Linear(32, 32), nn.Linear(32, 33), nn.Linear(32, 32)
+    for layer in (odd, named):
+        layer.weight.data = layer.weight.data.half().float()
+    assert linear.pack_linear(wide, torch.float32, "auto")[1].kernel in KERNELS
+    assert "narrow" in linear.pack_linear(odd, torch.float32, "auto")[1].refused
+    assert linear.pack_linear(named, torch.bfloat16, "auto")[1].kernel in KERNELS
+    for layer, dtype, why in (
+        (wide, torch.float32, "16 bits"),
+        (odd, torch.float32, "multiple of 16"),
+        (named, torch.bfloat16, "16 bits"),
+    ):
+        with pytest.raises(InvalidInputError, match=why):
+            linear.pack_linear(layer, dtype, "narrow")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_shape_with_one_wide_weight_has_one_kernel_that_takes_all() -> None:
+    model = nn.Sequential(nn.Linear(32, 32, bias=False), nn.Linear(32, 32, bias=False))
+    model[0].weight.data = model[0].weight.data.half().float()
+    model.requires_grad_(False)
+    choices = linear.pack(model, torch.float32, "auto")
+    assert [choice.kernel in KERNELS for choice in choices] == [True]
+    assert type(model[0]) is type(model[1])
+
+
+@pytest.mark.usefixtures("fresh")
+def test_narrow_takes_the_few_rows_of_which_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors where another kernel is faster of many."""
+
+    def times(calls: dict, rounds: int = 7) -> dict[str, float]:
+        few = len(calls["narrow"].args[0]) < packed.FEW
+        return {name: 1.0 if name != "narrow" else (0.5 if few else 2.0) for name in calls}
+
+    monkeypatch.setattr(linear, "time_layers", times)
+    layer = nn.Linear(48, 64)
+    layer.weight.data = layer.weight.data.bfloat16().float()
+    both, choice = linear.pack_linear(layer, torch.float32, "auto")
+    assert choice.kernel == "narrow+plain"
+    for rows in (0, 3, packed.FEW, packed.FEW + 1):
+        x = torch.randn(rows, 48)
+        torch.testing.assert_close(both(x), layer(x))
+        torch.testing.assert_close(both.silu(x), F.silu(layer(x)))
+    monkeypatch.setattr(linear, "_FIXED", {})
+    linear.fix_kernels([(*choice.shape, choice.dtype, choice.kernel)])
+    monkeypatch.undo()
+    monkeypatch.setattr(linear, "_FIXED", {(64, 48, "float32"): "narrow+plain"})
+    assert linear.pack_linear(layer, torch.float32, "auto")[1].kernel == "narrow+plain"
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("conv_bias", [True, False])
+def test_one_pass_between_products_of_float32_changes_nothing(causal: bool, conv_bias: bool) -> None:
+    torch.manual_seed(3)
+    config = BackboneConfig(
+        vocab_size=50,
+        hidden_size=48,
+        layer_types=("conv", "full_attention", "conv"),
+        num_heads=6,
+        num_kv_heads=3,
+        ffn_size=64,
+        head_dim=8,
+        conv_kernel=3,
+        bidirectional=not causal,
+        conv_bias=conv_bias,
+    )
+    backbone = Backbone(config).requires_grad_(False)
+    for parameter in backbone.parameters():
+        parameter.normal_(std=0.3)
+    lengths = (1, 2, 2, 9, 30)
+    batch = PackedBatch(torch.randint(0, 50, (sum(lengths),)), lengths, (1, 2, 2, 6, 30))
+    with torch.inference_mode():
+        before = backbone(batch)
+        fused.fuse(backbone)
+        torch.testing.assert_close(backbone(batch), before, atol=1e-4, rtol=1e-4)
+    kinds = {type(module).__name__ for module in backbone.modules()}
+    assert {"FusedNorm", "FusedAttention"} <= kinds
+    assert ("FusedShortConv" in kinds) is not conv_bias
+
+
 @pytest.mark.parametrize("kernel", INT8)
 @settings(max_examples=25, deadline=None)
 @given(rows=st.integers(0, 70), into=st.integers(1, 90), out=st.integers(1, 90), scale=st.floats(1e-6, 1e6))
@@ -107,14 +212,14 @@ def test_int8_kernels_are_exact_in_what_was_rounded(
 )
 @pytest.mark.usefixtures("fresh")
 def test_a_kernel_that_fails_or_is_wrong_is_out(monkeypatch: pytest.MonkeyPatch, broken: Callable) -> None:
-    monkeypatch.setattr(linear._OneDNN, "_run", lambda self, x, activation: broken(x, self.weight))
+    monkeypatch.setattr(packed.OneDNN, "_run", lambda self, x, activation: broken(x, self.weight))
     monkeypatch.setattr(linear, "_onednn_pays", lambda dtype: True)
     layer = nn.Linear(32, 64)
-    packed, choice = linear.pack_linear(layer, torch.float32, "auto")
+    chosen, choice = linear.pack_linear(layer, torch.float32, "auto")
     assert choice.kernel == "plain"
     assert choice.refused["onednn"]
     x = torch.randn(5, 32)
-    torch.testing.assert_close(packed(x), layer(x))
+    torch.testing.assert_close(chosen(x), layer(x))
     with pytest.raises(InvalidInputError, match="'plain'"):
         linear.pack_linear(layer, torch.float32, "onednn")
 
@@ -146,7 +251,7 @@ def test_without_the_operators_all_dtypes_still_work(
     def missing(self, *args: object) -> None:
         raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
 
-    monkeypatch.setattr(linear._OneDNN, "__init__", missing)
+    monkeypatch.setattr(packed.OneDNN, "__init__", missing)
     monkeypatch.setattr(int8._OneDNNInt8, "__init__", missing)
     for dtype, before in expected.items():
         encoder = Encoder.load(checkpoint(), dtype=dtype)
@@ -170,10 +275,10 @@ def test_encoders_loaded_at_once_have_the_same_kernels(
         return linear.Choice(given["shape"], "float32", kernel)
 
     names: dict[int, str] = {}
-    plain = {"float32": (linear, linear._Plain), "int8": (int8, int8._PlainInt8)}
-    for module, kernel in plain.values():
+    plain = {(linear, "KERNELS"): packed.Plain, (int8, "_KERNELS"): int8._PlainInt8}
+    for (module, table), kernel in plain.items():
         monkeypatch.setattr(module, "select", select)
-        monkeypatch.setattr(module, "_KERNELS", {f"of thread {i}": kernel for i in range(2)})
+        monkeypatch.setattr(module, table, {f"of thread {i}": kernel for i in range(2)})
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(lambda _: Encoder.load(folder, dtype=dtype, kernels="auto"), range(2))
     assert one.kernels == two.kernels  # by identity: each was chosen once
@@ -194,9 +299,9 @@ def test_weights_are_held_once(checkpoint: Make, dtype: str) -> None:
     backbone = Encoder.load(checkpoint(conv_bias=True, kernel=4), dtype=dtype)._engine._model[0]
     assert not any(isinstance(module, nn.Linear) for module in backbone.modules())
     for module in backbone.modules():
-        if isinstance(module, linear.Packed):
+        if isinstance(module, packed.Packed):
             tensors = [value for value in vars(module).values() if isinstance(value, torch.Tensor)]
-            assert sum(tensor.ndim == 2 for tensor in tensors) == 1
+            assert sum(tensor.ndim >= 2 for tensor in tensors) == 1
 
 
 SHAPES = [
