@@ -333,6 +333,27 @@ def _facts(report: Report) -> str:
     return _table(["what", "measured"], rows)
 
 
+def _large(report: Report) -> str:
+    """What a large index took and how it is searched."""
+    building = report["building"]
+    peak = building["peak_bytes"]["compressing"]
+    rows = [
+        ["vectors", f"{report['vectors']:,}"],
+        ["compressing, CPU s", f"{building['cpu_s']['compressing']:,.0f}"],
+        ["memory while compressing, MB at most", f"{peak / 1e6:,.0f}"],
+        ["memory while searching, MB at most", f"{report['peak_bytes_searching'] / 1e6:,.0f}"],
+        ["disk after a commit, MB at most", f"{building['peak_disk_bytes'] / 1e6:,.0f}"],
+        ["disk in the end, MB", f"{report['bytes'] / 1e6:,.0f}"],
+        ["bytes a vector", f"{report['bytes_per_vector']:,.1f}"],
+    ]
+    for k in (10, 100):
+        rows.append([f"recall@{k}", f"{report[f'recall@{k}']:.3f}"])
+        for threads in (1, 2):
+            cpu = report[f"k={k}, threads={threads}"]["p50_cpu_ms"]
+            rows.append([f"k = {k}, {threads} thread{'s' * (threads > 1)}: p50, CPU ms", f"{cpu:,.1f}"])
+    return _table(["what", "measured"], rows)
+
+
 def _plain(value: Any) -> str:
     """A number, or several with their names."""
     if isinstance(value, Mapping):
@@ -351,6 +372,7 @@ _KINDS: Mapping[str, Callable[[Report], str]] = {
     "comparison": _comparison,
     "documents": _documents,
     "facts": _facts,
+    "large": _large,
 }
 
 
