@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings(), on_command_line():
             warnings.showwarning = _show_warning
+            _check_working_directory()
             try:
                 return super().invoke(ctx)
             except (RetrievalError, MemoryError) as error:
@@ -38,6 +40,14 @@ class Group(click.Group):
             except KeyboardInterrupt:
                 click.echo("Interrupted", err=True)
                 ctx.exit(130)
+
+
+def _check_working_directory() -> None:
+    """Refuse to work in one that was deleted: MKL would end the process, with words about torch's files."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise click.ClickException("the working directory is gone: cd to another") from None
 
 
 def _one_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..documents import ReadOptions
+from ..printable import printable
 from ._input import MOVED, batch_option, passages_options, reading_options, tell, trust_option
 from ._output import print_json
 
@@ -187,7 +188,7 @@ def _show(done: SyncReport, path: Path, retriever: Retriever | None, *, quiet: b
     if done.dry_run:
         for state, names in done.names.items():
             for name in names:
-                click.echo(f"{state:<8} {name}")
+                click.echo(f"{state:<8} {printable(name)}")
     counts = ", ".join(
         f"{getattr(done, name):,} {name}"
         for name in ("new", "changed", "renamed", "gone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from ..documents import FileDocument
 from ..encoder import batched, check_whole, numbered
 from ..errors import (
     DuplicateIdError,
@@ -97,7 +98,10 @@ def _checked(
         draft = draft_of(source, position, columns)
         if draft.id is not None:
             if draft.id in ids:
-                raise DuplicateIdError(f"the document id {draft.id[:80]!r} comes twice; ids must be unique")
+                where = f", again in {source.source}" if isinstance(source, FileDocument) else ""
+                raise DuplicateIdError(
+                    f"the document id {draft.id[:80]!r} comes twice{where}; ids must be unique"
+                )
             ids.add(draft.id)
             if store is not None and store.newest_ids([draft.id]):
                 raise DuplicateIdError(

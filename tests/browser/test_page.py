@@ -41,6 +41,8 @@ ROWS = [
     },
     {"id": "jisr", "title": "جسر", "text": "بنى الرومان جسورا من الحجر لا تزال قائمة", "lang": "ar"},
     {"id": "hashi", "title": "石橋", "text": "ローマ人は石で橋を建てました。", "lang": "ja"},
+    {"id": "up/../hashi", "title": "Above", "text": "An id that climbs.", "lang": "en", "__proto__": "own"},
+    {"id": "..", "title": "Two dots", "text": "An id of two dots.", "lang": "en", "__proto__": "other"},
     {"id": PAYLOAD, "title": PAYLOAD, "text": f"a bridge {PAYLOAD} javascript:alert(1)", "lang": PAYLOAD},
 ]
 
@@ -127,6 +129,19 @@ def test_a_search_shows_what_matched(page: Any) -> None:
     marks = first.locator("mark").all_inner_texts()
     assert {"bridges", "stone"} <= {mark.lower() for mark in marks}
     assert "hits in" in page.locator("#status").inner_text()
+
+
+@pytest.mark.parametrize(("id", "title"), [("up/../hashi", "Above"), ("..", "Two dots"), ("hashi", "石橋")])
+def test_a_document_is_shown_by_its_own_id(page: Any, id: str, title: str) -> None:
+    page.goto(f"/?doc={id}")
+    page.wait_for_selector(".whole")
+    assert page.locator("h1").inner_text() == title
+
+
+def test_a_field_may_have_any_name(page: Any) -> None:
+    page.goto("/?q=an+id&f.__proto__=%22own%22")
+    page.wait_for_selector(".hit")
+    assert page.locator(".hit h2").all_inner_texts() == ["Above"]
 
 
 def test_a_word_lights_up_its_matches_and_the_reverse(page: Any) -> None:

@@ -48,7 +48,7 @@ function askKey() {
 // ── The address ─────────────────────────────────────────────────────────────────────────────────────────────
 function stateOf(address) {
   const query = new URLSearchParams(address.search);
-  const filters = {};
+  const filters = Object.create(null); // fields have any names
   for (const [name, value] of query) if (name.startsWith("f.")) filters[name.slice(2)] = value;
   const k = Number.parseInt(query.get("k") ?? "", 10);
   return {
@@ -244,7 +244,7 @@ function shortPlace({ place }) {
 function placeOf(hit) {
   const place = [], short = shortPlace(hit);
   const where = short && `, ${short}`;
-  const id = hit.document_id ?? hit.id, path = hit.metadata?.path ?? hit.source ?? id;
+  const id = hit.document_id ?? hit.id, path = hit.metadata?.path || hit.source || id;
   place.push(`${String(path).endsWith(`/${id}`) ? id : path}${where}`);
   for (const heading of hit.headings ?? []) if (heading !== titleOf(hit)) place.push(heading);
   return element("p", { className: "place", title: path }, ...place.map((one) => element("bdi", { textContent: one })));
@@ -345,7 +345,7 @@ function hitOf(hit, query, state) {
 }
 
 function whereOf(filters) {
-  const where = {};
+  const where = Object.create(null);
   for (const [name, value] of Object.entries(filters)) {
     try { where[name] = JSON.parse(value); } catch { where[name] = value; }
   }
@@ -383,7 +383,9 @@ function counted(count, by) {
 const GOOD = 0.8; // of the best passage's score: what is shown as matching, too
 
 async function showDocument(state, mine) {
-  const whole = await call(`v1/documents/${state.doc.split("/").map(encodeURIComponent).join("/")}`);
+  // By its id as a value: in an address, browsers take ".." for a folder above, and get another document.
+  const [whole] = (await call("v1/get", { ids: [state.doc] })).documents;
+  if (!whole) throw new Error("There is no document of this id. It may have been deleted.");
   const query = { text: state.q, words: wordsOf(state.q) };
   const found = state.q.trim() ? (await call("v1/passages", { id: state.doc, query: state.q })).hits : [];
   if (mine !== asked) return;
@@ -472,7 +474,7 @@ function filterOf({ name, values }) {
     select.append(element("option", { value: JSON.stringify(value), textContent: `${text} (${number(count)})` }));
   }
   select.addEventListener("change", () => {
-    const filters = { ...stateOf(location).filters };
+    const { filters } = stateOf(location);
     if (select.value) filters[name] = select.value;
     else delete filters[name];
     go({ filters, doc: null, k: PAGE });

@@ -237,3 +237,12 @@ def test_long_documents_and_pooling(run, tmp_path, model):
     result = run("index", tmp_path / "other", *arguments, "--document-length", "5000")
     assert (result.exit_code, "at most 4096" in result.stderr) == (1, True)
     assert not (tmp_path / "other").exists()
+
+
+def test_two_tables_of_a_folder_with_the_same_id_are_named(run, tmp_path):
+    (tmp_path / "docs").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / "docs" / name).write_text("id,text\n1,one\n")
+    result = run("index", tmp_path / "index", tmp_path / "docs", "--model", "nano")
+    assert result.exit_code == 1
+    assert f"'1' comes twice, again in {tmp_path / 'docs' / 'b.csv'}" in result.stderr

@@ -151,3 +151,13 @@ def test_a_reader_that_went_away_is_no_crash(spawn, made):
     _, errors = process.communicate(timeout=120)
     assert errors == b""
     assert process.returncode == 1
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch, run):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = run("info", tmp_path / "index")
+    assert result.exit_code == 1
+    assert "cd to another" in result.stderr

@@ -19,6 +19,12 @@ def path(tmp_path):
     return tmp_path / "index"
 
 
+def test_a_name_of_two_lines_is_shown_on_one(run, docs, path):
+    (docs / "a\nnew      b.md").write_text("two lines")
+    shown = run("sync", path, docs, "--dry-run", "--model", "nano").stdout
+    assert r"new      a\x0anew      b.md" in shown.splitlines()
+
+
 def test_made_synced_and_searched(run, docs, path, checkpoint):
     dry = run("sync", path, docs, "--dry-run", "--model", checkpoint())
     assert dry.stdout.splitlines()[:2] == ["new      guide.md", "new      towns.csv"]
