@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from ..distributed import ShardedRetriever, is_manifest
+from ..errors import UnknownFieldWarning
 from ..indexes import Index
 from .connections import Protocol
 from .keys import KeyFile
@@ -36,6 +38,7 @@ def worker_app() -> FastAPI:
     """The application of one of several processes, which finds in the environment what it serves."""
     from .app import create_app
 
+    _keep_quiet()
     return create_app(os.environ[_PATH], ServerOptions.from_json(os.environ[_OPTIONS]))
 
 
@@ -74,6 +77,7 @@ def run(
     known = KeyFile(options.key_file).known()
     options.check_keys(len(known), sum(key.write for key in known))
     _allow_connections()
+    _keep_quiet()
     with ExitStack() as stack:
         # uvicorn raises the signal again when it is through.
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -114,3 +118,8 @@ def _allow_connections() -> None:
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):  # then it stays as it is
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _keep_quiet() -> None:
+    """Keep names of fields out of the log: they are told as warnings, of which Python remembers each."""
+    warnings.simplefilter("ignore", UnknownFieldWarning)

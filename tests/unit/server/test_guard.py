@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from lfm2_retrieval import Retriever
-from lfm2_retrieval.errors import InvalidInputError, InvalidTypeError
+from lfm2_retrieval.errors import InvalidInputError, InvalidTypeError, UnknownFieldWarning
 from lfm2_retrieval.server import KeyFile, ServerOptions, create_app
 from lfm2_retrieval.server.guard import BodyLimit
 from lfm2_retrieval.server.options import is_loopback
+from lfm2_retrieval.server.running import worker_app
 
 Serve = Callable[..., TestClient]
 
@@ -177,3 +179,13 @@ def test_options_pass_to_another_process() -> None:
 def test_what_is_loopback() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "[::1]", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org")))
+
+
+def test_names_of_fields_are_not_logged(monkeypatch: pytest.MonkeyPatch, keys: KeyFile) -> None:
+    options = ServerOptions(keys=str(keys.path))
+    monkeypatch.setenv("LFM2_RETRIEVAL_SERVE_PATH", "index")
+    monkeypatch.setenv("LFM2_RETRIEVAL_SERVE_OPTIONS", options.to_json())
+    with warnings.catch_warnings(record=True) as told:
+        worker_app()
+        warnings.warn("no document here has the field 'secret'", UnknownFieldWarning, stacklevel=1)
+    assert told == []
