@@ -42,6 +42,8 @@ def merging(n_shards: int = 64, k: int = 100, rounds: int = 200) -> float:
 
 def measure(n_documents: int, words: int, rounds: int, on_progress: Callable[[str], None]) -> dict[str, Any]:
     """Build and search; documents/s are of encoding alone, workers already started."""
+    import ray
+
     from lfm2_retrieval import Retriever
     from lfm2_retrieval.distributed import ShardedRetriever, build
 
@@ -75,13 +77,17 @@ def measure(n_documents: int, words: int, rounds: int, on_progress: Callable[[st
             ShardedRetriever.open(folder / "two workers", address="auto", model="nano") as there,
         ):
             queries = here.encoder.encode_queries([" ".join(dice.choices(_WORDS, k=6))])
-            times: dict[str, list[float]] = {"in this process": [], "on Ray": []}
+            times: dict[str, list[float]] = {"in this process": [], "on Ray": [], "of Ray, doing nothing": []}
             for i in range(rounds + 5):
                 for name, one in (("in this process", here), ("on Ray", there)):  # in turns
                     start = time.perf_counter()
                     one.store.search(queries)
                     if i >= 5:
                         times[name].append(1e3 * (time.perf_counter() - start))
+                start = time.perf_counter()
+                ray.get([one.actors[0].ping.remote() for one in there.store.shards.replicas])
+                if i >= 5:
+                    times["of Ray, doing nothing"].append(1e3 * (time.perf_counter() - start))
         for name, taken in times.items():
             report[f"p50 {name} ms"] = statistics.median(taken)
     return report

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 import zlib
@@ -127,13 +128,35 @@ def write_part(
                 text = last
         body = json.dumps({"offsets": _crc32(offsets), "shards": shares}).encode()
         (making / "part.json").write_bytes(body + b"\n%08x\n" % zlib.crc32(body))
+        for one in (*making.iterdir(), making):
+            _sync(one)
         try:
             making.rename(path)
         except OSError:
             if not path.exists():
                 raise
+        _sync(path.parent)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder, outlast a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def delete_damaged(folder: Path) -> None:
+    """Delete all parts that aren't what was written."""
+    for path in folder.glob("[!.]*"):
+        try:
+            for shard in json.loads((path / "part.json").read_bytes().splitlines()[0])["shards"]:
+                read_part(path, int(shard))
+        except (DamagedIndexError, OSError, ValueError, LookupError):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def read_part(path: Path, shard: int) -> StoredPart:

@@ -6,7 +6,6 @@ wherever workers, nodes or its driver died.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from ..platform.threads import using
 from ..retriever.encoding import encode_texts
 from ..retriever.pieces import part as part_of
 from ..retriever.splitting import Splitter, Whole, whole_of
-from .parts import Encoded, Part, StoredPart, part_path, read_part, write_part
+from .parts import Encoded, Part, StoredPart, delete_damaged, part_path, read_part, write_part
 from .routing import shard_of
 
 __all__ = ["LEDGER", "PartDone", "Plan", "Worker", "open_shard", "shard_name"]
@@ -222,13 +221,13 @@ def whole_of_document(document: Document) -> Whole:
 
 
 def _read(path: Path, shard: int) -> StoredPart:
-    """What a shard has of a part; one that is damaged is deleted, so that it is encoded again."""
+    """What a shard has of a part; where one is damaged, all are deleted that are, to be encoded again."""
     try:
         return read_part(path, shard)
     except (DamagedIndexError, FileNotFoundError) as error:
-        shutil.rmtree(path, ignore_errors=True)
+        delete_damaged(path.parent)
         raise StoredIndexError(
-            f"{error}; build again, which encodes this part anew and keeps all else"
+            f"{error}; build again, which encodes what is damaged anew and keeps all else"
         ) from error
 
 

@@ -41,8 +41,11 @@ class _Worker:
         self._threads, self._memory = threads, memory
         self._worker: Worker | None = None
 
-    def start(self) -> None:
-        """Load the model; not done when the actor is made, since Ray hides what is raised there."""
+    def start(self) -> int:
+        """Load the model, and tell the id of the process.
+
+        This isn't done when the actor is made, since Ray hides what is raised there.
+        """
         recorded = self._plan.encoder
         fix_kernels(self._plan.kernels)
         try:
@@ -56,14 +59,11 @@ class _Worker:
                 "the same, by a path that they share or a revision"
             )
         self._worker = Worker(self._folder, self._plan, encoder, self._threads, self._memory)
+        return os.getpid()
 
     def do(self, method: str, *args: Any) -> Any:
         """Do a step."""
         return getattr(self._worker, method)(*args)
-
-    def process(self) -> int:
-        """The id of the process."""
-        return os.getpid()
 
 
 class _Step(NamedTuple):
@@ -89,12 +89,13 @@ class _Step(NamedTuple):
 
 @dataclass(eq=False)
 class _Member:
-    """An actor, what it is at, and whether that is its start."""
+    """An actor, what it is at, whether that is its start, and the id of its process after that."""
 
     actor: Any
     answer: Any
     step: _Step | None = None
     starting: bool = True
+    process: int | None = None
     deaths: int = 0
 
 
@@ -212,7 +213,9 @@ class RayPool:
         except exceptions.RayError as error:
             self._replace(member, error)
             return []
-        step, member.step, member.answer, member.starting = member.step, None, None, False
+        step, member.step, member.answer = member.step, None, None
+        if member.starting:
+            member.starting, member.process = False, result
         return [] if step is None else [Done(step.name, result)]
 
     def _replace(self, member: _Member, error: BaseException) -> None:

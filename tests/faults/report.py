@@ -19,6 +19,7 @@ _ABOUT = {
     "flips-compressed": "a byte changed in an index with a codec",
     "concurrency": "two writers, eight readers",
     "numbers": "processes add documents without ids, and delete some",
+    "shards": "SIGKILL of drivers, workers and actors while shards are built and changed",
     "begin": "processes index into a path that doesn't exist yet",
     "deleted": "nine tenths of the documents deleted: recall@10 of the others, against exact MaxSim",
 }

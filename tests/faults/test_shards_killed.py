@@ -4,51 +4,26 @@ once. ``LFM2_RETRIEVAL_KILLS`` says how many kills each makes, by default 100.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
+from collections import Counter
 
 import pytest
+from report import report
+from shard_jobs import PRELOADED, N, build_shards, change_shards, rows, small_parts
 
 from lfm2_retrieval import Encoder
-from lfm2_retrieval.distributed import MANIFEST, ShardedRetriever, build, building, sources, workers
+from lfm2_retrieval.distributed import MANIFEST, ShardedRetriever, build, workers
 from lfm2_retrieval.errors import RetrievalError
 
 pytestmark = pytest.mark.campaign
 
 KILLS = int(os.environ.get("LFM2_RETRIEVAL_KILLS", "100"))
-SUPPORT = Path(__file__).parents[1] / "unit/distributed"
-N = 600
-
-_BUILD = """
-import sys
-sys.path.insert(0, {support!r})
-from distributed_support import documents
-from lfm2_retrieval.distributed import build, building, sources
-sources.PART_DOCUMENTS, building._APPENDED_TOKENS = 20, 300
-print("begun", flush=True)
-build(documents({n}), {path!r}, shards=3, model="nano", workers=0)
-"""
-_CHANGE = """
-import sys
-from lfm2_retrieval.distributed import ShardedRetriever
-with ShardedRetriever.open({path!r}, model="nano") as opened:
-    first = {first}
-    print("begun", flush=True)
-    while True:
-        rows = [{{"id": f"n{{first + i}}", "text": f"storm number {{first + i}}"}} for i in range(6)]
-        opened.add(rows, on_conflict="replace")
-        print("added", first, first + 6, flush=True)
-        opened.delete([f"n{{first}}"], missing_ok=True)
-        print("deleted", first, flush=True)
-        first += 6
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,30 +45,36 @@ def ray():
     module.shutdown()
 
 
+@pytest.fixture(scope="module")
+def forks():
+    """Processes forked from one that has everything imported, which takes seconds each otherwise."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 @pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    monkeypatch.setattr(sources, "PART_DOCUMENTS", 20)
-    monkeypatch.setattr(building, "_APPENDED_TOKENS", 300)
+def _small_parts(monkeypatch):
+    small_parts(monkeypatch.setattr)
 
 
-def rows():
-    sys.path.insert(0, str(SUPPORT))
-    from distributed_support import documents
-
-    return documents(N)
-
-
-def begun(code, **values):
-    """A process that has loaded what it needs, and goes to work."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code.format(**values)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n", process.stderr and process.stderr.read()
-    return process
+def killed(forks, job, *args, seconds):
+    """Run a job, and kill it so long after it has begun; whether it was, and what it told."""
+    ours, its = forks.Pipe(duplex=False)
+    process = forks.Process(target=job, args=(its, *args))
+    process.start()
+    its.close()
+    told = [ours.recv()]
+    process.join(seconds)
+    process.kill()
+    process.join()
+    try:
+        while True:
+            told.append(ours.recv())
+    except EOFError:
+        ours.close()
+    assert process.exitcode in (0, -signal.SIGKILL), told
+    return process.exitcode != 0, told
 
 
 def check_whole(folder, nano):
@@ -101,32 +82,32 @@ def check_whole(folder, nano):
     with ShardedRetriever.open(folder, model=nano) as opened:
         opened.verify()
         assert opened.ids() == [row["id"] for row in rows()]
-        assert opened.search("storm in the harbour", N, exact=True)
+        assert len(opened.search("storm in the harbour", N, exact=True)) == N
 
 
-def test_drivers_killed_while_they_build(nano, tmp_path):
-    dice, kills, built = random.Random(1), 0, 0
+def test_drivers_killed_while_they_build(forks, nano, tmp_path):
+    dice, phases, built, known = random.Random(1), Counter(), 0, 0
     folder = tmp_path / "collection"
-    while kills < KILLS:
-        process = begun(_BUILD, support=str(SUPPORT), n=N, path=str(folder))
-        try:
-            process.wait(dice.uniform(0.05, 2.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.communicate()
+    while phases.total() < KILLS:
+        was_killed, told = killed(forks, build_shards, str(folder), seconds=dice.uniform(0.0, 1.2))
+        phase, documents, before = told[-1]
+        if phase in ("train", "encode", "ended"):
+            assert before >= known  # what was encoded by others before, isn't encoded again
+        known = max(known, documents)
+        if was_killed:
+            phases[{"begun": "starting", "index": "encoding and appending"}.get(phase, phase)] += 1
         if (folder / MANIFEST).exists() and not (folder / "building").exists():
             check_whole(folder, nano)
             shutil.rmtree(folder)
-            built += 1
+            built, known = built + 1, 0
     build(rows(), folder, shards=3, model="nano", workers=0)
     check_whole(folder, nano)
-    print(f"{kills} kills, {built + 1} collections whole")
+    report("shards-drivers", {"killed": phases.total(), "by phase": phases, "whole": built + 1})
 
 
 def test_workers_killed_while_they_build(ray, nano, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "_RETRIES", 50)  # so many deaths of one part are this test's doing
-    pools, kills = [], 0
+    monkeypatch.setattr(workers, "_RETRIES", 10_000)  # so many deaths of one part are this test's doing
+    pools, steps = [], Counter()
     made = workers.RayPool.__init__
 
     def keep(self, *args, **options):
@@ -135,18 +116,22 @@ def test_workers_killed_while_they_build(ray, nano, tmp_path, monkeypatch):
 
     monkeypatch.setattr(workers.RayPool, "__init__", keep)
     dice, built = random.Random(2), 0
-    while kills < KILLS:
+    while steps.total() < KILLS:
         done = threading.Event()
 
         def killing(done=done):
-            nonlocal kills
-            while not done.wait(dice.uniform(0.5, 3.0)):
-                try:
-                    actor = dice.choice(pools[0]._members).actor
-                    os.kill(ray.get(actor.process.remote(), timeout=20), signal.SIGKILL)
-                    kills += 1
-                except (IndexError, ProcessLookupError, ray.exceptions.RayError):
+            while not done.wait(dice.uniform(0.0, 0.3)):
+                busy = [one for pool in pools for one in pool._members if one.step and one.process]
+                if not busy or steps.total() >= KILLS:
                     continue
+                member = dice.choice(busy)
+                step, process, member.process = member.step, member.process, None
+                try:
+                    os.kill(process, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+                if step is not None:
+                    steps[step.method] += 1
 
         killer = threading.Thread(target=killing)
         killer.start()
@@ -160,87 +145,98 @@ def test_workers_killed_while_they_build(ray, nano, tmp_path, monkeypatch):
         check_whole(folder, nano)
         shutil.rmtree(folder)
         built += 1
-    print(f"{kills} kills, {built} collections whole")
+    report("shards-workers", {"killed": steps.total(), "by step": steps, "whole": built})
 
 
-def test_writers_killed_while_they_change(nano, tmp_path):
+def test_writers_killed_while_they_change(forks, nano, tmp_path):
     folder = tmp_path / "collection"
     build(rows(), folder, shards=3, model=nano, workers=0)
-    dice, first = random.Random(3), 0
-    expected: dict[str, bool] = {}
-    for _ in range(KILLS):
-        process = begun(_CHANGE, path=str(folder), first=first)
-        time.sleep(dice.uniform(0.02, 1.0))
-        process.send_signal(signal.SIGKILL)
-        told, _ = process.communicate()
-        for line in told.splitlines():
-            if line.startswith("added") and line.count(" ") == 2:
-                begin, end = map(int, line.split()[1:])
-                expected |= {f"n{i}": True for i in range(begin, end)}
-                first = end
-            elif line.startswith("deleted"):
-                expected[f"n{line.split()[1]}"] = False
-        for i in range(first, first + 6):  # not acknowledged: may be there or not
-            expected.pop(f"n{i}", None)
-        unsure = f"n{first - 6}"
-        first += 6
+    dice, first, calls = random.Random(3), 0, Counter()
+    there, acknowledged = {row["id"] for row in rows()}, 0
+    while calls.total() < KILLS:
+        was_killed, told = killed(forks, change_shards, str(folder), first, seconds=dice.uniform(0.0, 0.6))
+        assert was_killed
+        unsure = set()
+        for what, number, ids in told:
+            first = number + 6
+            if what in ("adding", "deleting"):
+                unsure = set(ids)
+            elif what == "added":
+                there |= set(ids)
+            elif what == "deleted":
+                there -= set(ids)
+            if what in ("added", "deleted"):
+                unsure, acknowledged = set(), acknowledged + 1
+        calls[{"adding": "add", "deleting": "delete"}.get(told[-1][0], "between calls")] += 1
         with ShardedRetriever.open(folder, model=nano) as opened:
             ids = opened.ids()
             assert len(set(ids)) == len(ids)
+            assert set(ids) - unsure == there - unsure
             there = set(ids)
-            lost = [id for id, is_there in expected.items() if (id in there) is not is_there and id != unsure]
-            assert not lost
-            expected[unsure] = unsure in there
+            assert len(opened.search("storm number", 50)) == 50
     with ShardedRetriever.open(folder, model=nano) as opened:
         opened.verify()
+    report("shards-writers", {"killed": calls.total(), "by call": calls, "acknowledged": acknowledged})
 
 
 def test_actors_killed_while_they_search_and_change(ray, nano, tmp_path):
     folder = tmp_path / "collection"
     build(rows(), folder, shards=2, model=nano, workers=0)
-    dice, kills, done, worked = random.Random(4), 0, threading.Event(), threading.Event()
+    dice, done, worked = random.Random(4), threading.Event(), threading.Event()
+    calls, at = Counter(), ["between calls"]
+    expected, number, failed = {row["id"] for row in rows()}, 0, 0
     with ShardedRetriever.open(folder, address="auto", model="nano", replicas=2) as opened:
 
         def killing():
-            nonlocal kills
-            while not done.wait(dice.uniform(0.0, 0.5)):
-                if not worked.wait(1.0):
-                    continue
+            while not done.wait(dice.uniform(0.0, 0.6)):
+                if not worked.wait(1.0) or calls.total() >= KILLS:
+                    continue  # a call is to succeed between two kills
                 worked.clear()
+                actor = dice.choice(dice.choice(opened.store.shards.replicas).actors)
                 try:
-                    actor = dice.choice(dice.choice(opened.store.shards.replicas).actors)
-                    os.kill(ray.get(actor.ping.remote(), timeout=20), signal.SIGKILL)
-                    kills += 1
+                    process = ray.get(actor.ping.remote(), timeout=20)
+                    call = at[0]
+                    os.kill(process, signal.SIGKILL)
+                    calls[call] += 1
                 except (ProcessLookupError, ray.exceptions.RayError):
                     continue
 
         killer = threading.Thread(target=killing)
         killer.start()
-        expected, number, failed = {row["id"] for row in rows()}, 0, 0
         try:
-            while kills < KILLS:
+            while calls.total() < KILLS:
                 some = [{"id": f"a{number + i}", "text": f"storm number {number + i}"} for i in range(4)]
                 number += 4
-                names = {row["id"] for row in some}
+                at[0] = "add"
                 try:
                     assert opened.add(some) == 4
+                except RetrievalError:  # it may be done in some shards: the same call again does the rest
+                    failed += 1
+                    repeat(lambda some=some: opened.add(some, on_conflict="replace"))
+                expected |= {row["id"] for row in some}
+                at[0] = "search"
+                try:
                     assert len(opened.search("storm in the harbour")) == 10
                 except RetrievalError:
                     failed += 1
-                    while True:
-                        try:
-                            opened.add(some, on_conflict="replace")
-                            break
-                        except RetrievalError:
-                            continue
-                expected |= names
+                at[0] = "between calls"
                 worked.set()
         finally:
             done.set()
             killer.join()
-        print(f"{kills} kills, {number} documents added, {failed} calls repeated")
     with ShardedRetriever.open(folder, model=nano) as opened:
         opened.verify()
         ids = opened.ids()
         assert len(ids) == len(set(ids))
         assert set(ids) == expected
+    figures = {"killed": calls.total(), "by call": calls, "acknowledged": number, "calls repeated": failed}
+    report("shards-actors", figures)
+
+
+def repeat(call):
+    """Call until it succeeds."""
+    while True:
+        try:
+            return call()
+        except RetrievalError:
+            time.sleep(0.1)

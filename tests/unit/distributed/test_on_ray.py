@@ -153,7 +153,7 @@ def test_a_build_by_workers_that_die_equals_one_in_this_process(ray, nano, tmp_p
 
     def kill_once(progress):
         if progress.documents >= 80 and not killed:
-            killed.append(ray.get(pools[0]._members[0].actor.process.remote()))
+            killed.append(next(one.process for one in pools[0]._members if one.process))
             os.kill(killed[0], signal.SIGKILL)
 
     build(
