@@ -37,8 +37,8 @@ def command(  # noqa: PLR0917  (one an option)
     """Make the index PATH of the vectors in SOURCE.
 
     SOURCE is a Parquet file with the columns id and vectors, and perhaps text, metadata and more; a .npz of
-    an array a document; FILE.npy beside FILE.offsets.npy, as export writes them; or a folder of PyLate or
-    fast-plaid.
+    an array a document; FILE.npy beside FILE.offsets.npy, as export writes them; or a folder of PyLate,
+    fast-plaid or ColBERT.
     """
     if source.suffix == ".parquet":
         need("reading Parquet", "parquet", "pyarrow")

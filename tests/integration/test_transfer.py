@@ -281,6 +281,45 @@ def test_a_folder_of_pylate(tmp_path, bits, merged):
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_folders_of_colbert_are_decoded(tmp_path, bits):
+    """As its residual codec writes them, by its paper's code: number by number, the least bit first."""
+    torch = pytest.importorskip("torch")
+    dice = torch.Generator().manual_seed(bits)
+    folder = tmp_path / "colbert"
+    folder.mkdir()
+    centroids = torch.randn(9, DIM, generator=dice).half()
+    weights = (torch.randn(1 << bits, generator=dice).sort().values * 0.1).half()
+    torch.save(centroids, folder / "centroids.pt")
+    torch.save((torch.zeros((1 << bits) - 1), weights), folder / "buckets.pt")
+    torch.save(torch.tensor(0.1), folder / "avg_residual.pt")
+    lengths, wanted = [[3, 0, 5], [4, 2]], []
+    for n, some in enumerate(lengths):
+        total = sum(some)
+        codes = torch.randint(0, 9, (total,), generator=dice, dtype=torch.int32)
+        numbers = torch.randint(0, 1 << bits, (total, DIM), generator=dice).to(torch.uint8)
+        each = (numbers.unsqueeze(-1) >> torch.arange(bits, dtype=torch.uint8)) & 1
+        packed = np.packbits(each.numpy().reshape(total, -1), axis=1)
+        torch.save(codes, folder / f"{n}.codes.pt")
+        torch.save(torch.from_numpy(packed), folder / f"{n}.residuals.pt")
+        (folder / f"doclens.{n}.json").write_text(json.dumps(some))
+        (folder / f"{n}.metadata.json").write_text(
+            json.dumps({"passage_offset": 0, "num_passages": len(some)})
+        )
+        vectors = centroids[codes.long()].float() + weights[numbers.long()].float()
+        wanted.append(torch.nn.functional.normalize(vectors, dim=-1).numpy())
+    (folder / "metadata.json").write_text(json.dumps({"config": {"nbits": bits}, "num_chunks": 2}))
+    with import_index(folder, tmp_path / "made") as made:
+        assert list(made.ids()) == list("01234")
+        found = made.embeddings(list("01234"))
+        assert found.lengths.tolist() == [3, 0, 5, 4, 2]
+        np.testing.assert_allclose(found.embeddings, np.concatenate(wanted), atol=1e-3)
+    (folder / "1.codes.pt").write_bytes(pickle.dumps(print))
+    with pytest.raises(InvalidInputError, match=r"1\.codes\.pt can't be read as tensors"):
+        import_index(folder, tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+
+
 def test_commands(index, tmp_path, monkeypatch):
     run = CliRunner().invoke
     done = run(main, ["export", str(index.path), "--to", "parquet", "-o", str(tmp_path / "a.parquet")])

@@ -34,7 +34,7 @@ def import_index(
     source
         A ``.parquet`` file with a row a document: ``id``, ``vectors``, and perhaps ``text`` and ``metadata``
         (JSON, or a struct), other columns are metadata, too; a ``.npz`` or ``.npy``, see `rows_of_arrays`; or
-        a folder of fast-plaid or PyLate, see `rows_of_plaid`.
+        a folder of fast-plaid, PyLate or ColBERT, see `rows_of_plaid`.
     path
         Where the index goes; nothing is there.
     ids
@@ -97,7 +97,8 @@ def _open(source: Path, ids: Path | None, vectors: str) -> tuple[int, Iterator[R
     if source.is_dir():
         if not is_plaid(source):
             raise InvalidInputError(
-                f"{source}: is no folder of fast-plaid or PyLate, which has centroids.npy"
+                f"{source}: is no folder of fast-plaid, PyLate or ColBERT, which has centroids.npy or "
+                "centroids.pt"
             )
         return *rows_of_plaid(source, ids), None
     if source.suffix == ".parquet":

@@ -1,10 +1,14 @@
-"""Folders that fast-plaid, and so PyLate, wrote; their code isn't needed.
+"""Folders that fast-plaid, and so PyLate, wrote, or Stanford's ColBERT; their code isn't needed.
 
 A folder has ``centroids.npy`` ``[n, dim]``, ``bucket_weights.npy`` ``[2**bits]``, lengths of documents in
 ``doclens.N.json``, and, in pieces ``N.codes.npy`` and ``N.residuals.npy`` or, since fast-plaid 1.6, merged in
 ``merged_codes.npy`` and ``merged_residuals.npy``, whose ends may be unused: a centroid's number a token, and
 ``dim * bits / 8`` bytes, the bits of a number with the least first. A vector is its centroid plus the weights
 of its numbers, normalised. What was lost when it was made is lost.
+
+ColBERT, which PLAID is of, has the same in files of torch: ``centroids.pt``, ``buckets.pt`` (the bounds of
+the numbers, and their weights), ``N.codes.pt`` and ``N.residuals.pt``. Tensors are read of these, and nothing
+else that a pickle may hold.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ _IDS = "plaid_ids_to_documents_ids.sqlite"
 
 
 def is_plaid(folder: Path) -> bool:
-    """Whether a folder is one of fast-plaid's, or of PyLate's."""
-    return (_inner(folder) / "centroids.npy").is_file()
+    """Whether a folder is one of fast-plaid's, of PyLate's, or of ColBERT's."""
+    return any((_inner(folder) / f"centroids.{ending}").is_file() for ending in ("npy", "pt"))
 
 
 def rows_of_plaid(folder: Path, ids: Path | None) -> tuple[int, Iterator[Rows]]:
@@ -42,7 +46,7 @@ def rows_of_plaid(folder: Path, ids: Path | None) -> tuple[int, Iterator[Rows]]:
     Parameters
     ----------
     folder
-        Of fast-plaid, whose documents are numbered, or of PyLate, whose table of ids is read.
+        Of fast-plaid or ColBERT, whose documents are numbered, or of PyLate, whose table of ids is read.
     ids
         Instead: see `described`.
 
@@ -52,10 +56,12 @@ def rows_of_plaid(folder: Path, ids: Path | None) -> tuple[int, Iterator[Rows]]:
         If a file is missing, or not as the others say.
     """
     inner = _inner(folder)
-    centroids, weights = _load(inner / "centroids.npy"), _load(inner / "bucket_weights.npy")
+    of_colbert = not (inner / "centroids.npy").is_file()
+    centroids = _load(inner, "centroids")
+    weights = _load(inner, "buckets", 1) if of_colbert else _load(inner, "bucket_weights")
     bits = int(np.log2(max(len(weights), 1)))
     if centroids.ndim != 2 or weights.ndim != 1 or len(weights) != 1 << bits or 8 % max(bits, 1) or not bits:
-        raise InvalidInputError(f"{inner}: centroids and bucket weights are none of fast-plaid's")
+        raise InvalidInputError(f"{inner}: centroids and bucket weights are none of PLAID's")
     dim = int(centroids.shape[1])
     parts = sorted(inner.glob("doclens.*.json"), key=lambda one: int(one.name.split(".")[1]))
     lengths = [_lengths(one) for one in parts]
@@ -72,20 +78,20 @@ def _decoded(
     inner: Path, lengths: list[list[int]], centroids: NDArray[Any], weights: NDArray[Any], bits: int
 ) -> Iterator[NDArray[Any]]:
     """Each document's vectors, in order."""
-    merged = not (inner / "0.codes.npy").is_file()
+    merged = (inner / "merged_codes.npy").is_file() and not (inner / "0.codes.npy").is_file()
     at = 0
     for number, some in enumerate(lengths):
         prefix = "merged_" if merged else f"{number}."
         at = at if merged else 0
-        codes, residuals = (_load(inner / f"{prefix}{name}.npy") for name in ("codes", "residuals"))
+        codes, residuals = (_load(inner, f"{prefix}{name}") for name in ("codes", "residuals"))
         wide = centroids.shape[1] * bits // 8
         if residuals.ndim != 2 or residuals.shape[1] != wide or residuals.dtype != np.uint8:
-            raise InvalidInputError(f"{inner}: {prefix}residuals.npy must have {wide} bytes a vector")
+            raise InvalidInputError(f"{inner}: {prefix}residuals must have {wide} bytes a vector")
         for length in some:
             here = np.asarray(codes[at : at + length])
             packed = np.asarray(residuals[at : at + length])
             if len(here) != length or len(packed) != length or np.any((here < 0) | (here >= len(centroids))):
-                raise InvalidInputError(f"{inner}: {prefix}codes.npy is not as doclens.{number}.json says")
+                raise InvalidInputError(f"{inner}: {prefix}codes is not as doclens.{number}.json says")
             yield _vectors(here, packed, centroids, weights, bits)
             at += length
 
@@ -111,12 +117,34 @@ def _lengths(path: Path) -> list[int]:
     return found
 
 
-def _load(path: Path) -> NDArray[Any]:
+def _load(folder: Path, name: str, place: int | None = None) -> NDArray[Any]:
+    """An array of a folder, of numpy's or torch's file; of several that lie in one, that at a place."""
+    path = folder / f"{name}.npy"
+    if not path.exists() and (folder / f"{name}.pt").exists():
+        return _load_tensor(folder / f"{name}.pt", place)
     try:
         found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InvalidInputError(f"{path} can't be read: {error}") from error
     return found
+
+
+def _load_tensor(path: Path, place: int | None) -> NDArray[Any]:
+    import torch
+
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        tensor = found if place is None else found[place]
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError("it holds no tensor")
+        tensor = tensor.detach()
+        if tensor.dtype is torch.bfloat16:
+            tensor = tensor.float()
+        array: NDArray[Any] = tensor.numpy()
+    except Exception as error:  # whatever torch and pickle raise at a strange file
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InvalidInputError(f"{path} can't be read as tensors: {first[:200]}") from error
+    return array
 
 
 def _names(folder: Path, ids: Path | None) -> Iterator[Described]:
