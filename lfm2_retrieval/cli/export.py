@@ -10,7 +10,12 @@ from ._extras import need
 
 __all__ = ["command"]
 
-_MODULES = {"qdrant": ("qdrant_client",), "lancedb": ("lancedb", "pyarrow"), "parquet": ("pyarrow",)}
+_MODULES = {
+    "qdrant": ("qdrant_client",),
+    "qdrant-edge": ("qdrant_edge",),
+    "lancedb": ("lancedb", "pyarrow"),
+    "parquet": ("pyarrow",),
+}
 
 
 @click.command("export")
@@ -25,7 +30,7 @@ _MODULES = {"qdrant": ("qdrant_client",), "lancedb": ("lancedb", "pyarrow"), "pa
     "--to",
     type=click.Choice([*_MODULES]),
     help="Write passages with vectors, texts and metadata: to a folder of Qdrant's or the address of its "
-    "server, a folder of LanceDB's, or one Parquet file. Nothing may be there.",
+    "server, a folder of Qdrant Edge's or LanceDB's, or one Parquet file. Nothing may be there.",
 )
 @click.option("--name", default="documents", show_default=True, help="With --to: of the collection or table.")
 def command(path: Path, output: str | None, embeddings: Path | None, to: str | None, name: str) -> None:

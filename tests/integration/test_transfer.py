@@ -73,7 +73,7 @@ def test_parquet_there_and_back(index, tmp_path, monkeypatch):
         import_index(tmp_path / "a.parquet", tmp_path / "made")
     with pytest.raises(InvalidInputError, match="lies in the index"):
         export_index(index, "parquet", index.path / "a.parquet")
-    with pytest.raises(InvalidInputError, match="qdrant, lancedb, parquet"):
+    with pytest.raises(InvalidInputError, match="qdrant, qdrant-edge, lancedb, parquet"):
         export_index(index, "sqlite", tmp_path / "x")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.parquet", "made"]
 
@@ -106,6 +106,24 @@ def test_qdrant_finds_what_the_index_finds(index, tmp_path):
     client.close()
     with pytest.raises(IndexExistsError):
         export_index(index, "qdrant", tmp_path / "q")
+
+
+def test_qdrant_edge_finds_what_the_index_finds(index, tmp_path):
+    edge = pytest.importorskip("qdrant_edge")
+    assert export_index(index, "qdrant-edge", tmp_path / "e") == 111
+    shard = edge.EdgeShard.load(str(tmp_path / "e"))
+    assert shard.info().points_count == 110  # all but the one without vectors
+    query = index.embeddings(["id/33"]).embeddings
+    nearest = edge.Query.Nearest(query.tolist(), using="colbert")
+    points = shard.query(edge.QueryRequest(limit=5, query=nearest, with_payload=True))
+    shard.close()
+    [hits] = index.search([query], k=5)
+    metadata = dict(index.get("id/33").metadata)
+    assert points[0].payload == {"id": "id/33", "text": "text 33", "metadata": metadata}
+    assert [one.payload["id"] for one in points] == [hit.id for hit in hits]
+    np.testing.assert_allclose([one.score for one in points], [hit.score for hit in hits], atol=1e-3)
+    with pytest.raises(IndexExistsError):
+        export_index(index, "qdrant-edge", tmp_path / "e")
 
 
 def test_lancedb_finds_what_the_index_finds(index, tmp_path):
@@ -338,7 +356,12 @@ def test_commands(index, tmp_path, monkeypatch):
 
 
 def test_a_missing_client_is_named(index, tmp_path, monkeypatch):
-    for module, target in (("qdrant_client", "qdrant"), ("lancedb", "lancedb"), ("pyarrow", "parquet")):
+    for module, target in (
+        ("qdrant_client", "qdrant"),
+        ("qdrant_edge", "qdrant-edge"),
+        ("lancedb", "lancedb"),
+        ("pyarrow", "parquet"),
+    ):
         monkeypatch.setitem(__import__("sys").modules, module, None)
         with pytest.raises(MissingExtraError, match=rf"lfm2-retrieval\[{target}\]"):
             export_index(index, target, tmp_path / target)

@@ -1,4 +1,4 @@
-"""An index as a collection of Qdrant, a table of LanceDB, or a Parquet file."""
+"""An index as a collection of Qdrant, a shard of Qdrant Edge, a table of LanceDB, or a Parquet file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ class Target(StrEnum):
     """Where to."""
 
     QDRANT = "qdrant"
+    QDRANT_EDGE = "qdrant-edge"
     LANCEDB = "lancedb"
     PARQUET = "parquet"
 
@@ -54,11 +56,11 @@ def export_index(
     index
         An open one.
     to
-        ``"qdrant"``, ``"lancedb"`` or ``"parquet"``.
+        ``"qdrant"``, ``"qdrant-edge"``, ``"lancedb"`` or ``"parquet"``.
     destination
         A folder, or of Parquet a file, that isn't there; of Qdrant also the address of a server.
     name
-        Of the collection, or the table.
+        Of the collection, or the table; a shard of Qdrant Edge has none.
     on_progress
         Called with the number of rows written so far.
 
@@ -80,7 +82,12 @@ def export_index(
     """
     if to not in set(Target):
         raise InvalidInputError(f"to must be one of {', '.join(Target)}, not {to!r}")
-    write = {Target.QDRANT: _to_qdrant, Target.LANCEDB: _to_lancedb, Target.PARQUET: _to_parquet}[Target(to)]
+    write = {
+        Target.QDRANT: _to_qdrant,
+        Target.QDRANT_EDGE: _to_qdrant_edge,
+        Target.LANCEDB: _to_lancedb,
+        Target.PARQUET: _to_parquet,
+    }[Target(to)]
 
     def run(held: Index) -> int:
         count = 0
@@ -118,18 +125,9 @@ def _to_qdrant(index: Index, destination: str, name: str, batches: Iterator[Rows
         params = VectorParams(size=index.dim, distance=Distance.DOT, multivector_config=late)
         client.create_collection(name, vectors_config={VECTORS: params})
         for rows in batches:
-            points = [
-                PointStruct(
-                    id=str(uuid5(NAMESPACE_URL, id)),
-                    vector={VECTORS: vectors.tolist()},
-                    payload={"id": id, "text": text, "metadata": dict(metadata)},
-                )
-                for id, text, metadata, vectors in zip(
-                    rows.ids, rows.texts, rows.metadata, rows.vectors, strict=True
-                )
-                if len(vectors)  # Qdrant takes no empty ones
-            ]
-            if points:
+            if points := [
+                PointStruct(id=id, vector=vector, payload=told) for id, vector, told in _points(rows)
+            ]:
                 client.upsert(name, points)
 
     if urlsplit(destination).scheme in ("http", "https"):
@@ -145,6 +143,33 @@ def _to_qdrant(index: Index, destination: str, name: str, batches: Iterator[Rows
             fill(client)
         finally:
             client.close()
+
+
+def _to_qdrant_edge(index: Index, destination: str, name: str, batches: Iterator[Rows]) -> None:
+    try:
+        edge: Any = import_module("qdrant_edge")
+    except ImportError as error:
+        raise MissingExtraError("writing to Qdrant Edge", "qdrant-edge") from error
+    late = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+    params = edge.EdgeVectorParams(index.dim, edge.Distance.Dot, multivector_config=late)
+    with _made_whole(index, Path(destination)) as folder:
+        folder.mkdir(parents=True)
+        shard = edge.EdgeShard.create(str(folder), edge.EdgeConfig(vectors={VECTORS: params}))
+        try:
+            for rows in batches:
+                if points := [edge.Point(*one) for one in _points(rows)]:
+                    shard.update(edge.UpdateOperation.upsert_points(points))
+            shard.flush()
+        finally:
+            shard.close()
+
+
+def _points(rows: Rows) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Id, vectors and payload of each, as Qdrant has them; it takes none without vectors."""
+    for id, text, metadata, vectors in zip(rows.ids, rows.texts, rows.metadata, rows.vectors, strict=True):
+        if len(vectors):
+            payload = {"id": id, "text": text, "metadata": dict(metadata)}
+            yield str(uuid5(NAMESPACE_URL, id)), {VECTORS: vectors.tolist()}, payload
 
 
 def _to_lancedb(index: Index, destination: str, name: str, batches: Iterator[Rows]) -> None:
