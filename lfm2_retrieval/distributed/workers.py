@@ -22,7 +22,7 @@ __all__ = ["RayPool"]
 _RETRIES = 3
 """So often a step is done again whose worker died, and a worker is started again that died at its start."""
 _LOOK_SECONDS = 2.0
-_ROOM_SECONDS = 300.0
+_ROOM_SECONDS = 900.0
 """So long a build waits for a worker while it has none."""
 
 

@@ -58,21 +58,23 @@ def _small_parts(monkeypatch):
     small_parts(monkeypatch.setattr)
 
 
-def killed(forks, job, *args, seconds):
-    """Run a job, and kill it so long after it has begun; whether it was, and what it told."""
+def killed(forks, job, *args, after, seconds):
+    """Run a job, and kill it so long after it has told so much; whether it was, and what it told."""
     ours, its = forks.Pipe(duplex=False)
     process = forks.Process(target=job, args=(its, *args))
     process.start()
     its.close()
     told = [ours.recv()]
-    process.join(seconds)
-    process.kill()
-    process.join()
     try:
+        while len(told) <= after:
+            told.append(ours.recv())
+        process.join(seconds)
+        process.kill()
         while True:
             told.append(ours.recv())
     except EOFError:
         ours.close()
+    process.join()
     assert process.exitcode in (0, -signal.SIGKILL), told
     return process.exitcode != 0, told
 
@@ -89,7 +91,8 @@ def test_drivers_killed_while_they_build(forks, nano, tmp_path):
     dice, phases, built, known = random.Random(1), Counter(), 0, 0
     folder = tmp_path / "collection"
     while phases.total() < KILLS:
-        was_killed, told = killed(forks, build_shards, str(folder), seconds=dice.uniform(0.0, 1.2))
+        after, seconds = dice.randrange(40), dice.uniform(0.0, 0.1)
+        was_killed, told = killed(forks, build_shards, str(folder), after=after, seconds=seconds)
         phase, documents, before = told[-1]
         if phase in ("train", "encode", "ended"):
             assert before >= known  # what was encoded by others before, isn't encoded again
@@ -154,7 +157,8 @@ def test_writers_killed_while_they_change(forks, nano, tmp_path):
     dice, first, calls = random.Random(3), 0, Counter()
     there, acknowledged = {row["id"] for row in rows()}, 0
     while calls.total() < KILLS:
-        was_killed, told = killed(forks, change_shards, str(folder), first, seconds=dice.uniform(0.0, 0.6))
+        after, seconds = dice.randrange(13), dice.uniform(0.0, 0.1)
+        was_killed, told = killed(forks, change_shards, str(folder), first, after=after, seconds=seconds)
         assert was_killed
         unsure = set()
         for what, number, ids in told:
