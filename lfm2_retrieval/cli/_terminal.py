@@ -6,10 +6,12 @@ else's. They could hold what steers a terminal, or hides.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..printable import printable
@@ -57,6 +59,7 @@ class _Guarded:
 @contextmanager
 def guarded() -> Iterator[None]:
     """Whatever is printed meanwhile, to the standard output or as an error, is made printable."""
+    _open_closed()
     before = sys.stdout, sys.stderr
     for stream in before:
         if hasattr(stream, "reconfigure"):
@@ -68,6 +71,20 @@ def guarded() -> Iterator[None]:
     finally:
         if (sys.stdout, sys.stderr) == guards:  # else click has put its own around those that broke
             sys.stdout, sys.stderr = before
+
+
+def _open_closed() -> None:
+    """Open standard streams that this process was begun without.
+
+    Else a file of the index has a stream's number, and whatever writes to that number writes into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w" if number else "r"))  # noqa: SIM115  (until it ends)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -1,3 +1,4 @@
+import os
 import re
 
 import pytest
@@ -151,6 +152,18 @@ def test_a_reader_that_went_away_is_no_crash(spawn, made):
     _, errors = process.communicate(timeout=120)
     assert errors == b""
     assert process.returncode == 1
+
+
+def test_a_process_without_standard_streams_works(spawn, made):
+    def close():
+        os.closerange(0, 3)
+
+    process = spawn("search", made, "fox", "--trust-model", preexec_fn=close)
+    assert process.wait(timeout=120) == 0
+    process.communicate()
+    broken = spawn("search", made, "fox", "--trust-model", preexec_fn=lambda: os.close(1))
+    assert broken.communicate(timeout=120)[1] == b""
+    assert broken.returncode == 0
 
 
 def test_a_working_directory_that_is_gone_is_said(tmp_path, monkeypatch, run):
