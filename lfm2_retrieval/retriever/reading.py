@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -94,7 +95,8 @@ class ReadingRetriever:
         """
         encoder = self.encoder
         if len(self.store):
-            self.search(["?"], explain=True)
+            with suppress(InvalidInputError):  # vectors that were made elsewhere can't be explained
+                self.search(["?"], explain=True)
         self._encode_queries(encoder, ["?"])  # once more, as libraries were loaded since
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ..errors import InvalidInputError, UnknownIdError
 
@@ -86,7 +87,7 @@ class KeyFile:
         Raises
         ------
         InvalidInputError
-            If the name is empty or too long.
+            If the name is empty or too long, or the file can't be written.
         """
         if not name.strip() or len(name) > 200 or not name.isprintable():
             raise InvalidInputError("a key's name has 1 to 200 printable characters, such as 'laptop'")
@@ -163,8 +164,7 @@ class KeyFile:
     @contextmanager
     def _changing(self) -> Iterator[list[Key]]:
         """The keys, to be changed: written whole or not at all, by one process at a time."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self.path.with_name(self.path.name + ".lock").open("a") as lock:
+        with self._locked() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = self._read()
             yield keys
@@ -178,6 +178,18 @@ class KeyFile:
                     Path(file.name).unlink(missing_ok=True)
                     raise
             self._looked = float("-inf")
+
+    def _locked(self) -> TextIO:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            return self.path.with_name(self.path.name + ".lock").open("a")
+        except OSError as error:
+            raise InvalidInputError(
+                f"can't keep keys in {self.path} ({error.strerror}): name a file in a folder of yours "
+                "with --keys"
+            ) from error
 
 
 def _digest(secret: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import warnings
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from ..distributed import ShardedRetriever, is_manifest
-from ..errors import UnknownFieldWarning
+from ..errors import InvalidInputError, UnknownFieldWarning
 from ..indexes import Index
 from .connections import Protocol
 from .keys import KeyFile
@@ -64,9 +65,7 @@ def run(
     StoredIndexError
         If there is no index at the path that can be opened.
     InvalidInputError
-        If a key is needed and there is none.
-    OSError
-        If the address is taken.
+        If a key is needed and there is none, or the address is taken or none of this machine.
     """
     from .app import create_app
 
@@ -99,11 +98,12 @@ def run(
         }
         if options.workers == 1:
             config = uvicorn.Config(create_app(path, options), **common)  # type: ignore[arg-type]
-            bound = stack.enter_context(config.bind_socket())
+            bound = stack.enter_context(_bind(options))
             bound.listen(config.backlog)  # who asks before all is loaded waits
             on_start(bound.getsockname()[1])
             uvicorn.Server(config).run([bound])
             return
+        _bind(options).close()  # whatever is wrong with the address is said before workers are begun
         os.environ[_PATH] = str(Path(path).absolute())
         os.environ[_OPTIONS] = options.to_json()
         os.environ[_TOGETHER] = stack.enter_context(tempfile.TemporaryDirectory(prefix="lfm2-metrics-"))
@@ -123,3 +123,20 @@ def _allow_connections() -> None:
 def _keep_quiet() -> None:
     """Keep names of fields out of the log: they are told as warnings, of which Python remembers each."""
     warnings.simplefilter("ignore", UnknownFieldWarning)
+
+
+def _bind(options: ServerOptions) -> socket.socket:
+    """A socket at the address."""
+    host = options.host.strip("[]")
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, options.port))
+    except OSError as error:
+        bound.close()
+        why = error.strerror or str(error)
+        raise InvalidInputError(
+            f"can't listen at {host}, port {options.port} ({why}): choose another --port (0: one that is "
+            "free), or a --host that is an address of this machine"
+        ) from error
+    return bound

@@ -146,3 +146,15 @@ def test_what_cannot_be_served_is_said_at_once(path: Path, tmp_path: Path) -> No
         assert done.returncode == 1, done.stderr
         assert named in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_address_that_cannot_be_had_is_told_with_a_remedy(path: Path, workers: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        told = command(path, "--port", port, "--workers", workers)
+    assert told.returncode == 1
+    assert "--port" in told.stderr
+    assert len(told.stderr.strip().splitlines()) == 1

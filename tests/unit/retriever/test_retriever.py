@@ -619,3 +619,9 @@ def test_what_the_first_search_waits_for_can_be_loaded_before(tmp_path: Path) ->
     absent = Retriever.open(tmp_path / "index", model=tmp_path / "none")
     with absent, pytest.raises(ModelNotFoundError):
         absent.warm_up()
+
+
+def test_an_index_of_other_vectors_is_warmed_up(tmp_path: Path) -> None:
+    with Retriever.index([], tmp_path / "index", model="nano") as retriever:
+        retriever.store.add(["a"], [np.ones((3, retriever.store.dim))], ["of more words than it has vectors"])
+        retriever.warm_up()

@@ -71,3 +71,10 @@ def test_a_file_that_others_write_is_refused(tmp_path: Path) -> None:
     keys.path.chmod(0o666)
     with pytest.raises(InvalidInputError, match="chmod 600"):
         KeyFile(keys.path).known()
+
+
+def test_where_no_file_can_be_the_remedy_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "keys.json"):
+        with pytest.raises(InvalidInputError, match="--keys"):
+            KeyFile(path).add("laptop")
