@@ -30,7 +30,8 @@ from torch import Tensor
 PEAK_RATE, TOKENS, LIMIT = 6e-4, 2_600, 512
 PAGES, PARAGRAPHS, ASKED = 4, 4, 14
 """Pages and paragraphs of each in a step of contrast; and questions in one of those."""
-WEIGHTS = {"english": 0.34, "other": 0.66, "across": 0.1, "asked": 0.1}
+WEIGHTS = {"across": 0.1, "asked": 0.1}
+"""Beside the tokens', of which English has ``--english`` and others what is left of 1."""
 ENGLISH = 0.35
 """How often one of two other languages becomes English."""
 SHORT = 320
@@ -131,11 +132,12 @@ class Learner:
         return F.cross_entropy(scores, torch.arange(count))
 
 
-def train(work: Path, minutes: float, sitting: float, rate: float, seed: int) -> None:
+def train(work: Path, *, minutes: float, sitting: float, rate: float, seed: int, english: float) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     learner = Learner(work)
-    course = Course(learner.student, work, minutes, rate, WEIGHTS)
+    weights = {"english": english, "other": 1 - english, **WEIGHTS}
+    course = Course(learner.student, work, minutes, rate, weights)
     labels, pairs = Labels(work, seed + course.step), Pairs(work, seed + course.step)
     begun = course.spent
     while not course.over and course.spent - begun < sitting * 60:
@@ -155,5 +157,8 @@ if __name__ == "__main__":
     parser.add_argument("--sitting", type=float, default=math.inf, help="stop after so many, to go on later")
     parser.add_argument("--rate", type=float, default=PEAK_RATE, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=200)
+    parser.add_argument(
+        "--english", type=float, default=0.34, help="what tokens in English weigh; others 1 - that"
+    )
     arguments = parser.parse_args()
-    train(arguments.work, arguments.minutes, arguments.sitting, arguments.rate, arguments.seed)
+    train(**vars(arguments))
