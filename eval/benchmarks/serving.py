@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -87,14 +88,16 @@ def served(path: Path, *options: str) -> Iterator[tuple[int, int]]:
     RuntimeError
         If it doesn't start.
     """
-    arguments = ["serve", str(path), "--port", "0", *options]
+    with socket.socket() as free:  # 0 would be another port for each of several processes
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["serve", str(path), "--port", str(port), *options]
     program = "from lfm2_retrieval.cli import main; main()"
     server = subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.PIPE, text=True)
     try:
         line = server.stderr.readline() if server.stderr is not None else ""
         if "http://" not in line:
             raise RuntimeError(f"the server did not start: {line}")
-        port = int(line.rpartition(":")[2])
         _wait_for(port)
         yield port, server.pid
     finally:
@@ -114,38 +117,45 @@ def _wait_for(port: int, seconds: float = 60.0) -> None:
             connection.getresponse().read()
             connection.close()
             return
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """What a process and its children that live have used so far."""
+    total = 0.0
+    for process in (pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split())):
+        fields = Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def measure(
     n_passages: int,
     n_clients: int,
     n_queries: int,
+    *,
     k: int = 10,
+    workers: int = 1,
     on_progress: Callable[[str], None] = lambda step: None,
 ) -> dict[str, Any]:
     """Searches a second with many clients, and how much longer a lone one waits than `Retriever.search`."""
     with TemporaryDirectory() as home:
         path = Path(home) / "index"
         on_progress(f"an index of {n_passages:,} passages")
-        with make_index(path, n_passages) as retriever, served(path) as (port, pid):
+        options = ("--workers", str(workers))
+        with make_index(path, n_passages) as retriever, served(path, *options) as (port, pid):
             report: dict[str, Any] = {
                 "passages": n_passages,
                 "clients": n_clients,
+                "workers": workers,
                 "queries": n_queries,
                 "k": k,
             }
             report["load_average"] = os.getloadavg()[0]
-            _load(port, make_queries(50, 1), n_clients, k)  # warms it up
+            _load(port, make_queries(50 * workers, 1), n_clients, k)  # warms it up
             on_progress(f"{n_queries:,} queries by {n_clients} clients")
             before = processor_seconds(pid)
             loaded = _load(port, make_queries(n_queries, 2), n_clients, k)
@@ -219,22 +229,32 @@ def _percentiles(values: list[float]) -> dict[str, float]:
     "--queries", type=click.IntRange(min=20), default=2000, show_default=True, help="By all of them."
 )
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits a query.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Of the server.")
 @click.option("--json", "json_", is_flag=True, help="Print the report as a JSON object.")
-def serving(passages: int, clients: int, queries: int, k: int, json_: bool) -> None:
+def serving(  # noqa: PLR0917  (options)
+    passages: int, clients: int, queries: int, k: int, workers: int, json_: bool
+) -> None:
     """Measure a server on an index made for it: many clients, and one beside Retriever.search, in turns.
 
     Passages are of 24 made-up words, with nano's vectors, put together from halves of 500 encoded texts; no
     query comes twice. Clients run in a process of their own on the same machine.
     """
-    report = measure(passages, clients, queries, k, lambda step: click.echo(step, err=True))
+    report = measure(
+        passages,
+        clients,
+        queries,
+        k=k,
+        workers=workers,
+        on_progress=lambda step: click.echo(step, err=True),
+    )
     if json_:
         print_json(report)
         return
     many, lone = report["many"], report["lone"]
     click.echo(
-        f"{clients} clients: {many['searches_per_second']:,} searches/s, p50 {many['p50_ms']} ms, "
-        f"p99 {many['p99_ms']} ms, {many['server_processor_ms']} ms of processor time each, errors "
-        f"{many['errors'] or 'none'}\n"
+        f"{clients} clients, {workers} workers: {many['searches_per_second']:,} searches/s, "
+        f"p50 {many['p50_ms']} ms, p99 {many['p99_ms']} ms, {many['server_processor_ms']} ms of processor "
+        f"time each, errors {many['errors'] or 'none'}\n"
         f"one client: p50 {lone['server_p50_ms']} ms, {lone['above_ms']} ms above Retriever.search "
         f"({lone['server_processor_ms']} and {lone['call_processor_ms']} ms of processor time)\n"
         f"load average at the beginning: {report['load_average']:.1f}"

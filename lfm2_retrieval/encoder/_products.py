@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from ..platform.compiling import jit
 from ..platform.simd import as_single, load, multiply_add, splat, splat_at, store
+from .packed import LANES
 
-__all__ = ["LANES", "multiply"]
+__all__ = ["multiply"]
 
-LANES = 16
-"""Outputs of a panel."""
 _ROWS = 6
 """Rows multiplied at once: with their sums for all lanes, 16 registers of 8 are nearly full."""
 _DEPTH = 512

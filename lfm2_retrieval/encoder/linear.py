@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError
-from .packed import FEW, KERNELS, Narrow, Packed, Plain, narrow_dtype
+from .packed import FEW, KERNELS, LANES, Narrow, Packed, narrow_dtype
 
 __all__ = [
     "Choice",
@@ -259,8 +259,9 @@ def _try(make: Callable[[], Packed], x: Tensor, exact: Tensor, tolerance: float)
 def fastest_milliseconds(weight: Tensor, rows: int) -> float:
     """What one product with a weight ``[out, in]`` takes, of its dtype's kernels the best, at its best."""
     x = torch.randn(rows, weight.shape[1]).to(weight.dtype)
-    makers = KERNELS if _onednn_pays(weight.dtype) else {"plain": Plain}
-    layers = {name: make(weight, None) for name, make in makers.items()}
+    is_narrow = narrow_dtype(weight) is not None and weight.shape[0] % LANES == 0
+    pays = {"plain": True, "onednn": _onednn_pays(weight.dtype), "narrow": is_narrow}
+    layers = {name: make(weight, None) for name, make in KERNELS.items() if pays[name]}
     return min(time_layers({name: partial(layer, x) for name, layer in layers.items()}).values())
 
 

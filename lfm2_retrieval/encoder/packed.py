@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from .shares import by_rows
 
-__all__ = ["FEW", "KERNELS", "Narrow", "OneDNN", "Packed", "Plain", "narrow_dtype"]
+__all__ = ["FEW", "KERNELS", "LANES", "Narrow", "OneDNN", "Packed", "Plain", "narrow_dtype"]
 
 FEW = 32
 """Rows up to which ``narrow`` takes over from another kernel."""
+LANES = 16
+"""Outputs of a panel of ``narrow``."""
 
 
 class Packed(nn.Module):
@@ -79,13 +81,13 @@ class Narrow(Packed):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, many: Packed | None = None) -> None:
         super().__init__()
-        kind, lanes = narrow_dtype(weight), _products().LANES
+        kind = narrow_dtype(weight)
         if kind is None:
             raise ValueError("the weights need more than 16 bits, or are float16 or bfloat16 to compute in")
-        if len(weight) % lanes:
-            raise ValueError(f"it takes a multiple of {lanes} outputs")
+        if len(weight) % LANES:
+            raise ValueError(f"it takes a multiple of {LANES} outputs")
         panels = (
-            weight.to(kind).view(torch.int16).view(-1, lanes, weight.shape[1]).transpose(1, 2).contiguous()
+            weight.to(kind).view(torch.int16).view(-1, LANES, weight.shape[1]).transpose(1, 2).contiguous()
         )
         self._panels = panels.numpy().view(np.uint16 if kind == torch.float16 else np.int16)
         self.weight, self.bias, self.many = panels, bias, many

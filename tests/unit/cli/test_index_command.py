@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lfm2_retrieval import Encoder
 from lfm2_retrieval.indexes import Index
 
 
@@ -202,17 +203,23 @@ def processor_seconds(pid):
 def test_control_c_keeps_what_was_encoded(spawn, run, tmp_path, model):
     path = tmp_path / "index"
     arguments = ["--format", "lines", "--batch-size", "4", "--model", model]
+    Encoder.load(model).encode_documents(
+        ["some words about rivers and boats"]
+    )  # compiles what is still to be
     process = spawn("index", path, "--input", "-", *arguments)
     # stdin is read in blocks: what is longer than one shows that the reader has come that far.
     process.stdin.write(b"some words about rivers and boats\n" * 2000)
     process.stdin.flush()
-    # The index is made when the first batch was read; half a second of work later some are encoded.
+    # The index is made when the first batch was read; two seconds of work later some are encoded, or all are.
     until = time.monotonic() + 120
     while not (path / "index.db").exists() and time.monotonic() < until:
         time.sleep(0.01)
-    begun = processor_seconds(process.pid)
-    while processor_seconds(process.pid) < begun + 0.5 and time.monotonic() < until:
+    begun = used = processor_seconds(process.pid)
+    idle = time.monotonic() + 2
+    while used < begun + 2 and time.monotonic() < min(idle, until):
         time.sleep(0.01)
+        if processor_seconds(process.pid) > used:
+            used, idle = processor_seconds(process.pid), time.monotonic() + 2
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
