@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..platform.compiling import jit
 
-__all__ = ["activate", "convolve", "gate", "mix", "norm", "normalize", "quantize", "rotate"]
+__all__ = ["convolve", "gate", "mix", "norm", "normalize", "quantize", "rotate"]
 
 Floats = NDArray[np.float32]
 
@@ -128,29 +128,6 @@ def rotate(  # noqa: PLR0917
 
 
 @jit
-def _gated(x: np.float32, value: np.float32) -> np.float32:
-    """``silu(x) * value``.
-
-    The exponential is ``2**whole * 2**part``, the latter by its Taylor series of degree 6, which is exact to
-    float32 for a part of at most a half.
-    """
-    t = min(max(-x * _LOG2_E, np.float32(-126)), np.float32(126))
-    whole = np.floor(t + np.float32(0.5))
-    f = t - whole
-    p = np.float32(1) + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6)))))
-    power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return np.float32(x / (np.float32(1) + p * power) * value)
-
-
-@jit
-def activate(gates: Floats, values: Floats, first: int, last: int) -> None:
-    """``silu(gates) * values``, both ``[n, width]``, in the place of ``gates``."""
-    for i in range(first, last):
-        for j in range(gates.shape[1]):
-            gates[i, j] = _gated(gates[i, j], values[i, j])
-
-
-@jit
 def gate(  # noqa: PLR0917
     gates: Floats,
     values: Floats,
@@ -160,13 +137,23 @@ def gate(  # noqa: PLR0917
     first: int,
     last: int,
 ) -> None:
-    """``silu(gates) * values``, both ``[n, width]`` and to be multiplied by ``factors`` ``[n]`` before."""
+    """``silu(gates) * values``, both ``[n, width]`` and to be multiplied by ``factors`` ``[n]`` before.
+
+    The exponential is ``2**whole * 2**part``, the latter by its Taylor series of degree 6, which is exact to
+    float32 for a part of at most a half.
+    """
     width = gates.shape[1]
     row = np.empty(width, np.float32)
     for i in range(first, last):
         factor = factors[i]
         for j in range(width):
-            row[j] = _gated(gates[i, j] * factor, values[i, j] * factor)
+            x = gates[i, j] * factor
+            t = min(max(-x * _LOG2_E, np.float32(-126)), np.float32(126))
+            whole = np.floor(t + np.float32(0.5))
+            f = t - whole
+            p = np.float32(1) + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6)))))
+            power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32)
+            row[j] = x / (np.float32(1) + p * power) * (values[i, j] * factor)
         _round(row, out, scales, i)
 
 

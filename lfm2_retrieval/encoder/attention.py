@@ -9,13 +9,10 @@ from functools import cache
 from itertools import groupby
 from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..platform.forks import cached_property
 from .shares import shared
 
 __all__ = ["Sequences", "attend"]
@@ -35,12 +32,6 @@ class Sequences:
     runs: tuple[tuple[int, int, int], ...]
     bounds: Tensor | None = None
     longest: int = 0
-
-    @cached_property
-    def each(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Length, and keys, of each sequence: int64 ``[n_sequences]``."""
-        runs = np.array(self.runs, np.int64).reshape(-1, 3)
-        return np.repeat(runs[:, 1], runs[:, 0]), np.repeat(runs[:, 2], runs[:, 0])
 
     @classmethod
     def of(cls, lengths: tuple[int, ...], keys: tuple[int, ...], like: Tensor) -> Sequences:

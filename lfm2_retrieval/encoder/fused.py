@@ -11,14 +11,12 @@ from functools import cache
 from types import ModuleType
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..platform.concurrency import split
 from .attention import attend
 from .backbone import Backbone, ShortConv
-from .packed import FEW, Narrow
 from .shares import n_sharing, shared
 
 __all__ = [
@@ -35,8 +33,6 @@ __all__ = [
 
 _FFN_ROWS = 256
 """Tokens that a feed-forward layer takes at once: what its products give then stays in a cache."""
-_FEW = 256
-"""Rows that a layer takes in two calls, those of some queries; `FEW` where other kernels take more."""
 _LEAST = 1024
 """Rows that a thread takes at least, beside which waking it costs nothing."""
 
@@ -143,68 +139,6 @@ class FusedShortConv(nn.Module):
         return out
 
 
-class FewRows(nn.Module):
-    """A layer that takes few rows in two calls, and more as it is.
-
-    Parameters
-    ----------
-    layer
-        The backbone's own, fused, whose linears are all narrow and have no bias.
-    """
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.layer = layer
-        operator, ffn = layer.operator, layer.feed_forward
-        self._norm = _arrays(layer.operator_norm.weight, layer.operator_norm.eps)
-        self._ffn = (
-            *_arrays(layer.ffn_norm.weight, layer.ffn_norm.eps),
-            *(one.panels for one in (ffn.gate, ffn.up, ffn.down)),
-        )
-        self._most = _FEW if operator.out_proj.many is None and ffn.down.many is None else FEW
-        self._out = operator.out_proj.panels
-        if isinstance(operator, FusedShortConv):
-            self._into, self._rest = operator.in_proj.panels, _arrays(operator.weights, operator.shifts)
-        else:
-            heads = operator.heads
-            self._into, self._rest = operator.qkv_proj.panels, _arrays(heads.weights, heads.eps)
-            self._counts, self._causal = np.array(heads.sizes[:2]), heads.causal
-
-    def forward(self, x: Tensor, layout: Any) -> Tensor:
-        """float32 ``[n_tokens, hidden]``."""
-        if x.shape[0] > self._most:
-            out: Tensor = self.layer(x, layout)
-            return out
-        kernels, rows = _layers(), x.numpy().copy()
-        if isinstance(self.layer.operator, FusedShortConv):
-            given = (*self._rest, layout.inside.numpy(), self._out)
-            kernels.short_convolution(rows, *self._norm, self._into, *given)
-        else:
-            weights, eps = self._rest
-            angles = (layout.cos.numpy()[:, 0], layout.sin.numpy()[:, 0])
-            where = (self._counts, *layout.sequences.each, self._causal)
-            kernels.attention(rows, *self._norm, self._into, weights, *angles, eps, *where, self._out)
-        kernels.feed_forward(rows, *self._ffn)
-        return torch.from_numpy(rows)
-
-
-def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
-    return tuple(tensor.numpy() for tensor in tensors)
-
-
-def _is_narrow(layer: Any) -> bool:
-    """Whether all linears of a fused layer are, alone and without a bias."""
-    operator, ffn = layer.operator, layer.feed_forward
-    if isinstance(operator, FusedShortConv):
-        first = operator.in_proj
-    elif isinstance(operator, FusedAttention):
-        first = operator.qkv_proj
-    else:
-        return False
-    linears = (first, operator.out_proj, ffn.gate, ffn.up, ffn.down)
-    return all(isinstance(one, Narrow) and one.bias is None for one in linears)
-
-
 class Int8Attention(nn.Module):
     """Grouped-query attention of the norm, with RMSNorm and RoPE on each head of queries and keys.
 
@@ -280,7 +214,6 @@ def fuse(backbone: Backbone) -> None:
             layer.operator = FusedAttention(layer.operator)
         elif layer.operator.conv_bias is None:
             layer.operator = FusedShortConv(layer.operator)
-    whole.layers = nn.ModuleList(FewRows(one) if _is_narrow(one) else one for one in whole.layers)
     whole.embedding_norm = FusedNorm(whole.embedding_norm)
 
 
@@ -305,13 +238,6 @@ def _each_row(kernel: Callable[..., None], *given: Tensor) -> None:
     """Call ``kernel`` on the rows of the first tensor, by all threads that work on this step."""
     arrays = [tensor.numpy() for tensor in given]
     split(lambda first, last: kernel(*arrays, first, last), len(arrays[0]), n_sharing(), _LEAST)
-
-
-@cache
-def _layers() -> ModuleType:
-    from . import _layers as found
-
-    return found
 
 
 @cache

@@ -89,7 +89,7 @@ class Narrow(Packed):
         panels = (
             weight.to(kind).view(torch.int16).view(-1, LANES, weight.shape[1]).transpose(1, 2).contiguous()
         )
-        self.panels = panels.numpy().view(np.uint16 if kind == torch.float16 else np.int16)
+        self._panels = panels.numpy().view(np.uint16 if kind == torch.float16 else np.int16)
         self.weight, self.bias, self.many = panels, bias, many
         self._n_out = len(weight)
 
@@ -106,7 +106,7 @@ class Narrow(Packed):
 
     def _multiply(self, x: Tensor) -> Tensor:
         out = torch.empty(x.shape[0], self._n_out)
-        _products().multiply(x.float().contiguous().numpy(), self.panels, out.numpy())
+        _products().multiply(x.float().contiguous().numpy(), self._panels, out.numpy())
         return out if self.bias is None else out.add_(self.bias)
 
 
