@@ -131,27 +131,27 @@ def pack(model: nn.Module, dtype: torch.dtype, kernels: Kernels) -> list[Choice]
         If ``kernels`` names one that does not work here.
     """
     choices: dict[Choice, None] = {}
-    wide = {
-        one.weight.shape
-        for one in model.modules()
-        if isinstance(one, nn.Linear) and narrow_dtype(one.weight.detach().to(dtype)) is None
-    }
+    linears = [one for one in model.modules() if isinstance(one, nn.Linear)]
+    single = dtype == torch.float32  # a shape has one kernel, so all of its weights are narrow, or none is
+    wide = {one.weight.shape for one in linears if single and narrow_dtype(one.weight.float()) is None}
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                packed, choice = pack_linear(child, dtype, kernels, narrow=child.weight.shape not in wide)
+                narrow = single and child.weight.shape not in wide
+                packed, choice = pack_linear(child, dtype, kernels, narrow=narrow)
                 choices[choice] = None
                 setattr(parent, name, packed)
     return list(choices)
 
 
 def pack_linear(
-    linear: nn.Linear, dtype: torch.dtype, kernels: Kernels, *, narrow: bool = True
+    linear: nn.Linear, dtype: torch.dtype, kernels: Kernels, *, narrow: bool | None = None
 ) -> tuple[Packed, Choice]:
-    """One linear, packed for the kernel that its shape has got; ``narrow``: whether that may be one of it."""
+    """One linear, packed for the kernel that its shape has got; ``narrow``: whether that may be ``"narrow"``,
+    and where nobody knows, the weight is looked at."""
     weight = linear.weight.detach().to(dtype).contiguous()
     bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-    narrow = narrow and narrow_dtype(weight) is not None
+    narrow = narrow_dtype(weight) is not None if narrow is None else narrow
     key = (*weight.shape, bias is not None, dtype, narrow, kernels, torch.get_num_threads())
     choice = once(key, lambda: _choose(weight, bias, kernels, narrow=narrow))
     return _make(choice.kernel, weight, bias), choice

@@ -501,5 +501,5 @@ def test_calling_for_all_of_a_file_is_within_it(index):
     for part in index._snapshot().parts:
         n = np.array([part.segment.info.n_tokens])
         for name in compressed.token_files(part.segment.layout):
-            part.segment.prefetch(name, n * 0, n)
+            part.segment.prefetch(name, n * 0, n)  # beyond the file, this would raise a ValueError
             part.segment.prefetch(name, n, n)

@@ -625,3 +625,6 @@ def test_an_index_of_other_vectors_is_warmed_up(tmp_path: Path) -> None:
     with Retriever.index([], tmp_path / "index", model="nano") as retriever:
         retriever.store.add(["a"], [np.ones((3, retriever.store.dim))], ["of more words than it has vectors"])
         retriever.warm_up()
+        assert retriever._own.loaded is not None
+        with pytest.raises(InvalidInputError, match="another text or another model"):
+            retriever.search("words", explain=True)
