@@ -278,8 +278,11 @@ def _add_writing(router: APIRouter, service: Callable[[], Service], work: Work) 
         tags=["changes"],
     )
     async def files(files: Annotated[list[UploadFile], File(description="Files to read.")]) -> Json:
-        """Read files as ``lfm2-retrieve index`` does. Documents replace those under their ids, which are names of
-        files, and of rows in tables; rows that a table doesn't have any more stay."""
+        """Read files as ``lfm2-retrieve index`` does.
+
+        Documents replace those under their ids: names of files, and of rows in tables. Rows that a table
+        doesn't have any more stay.
+        """
         one = service()
         with tempfile.TemporaryDirectory(prefix="lfm2-upload-") as folder:
             paths = [await _keep(file, Path(folder)) for file in files]
